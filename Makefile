@@ -1,0 +1,61 @@
+# make help shows the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+GO_SOURCES := $(shell find . -name '*.go' -not -path './.embedd/*' -not -path './tools/*') go.mod go.sum $(wildcard models/manifests/*.json)
+TOOL := go tool -modfile=tools/go.mod
+BUF := tools/node_modules/.bin/buf
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: setup ## Set up what is missing, index the sample papers, show a first answer, serve until Ctrl-C
+	@exec bin/embedd serve --samples samples/papers.jsonl
+
+.PHONY: test
+test: setup ## Set up what is missing and run all the tests
+	go test ./...
+	go test -race -short $(RACE)
+
+# The packages whose code runs under the race detector: all but those that need a native library.
+RACE := ./ann/... ./models/... ./internal/...
+
+.PHONY: setup
+setup: native bin/embedd ## Bring libraries and model, build bin/embedd
+	@bin/embedd models pull >/dev/null
+
+.PHONY: native
+native:
+	@scripts/setup.sh
+
+bin/embedd: $(GO_SOURCES) .embedd/lib/libtokenizers.a | native
+	@go build -o bin/embedd ./cmd/embedd
+
+.embedd/lib/libtokenizers.a: | native
+
+.PHONY: lint
+lint: setup ## gofmt, go vet, staticcheck, buf lint, and that generated code is current
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "lint: run gofmt -w on these files" >&2; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	@$(MAKE) --no-print-directory generate
+	@test -z "$$(git status --porcelain -- proto | tee /dev/stderr)" || { echo "lint: generated code is not current; run make generate and commit" >&2; exit 1; }
+
+.PHONY: generate
+generate: $(BUF) ## Lint the wire contract and generate its Go code
+	PATH=$(CURDIR)/tools/node_modules/.bin:$$PATH buf lint
+	PATH=$(CURDIR)/tools/node_modules/.bin:$$PATH buf generate
+
+$(BUF): tools/package.json tools/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing; install Node.js to lint and generate the wire contract" >&2; exit 1; }
+	cd tools && npm ci --silent
+	@touch $@
+
+.PHONY: bars
+bars: setup ## Print the figures that the project holds itself to (about 20 minutes; needs the evaluation sets)
+	scripts/bars.sh
+
+.PHONY: clean
+clean: ## Remove what was built, and the data directory; libraries and models stay
+	rm -rf bin .embedd/data tools/node_modules

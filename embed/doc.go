@@ -1,0 +1,20 @@
+// Package embed turns texts into unit vectors with a sentence encoder that runs in the process, through ONNX Runtime.
+//
+//	tokenizer  text -> token ids        (the Hugging Face tokenizers library)
+//	session    token ids -> token vectors  (one ONNX Runtime session, shared by all workers)
+//	pool       token vectors -> one unit vector
+//	Encoder    a worker per core around them
+//
+// # Promises
+//
+//  1. A vector depends on the text, its role and the model's fingerprint, and on nothing else: not on the other texts of
+//     the call, not on the load. Each text is a Run of its own, without padding.
+//  2. A vector has the model's dimension, finite values and L2 norm 1.
+//  3. A text longer than the model reads is cut at the token limit, keeping the final special token, and says so.
+//  4. A blank text is an error: a vector of nothing would be a neighbour of everything.
+//
+// # Caveats
+//
+// NUL characters are removed and invalid UTF-8 is replaced by U+FFFD before tokenising, which BERT's normaliser drops as
+// well. Special tokens written in a text, such as "[SEP]", are read as such, as the reference library does.
+package embed
