@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"embedd/ann"
+	"embedd/embed"
+	"embedd/internal/native"
+	"embedd/internal/retrieval"
+	"embedd/models"
+)
+
+// engineFlags say how a data directory is opened.
+type engineFlags struct {
+	Model          string `help:"Id of the sentence encoder." default:"${model}" placeholder:"ID"`
+	Models         string `help:"Folder of the models; default: models in the .embedd folder." placeholder:"DIR"`
+	Library        string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
+	Workers        int    `help:"Texts encoded at once; 0: one for each core." default:"0" placeholder:"N"`
+	M              int    `help:"HNSW: links of a new paper on each level of the graph." default:"16" placeholder:"N"`
+	EfConstruction int    `help:"HNSW: candidates looked at for these links." default:"200" placeholder:"N"`
+}
+
+// resolve fills the defaults that depend on where the .embedd folder is.
+func (f *engineFlags) resolve() error {
+	if f.Workers < 0 {
+		return fmt.Errorf("--workers: is %d; must be 0 or more", f.Workers)
+	}
+	if f.Workers == 0 {
+		f.Workers = runtime.GOMAXPROCS(0)
+	}
+	if f.Models != "" && f.Library != "" {
+		return nil
+	}
+	home, err := native.Home()
+	if err != nil {
+		return err
+	}
+	if f.Models == "" {
+		f.Models = native.Models(home)
+	}
+	if f.Library == "" {
+		f.Library = native.RuntimeLibrary(home)
+	}
+	return nil
+}
+
+// engine is a data directory that is open: everything behind a door.
+type engine struct {
+	encoder    *embed.Encoder
+	collection *retrieval.Collection
+}
+
+// openEngine verifies and loads the model, opens the data directory, and encodes a canary.
+func openEngine(ctx context.Context, f *engineFlags, dir string, log *slog.Logger, progress func(done, total int)) (_ *engine, err error) {
+	if err := f.resolve(); err != nil {
+		return nil, err
+	}
+	encoder, err := openEncoder(f)
+	if err != nil {
+		return nil, err
+	}
+	collection, err := retrieval.Open(ctx, dir, encoderOf{encoder}, &retrieval.Options{
+		Index:    ann.Options{M: f.M, EfConstruction: f.EfConstruction},
+		Log:      log,
+		Progress: progress,
+	})
+	if err != nil {
+		return nil, errors.Join(err, encoder.Close())
+	}
+	en := &engine{encoder: encoder, collection: collection}
+	if err := encoder.Canary(ctx); err != nil {
+		return nil, errors.Join(err, en.Close())
+	}
+	return en, nil
+}
+
+// openEncoder loads the model that the flags name.
+func openEncoder(f *engineFlags) (*embed.Encoder, error) {
+	m, err := models.Open(f.Models, f.Model)
+	if err != nil {
+		return nil, err
+	}
+	return embed.Open(m, &embed.Options{Library: f.Library, Workers: f.Workers})
+}
+
+// Close saves and closes the data directory, then frees the model.
+func (en *engine) Close() error {
+	return errors.Join(en.collection.Close(), en.encoder.Close())
+}
+
+// defaultData is the data directory of the .embedd folder.
+func defaultData() (string, error) {
+	home, err := native.Home()
+	if err != nil {
+		return "", err
+	}
+	return native.Data(home), nil
+}
+
+// checkDataDir refuses a data directory that is not there, for commands that only read.
+func checkDataDir(dir string) error {
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("--data: %w; make it with: embedd index --data %s FILE", err, dir)
+	}
+	if !fi.IsDir() {
+		return fmt.Errorf("--data: %s is not a folder", filepath.Clean(dir))
+	}
+	return nil
+}
+
+// encoderOf is package embed's encoder in the words of package retrieval: the two do not know each other.
+type encoderOf struct{ e *embed.Encoder }
+
+func (x encoderOf) Encode(ctx context.Context, role retrieval.Role, texts []string) ([]retrieval.Encoding, error) {
+	r := embed.Document
+	if role == retrieval.Query {
+		r = embed.Query
+	}
+	encodings, err := x.e.Encode(ctx, r, texts)
+	if err != nil {
+		var about *embed.TextError
+		if errors.As(err, &about) {
+			return nil, &retrieval.TextError{Index: about.Index, Blank: errors.Is(err, embed.ErrBlank), Err: err}
+		}
+		return nil, err
+	}
+	out := make([]retrieval.Encoding, len(encodings))
+	for i, enc := range encodings {
+		out[i] = retrieval.Encoding{Vector: enc.Vector, TextUse: retrieval.TextUse{Tokens: enc.Tokens, Truncated: enc.Truncated}}
+	}
+	return out, nil
+}
+
+func (x encoderOf) Model() retrieval.Model {
+	m := x.e.Manifest()
+	return retrieval.Model{
+		ID: m.ID, Fingerprint: m.Fingerprint(), Dimension: m.Dimension, MaxTokens: m.MaxTokens,
+		Pooling: string(m.Pooling), Precision: string(m.Precision), License: m.License,
+	}
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"embedd/internal/eval"
+	"embedd/internal/ingest"
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+type evalCmd struct {
+	Dir         string `arg:"" help:"A BEIR folder: corpus.jsonl[.gz], queries.jsonl, qrels.tsv or qrels/test.tsv."`
+	Task        string `help:"Use queries-TASK.jsonl and qrels-TASK.tsv of the folder, where it has several." placeholder:"TASK"`
+	ExcludeSelf bool   `help:"Leave out the document that has the query's own id: for tasks from paper to paper."`
+	ByTitle     bool   `help:"Known-item search instead: each paper is searched by its own title."`
+	Data        string `help:"Keep the indexed papers in this data directory, so that the next run need not encode them; default: a temporary one." placeholder:"DIR"`
+
+	outputFlags
+	Engine engineFlags `embed:""`
+}
+
+func (evalCmd) Help() string {
+	return `Encodes and indexes the folder's papers, runs its queries with exact search and with HNSW, and prints nDCG@10,
+recall@100, MRR@10 and MAP@100 by trec_eval's definitions.
+
+Example:
+  embedd eval path/to/scifact`
+}
+
+// evalDepth is how many hits each query asks for: what recall@100 and MAP@100 need.
+const evalDepth = 100
+
+func (c *evalCmd) Run(e *env) (err error) {
+	var set *eval.Dataset
+	if !c.ByTitle {
+		// Before the long work: a folder that is not what was meant fails at once.
+		if set, err = eval.ReadDataset(c.Dir, c.Task); err != nil {
+			return err
+		}
+	}
+	cl, en, err := openScratch(e, &c.Engine, c.Data)
+	if err != nil {
+		return err
+	}
+	defer finish(&err, cl.close)
+	report, err := indexFiles(e, cl, []string{c.Dir})
+	if err != nil {
+		return err
+	}
+	if len(report.Rejected) > 0 {
+		return fmt.Errorf("%d papers of the corpus were rejected; an evaluation without them would be another one", len(report.Rejected))
+	}
+	// A kept data directory may hold papers of another corpus, which would compete.
+	if info, err := en.collection.Info(); err != nil {
+		return err
+	} else if info.Papers != report.Papers {
+		return fmt.Errorf("--data %s holds %d papers, the corpus has %d; use a directory of its own", c.Data, info.Papers, report.Papers)
+	}
+	if c.ByTitle {
+		return c.byTitle(e, cl)
+	}
+	exact, err := c.measure(e, cl, set, true)
+	if err != nil {
+		return err
+	}
+	hnsw, err := c.measure(e, cl, set, false)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.stdout, struct {
+			Dataset string `json:"dataset"`
+			Papers  int    `json:"papers"`
+			Model   string `json:"model"`
+			eval.Metrics
+			HNSW eval.Metrics `json:"hnsw"`
+		}{set.Name, report.Papers, en.encoder.Manifest().ID, exact, hnsw})
+	}
+	fmt.Fprintf(e.stdout, "%s: %d papers, %d queries, %s\n", set.Name, report.Papers, exact.Queries, en.encoder.Manifest().ID)
+	t := newTable(e.stdout, "SEARCH", "nDCG@10", "recall@100", "MRR@10", "MAP@100")
+	for _, row := range []struct {
+		name string
+		m    eval.Metrics
+	}{{"exact", exact}, {"HNSW", hnsw}} {
+		t.row(row.name, fmt.Sprintf("%.4f", row.m.NDCG10), fmt.Sprintf("%.4f", row.m.Recall100), fmt.Sprintf("%.4f", row.m.MRR10), fmt.Sprintf("%.4f", row.m.MAP100))
+	}
+	return t.flush()
+}
+
+// openScratch opens a data directory for a measurement, a temporary one where dir is empty. Closing the client closes
+// the engine and removes what was temporary.
+func openScratch(e *env, f *engineFlags, dir string) (*client, *engine, error) {
+	remove := func() error { return nil }
+	if dir == "" {
+		tmp, err := os.MkdirTemp("", "embedd-scratch-")
+		if err != nil {
+			return nil, nil, err
+		}
+		dir, remove = tmp, func() error { return os.RemoveAll(tmp) }
+	}
+	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	en, err := openEngine(e.ctx, f, dir, log, nil)
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	cl, err := localClient(en, log)
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	closeEngine := cl.close
+	cl.close = func() error { return errors.Join(closeEngine(), remove()) }
+	return cl, en, nil
+}
+
+// measure runs all queries and scores the answers.
+func (c *evalCmd) measure(e *env, cl *client, set *eval.Dataset, exact bool) (eval.Metrics, error) {
+	bar := newProgress(e, "searching", "queries")
+	defer bar.Done()
+	var mu sync.Mutex
+	run := map[string][]eval.Scored{}
+	err := each(e.ctx, set.Queries, func(ctx context.Context, q eval.Query) error {
+		k := int32(evalDepth)
+		if c.ExcludeSelf {
+			k++
+		}
+		res, err := cl.search.Search(ctx, &embeddv1.SearchRequest{
+			Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: q.Text}}, K: &k, Exact: exact, View: embeddv1.PaperView_PAPER_VIEW_ID,
+		})
+		if err != nil {
+			return fmt.Errorf("query %s: %w", q.ID, err)
+		}
+		var scored []eval.Scored
+		for _, h := range res.GetHits() {
+			if c.ExcludeSelf && h.GetPaper().GetId() == q.ID {
+				continue
+			}
+			scored = append(scored, eval.Scored{ID: h.GetPaper().GetId(), Score: h.GetScore()})
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		run[q.ID] = scored[:min(len(scored), evalDepth)]
+		bar.Set(len(run), len(set.Queries))
+		return nil
+	})
+	if err != nil {
+		return eval.Metrics{}, err
+	}
+	return eval.Evaluate(set.Qrels, run), nil
+}
+
+// searchersAtOnce keeps the encoder's workers busy in a measurement.
+const searchersAtOnce = 4
+
+// each calls fn for all items, a few at a time, until the first error.
+func each[T any](ctx context.Context, items []T, fn func(context.Context, T) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(searchersAtOnce)
+	for _, item := range items {
+		group.Go(func() error { return fn(ctx, item) })
+	}
+	return group.Wait()
+}
+
+// titleReport is the result of a known-item search by title.
+type titleReport struct {
+	Papers  int      `json:"papers"`
+	First   int      `json:"first"`
+	Success float64  `json:"success@1"`
+	Missed  []string `json:"missed"`
+}
+
+// byTitle searches each paper by its own title.
+func (c *evalCmd) byTitle(e *env, cl *client) error {
+	r, err := ingest.Open(c.Dir)
+	if err != nil {
+		return err
+	}
+	var papers []ingest.Paper
+	for {
+		p, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return errors.Join(err, r.Close())
+		}
+		if p.Title != "" {
+			papers = append(papers, p)
+		}
+	}
+	if err := r.Close(); err != nil {
+		return err
+	}
+	bar := newProgress(e, "searching", "titles")
+	report := titleReport{Papers: len(papers), Missed: []string{}}
+	var mu sync.Mutex
+	done, k := 0, int32(1)
+	err = each(e.ctx, papers, func(ctx context.Context, p ingest.Paper) error {
+		res, err := cl.search.Search(ctx, &embeddv1.SearchRequest{
+			Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: p.Title}}, K: &k, View: embeddv1.PaperView_PAPER_VIEW_ID,
+		})
+		if err != nil {
+			return fmt.Errorf("title of %s: %w", p.ID, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if hits := res.GetHits(); len(hits) > 0 && hits[0].GetPaper().GetId() == p.ID {
+			report.First++
+		} else {
+			report.Missed = append(report.Missed, p.ID)
+		}
+		done++
+		bar.Set(done, len(papers))
+		return nil
+	})
+	bar.Done()
+	if err != nil {
+		return err
+	}
+	report.Success = float64(report.First) / float64(max(1, report.Papers))
+	if c.JSON {
+		return printJSON(e.stdout, report)
+	}
+	_, err = fmt.Fprintf(e.stdout, "%s: %d of %d papers come first when searched by their own title (%.2f %%)\n",
+		c.Dir, report.First, report.Papers, 100*report.Success)
+	return err
+}

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"embedd/internal/ingest"
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+type indexCmd struct {
+	Files []string `arg:"" name:"file" help:"JSONL files (.gz too), BEIR folders, or - for standard input."`
+
+	outputFlags
+	clientFlags
+}
+
+func (indexCmd) Help() string {
+	return `Papers that are stored already with the same text are not encoded again, so an interrupted run goes on where it was.
+A line that cannot be read is reported and left out; the exit status is then 1.
+
+Example:
+  embedd index samples/papers.jsonl --data /srv/papers`
+}
+
+func (c *indexCmd) Run(e *env) (err error) {
+	cl, err := c.open(e, true)
+	if err != nil {
+		return err
+	}
+	defer finish(&err, cl.close)
+	report, err := indexFiles(e, cl, c.Files)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = printJSON(e.stdout, report)
+	} else {
+		_, err = fmt.Fprintf(e.stdout, "%d papers in %.1f s, %.0f/s: %d created, %d updated, %d unchanged; %d longer than the model reads\n",
+			report.Papers, report.Seconds, report.PapersPerSecond, report.Created, report.Updated, report.Unchanged, report.Truncated)
+	}
+	if err == nil && len(report.Rejected) > 0 {
+		err = fmt.Errorf("%d papers were rejected and are not indexed", len(report.Rejected))
+	}
+	return err
+}
+
+// indexReport says what became of the papers of some files.
+type indexReport struct {
+	Papers          int         `json:"papers"`
+	Created         int         `json:"created"`
+	Updated         int         `json:"updated"`
+	Unchanged       int         `json:"unchanged"`
+	Truncated       int         `json:"truncated"`
+	Rejected        []rejection `json:"rejected"`
+	Seconds         float64     `json:"seconds"`
+	PapersPerSecond float64     `json:"papers_per_second"`
+}
+
+// rejection is a paper that was left out, and why.
+type rejection struct {
+	Where  string `json:"where"`
+	Reason string `json:"reason"`
+}
+
+const (
+	// batchPapers is the most papers of one call: enough that a sync to disk costs nothing, few enough that little is
+	// done again after an interruption.
+	batchPapers = 64
+	// batchBytes bounds a call of long papers.
+	batchBytes = 4 << 20
+	// callsInFlight keeps the encoder busy while an answer is on its way.
+	callsInFlight = 2
+)
+
+// indexer sends papers to a server, a few calls at a time.
+type indexer struct {
+	e   *env
+	cl  *client
+	bar *progress
+
+	mu     sync.Mutex // guards what follows
+	report indexReport
+}
+
+// source is a paper and where it stood, for messages.
+type source struct {
+	paper *embeddv1.Paper
+	where string
+}
+
+// indexFiles upserts all papers of some files. Rejected papers are in the report and, as they come, on stderr.
+func indexFiles(e *env, cl *client, paths []string) (*indexReport, error) {
+	begin := time.Now()
+	x := &indexer{e: e, cl: cl, bar: newProgress(e, "indexing", "papers")}
+	x.report.Rejected = []rejection{}
+	var err error
+	for _, path := range paths {
+		if err = x.file(path); err != nil {
+			break
+		}
+	}
+	x.bar.Done()
+	r := &x.report
+	r.Seconds = time.Since(begin).Seconds()
+	r.Papers = r.Created + r.Updated + r.Unchanged
+	r.PapersPerSecond = float64(r.Papers) / r.Seconds
+	if err != nil && r.Papers > 0 {
+		fmt.Fprintf(e.stderr, "embedd: %d papers were indexed before the end; run the same command again to go on\n", r.Papers)
+	}
+	return r, err
+}
+
+// file sends one file's papers. Two calls in flight may be applied in either order, so a paper whose id is in an
+// unanswered batch waits for it: of two papers with one id, the later one of the file stays.
+func (x *indexer) file(path string) (err error) {
+	r, err := ingest.Open(path)
+	if err != nil {
+		return err
+	}
+	defer finish(&err, r.Close)
+	before := x.sent()
+	calls, ctx := newCalls(x.e.ctx)
+	var batch []source
+	bytes, open := 0, map[string]bool{}
+	flush := func() {
+		if len(batch) == 0 {
+			return
+		}
+		papers, fraction := batch, 0.0
+		if size := r.Size(); size > 0 {
+			fraction = float64(r.BytesRead()) / float64(size)
+		}
+		calls.Go(func() error {
+			if err := x.upsert(ctx, papers); err != nil {
+				return err
+			}
+			x.show(before, fraction)
+			return nil
+		})
+		batch, bytes = nil, 0
+	}
+	for ctx.Err() == nil {
+		p, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		var line *ingest.LineError
+		if errors.As(err, &line) {
+			x.reject(fmt.Sprintf("%s:%d", line.File, line.Line), lineReason(line))
+			continue
+		}
+		if err != nil {
+			return errors.Join(err, calls.Wait())
+		}
+		paper, err := paperOf(p)
+		if err != nil {
+			x.reject(path+", paper "+p.ID, err.Error())
+			continue
+		}
+		if open[p.ID] {
+			flush()
+			if err := calls.Wait(); err != nil {
+				return err
+			}
+			calls, ctx = newCalls(x.e.ctx)
+			clear(open)
+		}
+		open[p.ID] = true
+		batch = append(batch, source{paper, path + ", paper " + p.ID})
+		bytes += len(p.Title) + len(p.Abstract) + len(p.Metadata)
+		if len(batch) == batchPapers || bytes >= batchBytes {
+			flush()
+		}
+	}
+	flush()
+	return calls.Wait()
+}
+
+// newCalls is a group of at most callsInFlight calls; the first error cancels its context.
+func newCalls(ctx context.Context) (*errgroup.Group, context.Context) {
+	calls, ctx := errgroup.WithContext(ctx)
+	calls.SetLimit(callsInFlight)
+	return calls, ctx
+}
+
+// lineReason is the error of a line without the place, which stands before it.
+func lineReason(l *ingest.LineError) string {
+	if l.Field == "" {
+		return l.Err.Error()
+	}
+	return l.Field + ": " + l.Err.Error()
+}
+
+// upsert sends a batch. Where the server refuses one paper of it, the paper is reported and the rest is sent again.
+func (x *indexer) upsert(ctx context.Context, batch []source) error {
+	for len(batch) > 0 {
+		req := &embeddv1.UpsertPapersRequest{}
+		for _, s := range batch {
+			req.Papers = append(req.Papers, s.paper)
+		}
+		res, err := x.cl.papers.UpsertPapers(ctx, req)
+		if i, reason := refusedPaper(err); i >= 0 && i < len(batch) {
+			x.reject(batch[i].where, reason)
+			batch = append(batch[:i:i], batch[i+1:]...)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		x.count(res)
+		return nil
+	}
+	return nil
+}
+
+// refusedPaper reads the index of the paper that an INVALID_ARGUMENT is about, -1 if it is about none.
+func refusedPaper(err error) (i int, reason string) {
+	st := status.Convert(err)
+	if st.Code() != codes.InvalidArgument {
+		return -1, ""
+	}
+	for _, d := range st.Details() {
+		if bad, ok := d.(*errdetails.BadRequest); ok {
+			for _, v := range bad.GetFieldViolations() {
+				if _, err := fmt.Sscanf(v.GetField(), "papers[%d]", &i); err == nil {
+					_, field, _ := strings.Cut(v.GetField(), "].")
+					return i, strings.TrimPrefix(field+": "+v.GetDescription(), ": ")
+				}
+			}
+		}
+	}
+	return -1, ""
+}
+
+func (x *indexer) count(res *embeddv1.UpsertPapersResponse) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, r := range res.GetResults() {
+		switch r.GetOutcome() {
+		case embeddv1.UpsertOutcome_UPSERT_OUTCOME_CREATED:
+			x.report.Created++
+		case embeddv1.UpsertOutcome_UPSERT_OUTCOME_UPDATED:
+			x.report.Updated++
+		case embeddv1.UpsertOutcome_UPSERT_OUTCOME_UNCHANGED:
+			x.report.Unchanged++
+		}
+		if r.GetTextUse().GetTruncated() {
+			x.report.Truncated++
+		}
+	}
+}
+
+func (x *indexer) sent() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.report.Created + x.report.Updated + x.report.Unchanged
+}
+
+// show moves the progress. The number of papers of a file is not known before its end; it is estimated from the part
+// of the file that was read when the batch was cut.
+func (x *indexer) show(before int, fraction float64) {
+	done := x.sent()
+	total := done
+	if fraction > 0 {
+		total = max(done, before+int(float64(done-before)/fraction))
+	}
+	x.bar.Set(done, total)
+}
+
+// maxRejectionLines is how many rejected papers are shown one by one; the report has all.
+const maxRejectionLines = 20
+
+func (x *indexer) reject(where, reason string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.report.Rejected = append(x.report.Rejected, rejection{where, reason})
+	switch n := len(x.report.Rejected); {
+	case n <= maxRejectionLines:
+		fmt.Fprintf(x.e.stderr, "embedd: rejected: %s: %s\n", printable(where), printable(reason))
+	case n == maxRejectionLines+1:
+		fmt.Fprintln(x.e.stderr, "embedd: more rejected papers are not shown; --json reports all")
+	}
+}
+
+// paperOf puts a paper that was read into the words of the wire.
+func paperOf(p ingest.Paper) (*embeddv1.Paper, error) {
+	out := &embeddv1.Paper{
+		Id: p.ID, Title: p.Title, Abstract: p.Abstract, Authors: p.Authors, Year: p.Year,
+		Venue: p.Venue, Doi: p.DOI, ArxivId: p.ArxivID, Url: p.URL,
+	}
+	if len(p.Metadata) > 0 {
+		out.Metadata = &structpb.Struct{}
+		if err := protojson.Unmarshal(p.Metadata, out.Metadata); err != nil {
+			return nil, fmt.Errorf("metadata: %w", err)
+		}
+	}
+	return out, nil
+}

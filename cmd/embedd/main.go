@@ -1,0 +1,114 @@
+// Command embedd finds related papers: a server, and the commands around it.
+//
+// The wiring of the rooms stands in engine.go; each subcommand has a file of its own. Subcommands talk to a server over
+// gRPC; with --data they open the data directory themselves and talk to the same server inside their own process, so
+// that there is one way through the house.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"embedd/models"
+)
+
+// version is the program's version.
+const version = "0.1.0-dev"
+
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Serve a data directory over gRPC."`
+	Index   indexCmd   `cmd:"" help:"Add papers from JSONL files: BEIR's form or embedd's own."`
+	Search  searchCmd  `cmd:"" help:"Find the papers nearest to a text, a paper or a vector."`
+	Related relatedCmd `cmd:"" help:"Find the papers related to a stored paper."`
+	Get     getCmd     `cmd:"" help:"Show one paper."`
+	List    listCmd    `cmd:"" help:"List the papers in the order of their ids."`
+	Delete  deleteCmd  `cmd:"" help:"Remove papers."`
+	Encode  encodeCmd  `cmd:"" help:"Turn texts into vectors."`
+	Info    infoCmd    `cmd:"" help:"Show model, limits and counts."`
+	Eval    evalCmd    `cmd:"" help:"Measure retrieval quality on a BEIR folder."`
+	Bench   benchCmd   `cmd:"" help:"Measure speed against its limits."`
+	Models  modelsCmd  `cmd:"" help:"List, pull and verify sentence encoders."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+const description = `Finds related papers with a sentence encoder and an HNSW index, in one process.
+
+Each flag can be set by the environment variable shown with it; the flag wins.
+
+Example:
+  embedd serve --samples samples/papers.jsonl
+  embedd related ARXIV:1908.10084`
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// env is what a subcommand gets of the world.
+type env struct {
+	ctx    context.Context
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// run is main with its world as parameters. It returns the exit status: 0, 1 for a failure, 2 for wrong usage, 130 for
+// an interrupt.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second Ctrl-C ends the process at once
+	}()
+	var c cli
+	exited := -1
+	parser, err := kong.New(&c,
+		kong.Name("embedd"), kong.Description(description), kong.DefaultEnvars("EMBEDD"), kong.Vars{"model": models.Default},
+		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "embedd: error:", err)
+		return 2
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 { // --help
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "embedd: error: %v\nSee: embedd --help\n", err)
+		return 2
+	}
+	err = parsed.Run(&env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr})
+	switch {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled):
+		fmt.Fprintln(stderr, "embedd: interrupted")
+		return 130
+	}
+	fmt.Fprintln(stderr, "embedd: error:", explain(err))
+	return 1
+}
+
+// explain makes a message for people of an error: a gRPC status without its wrapping.
+func explain(err error) string {
+	if st, ok := status.FromError(err); ok {
+		return st.Message()
+	}
+	return err.Error()
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(e *env) error {
+	_, err := fmt.Fprintln(e.stdout, "embedd", version)
+	return err
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"embedd/internal/native"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"embedd": main})
+}
+
+// TestScripts runs testdata/script/*.txtar: each is a conversation with the real program and the real model.
+func TestScripts(t *testing.T) {
+	home, err := native.Home()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if home, err = filepath.Abs(home); err != nil {
+		t.Fatal(err)
+	}
+	repository, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("EMBEDD_HOME", home)
+			e.Setenv("REPOSITORY", repository)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"freeport": freeport,
+			"await":    await,
+			"flipbyte": flipbyte,
+		},
+	})
+}
+
+// freeport NAME sets NAME to a loopback address that nobody listens on.
+func freeport(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], l.Addr().String())
+	ts.Check(l.Close())
+}
+
+// await ADDRESS waits until somebody listens there.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if c, err := net.Dial("tcp", args[0]); err == nil {
+			ts.Check(c.Close())
+			return
+		}
+	}
+	ts.Fatalf("nobody listens on %s", args[0])
+}
+
+// flipbyte FILE changes one bit in the middle of a file.
+func flipbyte(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	if len(data) == 0 {
+		ts.Fatalf("%s is empty", path)
+	}
+	data[len(data)/2] ^= 1
+	ts.Check(os.WriteFile(path, data, 0o644))
+}
+
+// The progress of a log says how far, how fast and how long still.
+func TestProgressLine(t *testing.T) {
+	begin := time.Now()
+	for _, c := range []struct {
+		done, total int
+		after       time.Duration
+		want        string
+	}{
+		{0, 100, 0, "indexing: 0 of about 100 papers"},
+		{50, 200, 10 * time.Second, "indexing: 50 of about 200 papers, 5/s, 30s left"},
+		{200, 200, 40 * time.Second, "indexing: 200 of about 200 papers, 5/s"},
+		{10, 0, time.Second, "indexing: 10 papers, 10/s"},
+	} {
+		p := &progress{what: "indexing", unit: "papers", begin: begin, done: c.done, total: c.total}
+		if got := p.line(begin.Add(c.after)); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
+func TestPrintableTakesAwayWhatSteersATerminal(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain é 量": "plain é 量", "a\x1b[31mred": "a [31mred", "two\nlines\ttab": "two lines tab", "rtl\u202eoverride": "rtl override",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		in   []float64
+		want float64
+	}{{[]float64{3}, 3}, {[]float64{3, 1, 2}, 2}, {[]float64{4, 1, 3, 2}, 2.5}} {
+		if got := median(c.in); got != c.want {
+			t.Errorf("median of %v is %v, want %v", c.in, got, c.want)
+		}
+	}
+}

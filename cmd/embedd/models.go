@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"embedd/internal/native"
+	"embedd/models"
+)
+
+type modelsCmd struct {
+	List   modelsListCmd   `cmd:"" help:"List the models that embedd knows, and which are there."`
+	Pull   modelsPullCmd   `cmd:"" help:"Bring a model's files and check them."`
+	Verify modelsVerifyCmd `cmd:"" help:"Check a model's files, load it and encode a text."`
+}
+
+// modelsFlags say where the models are.
+type modelsFlags struct {
+	Models string `help:"Folder of the models; default: models in the .embedd folder." placeholder:"DIR"`
+}
+
+func (f *modelsFlags) dir() (string, error) {
+	if f.Models != "" {
+		return f.Models, nil
+	}
+	home, err := native.Home()
+	if err != nil {
+		return "", err
+	}
+	return native.Models(home), nil
+}
+
+type modelsListCmd struct {
+	outputFlags
+	modelsFlags
+}
+
+// modelState is a line of the list.
+type modelState struct {
+	ID          string `json:"id"`
+	Description string `json:"description"`
+	Fingerprint string `json:"fingerprint"`
+	Dimension   int    `json:"dimension"`
+	MaxTokens   int    `json:"max_tokens"`
+	Precision   string `json:"precision"`
+	License     string `json:"license"`
+	Present     bool   `json:"present"`
+}
+
+func (c *modelsListCmd) Run(e *env) error {
+	dir, err := c.dir()
+	if err != nil {
+		return err
+	}
+	var states []modelState
+	for _, m := range models.Builtin() {
+		_, err := models.Open(dir, m.ID)
+		if err != nil && !errors.Is(err, models.ErrMissing) {
+			return err
+		}
+		states = append(states, modelState{m.ID, m.Description, m.Fingerprint(), m.Dimension, m.MaxTokens, string(m.Precision), m.License, err == nil})
+	}
+	if c.JSON {
+		return printJSON(e.stdout, states)
+	}
+	t := newTable(e.stdout, "ID", "PRESENT", "DIMENSION", "TOKENS", "PRECISION", "LICENCE", "FINGERPRINT")
+	for _, s := range states {
+		present := "no"
+		if s.Present {
+			present = "yes"
+		}
+		t.row(s.ID, present, fmt.Sprint(s.Dimension), fmt.Sprint(s.MaxTokens), s.Precision, s.License, s.Fingerprint[:12])
+	}
+	return t.flush()
+}
+
+type modelsPullCmd struct {
+	ID    string `arg:"" help:"Id of the model." default:"${model}"`
+	Force bool   `help:"Fetch the files even if the right ones are there."`
+	modelsFlags
+}
+
+func (modelsPullCmd) Help() string {
+	return `Example:
+  embedd models pull all-MiniLM-L6-v2`
+}
+
+func (c *modelsPullCmd) Run(e *env) error {
+	dir, err := c.dir()
+	if err != nil {
+		return err
+	}
+	m, err := models.Find(c.ID)
+	if err != nil {
+		return err
+	}
+	model, err := models.Pull(e.ctx, dir, m, &models.PullOptions{Force: c.Force, Progress: func(line string) {
+		fmt.Fprintln(e.stderr, line)
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(e.stdout, "%s is in %s, fingerprint %s\n", m.ID, model.Dir, m.Fingerprint()[:12])
+	return err
+}
+
+type modelsVerifyCmd struct {
+	ID      string `arg:"" help:"Id of the model." default:"${model}"`
+	Library string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
+	outputFlags
+	modelsFlags
+}
+
+func (modelsVerifyCmd) Help() string {
+	return `Example:
+  embedd models verify all-MiniLM-L6-v2`
+}
+
+func (c *modelsVerifyCmd) Run(e *env) (err error) {
+	f := engineFlags{Model: c.ID, Models: c.Models, Library: c.Library, Workers: 1}
+	if err := f.resolve(); err != nil {
+		return err
+	}
+	encoder, err := openEncoder(&f) // reads and hashes every file, compares the graph's output with the manifest
+	if err != nil {
+		return err
+	}
+	defer finish(&err, encoder.Close)
+	if err := encoder.Canary(e.ctx); err != nil {
+		return err
+	}
+	m := encoder.Manifest()
+	if c.JSON {
+		return printJSON(e.stdout, map[string]any{"id": m.ID, "fingerprint": m.Fingerprint(), "dimension": m.Dimension, "ok": true})
+	}
+	_, err = fmt.Fprintf(e.stdout, "%s: files match the manifest, the graph gives %d dimensions, a text encodes; fingerprint %s\n", m.ID, m.Dimension, m.Fingerprint())
+	return err
+}

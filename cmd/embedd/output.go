@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// outputFlags choose between tables for people and JSON for programs.
+type outputFlags struct {
+	JSON bool `name:"json" help:"Print JSON for programs."`
+}
+
+// printMessage writes an answer as indented JSON, every field present.
+func printMessage(w io.Writer, m proto.Message) error {
+	text, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, text, "", "  "); err != nil { // protojson varies its white space on purpose
+		return err
+	}
+	out.WriteByte('\n')
+	_, err = w.Write(out.Bytes())
+	return err
+}
+
+// printJSON writes a value as indented JSON.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// table is text in columns.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(w io.Writer, columns ...string) *table {
+	t := &table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	if len(columns) > 0 {
+		t.row(columns...)
+	}
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	for i, c := range cells {
+		cells[i] = printable(c)
+	}
+	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
+
+func (t *table) flush() error { return t.w.Flush() }
+
+// printable replaces what could steer a terminal, or break a line, in a text that came from outside.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// citation is a paper in a line: title, year and venue.
+func citation(p *embeddv1.Paper) string {
+	s := p.GetTitle()
+	var about []string
+	if p.GetYear() != 0 {
+		about = append(about, fmt.Sprint(p.GetYear()))
+	}
+	if p.GetVenue() != "" {
+		about = append(about, p.GetVenue())
+	}
+	if len(about) > 0 {
+		s += " (" + strings.Join(about, ", ") + ")"
+	}
+	return s
+}
+
+// printHits writes hits as a table.
+func printHits(w io.Writer, hits []*embeddv1.Hit) error {
+	t := newTable(w, "RANK", "SCORE", "ID", "PAPER")
+	for _, h := range hits {
+		t.row(fmt.Sprint(h.GetRank()), fmt.Sprintf("%.4f", h.GetScore()), h.GetPaper().GetId(), citation(h.GetPaper()))
+	}
+	return t.flush()
+}
+
+// warnTruncated tells a person that the model did not read all of a text.
+func warnTruncated(w io.Writer, what string, u *embeddv1.TextUse) {
+	if u.GetTruncated() {
+		fmt.Fprintf(w, "embedd: note: %s has %d tokens, more than the model reads; the rest is not in the vector\n", what, u.GetTokenCount())
+	}
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+type getCmd struct {
+	ID string `arg:"" help:"Id of the paper."`
+
+	outputFlags
+	clientFlags
+}
+
+func (getCmd) Help() string {
+	return `Example:
+  embedd get ARXIV:1908.10084`
+}
+
+func (c *getCmd) Run(e *env) (err error) {
+	cl, err := c.open(e, false)
+	if err != nil {
+		return err
+	}
+	defer finish(&err, cl.close)
+	res, err := cl.papers.GetPaper(e.ctx, &embeddv1.GetPaperRequest{Id: c.ID})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printMessage(e.stdout, res)
+	}
+	p := res.GetPaper()
+	t := newTable(e.stdout)
+	for _, row := range [][2]string{
+		{"id", p.GetId()}, {"paper", citation(p)}, {"authors", strings.Join(p.GetAuthors(), ", ")}, {"doi", p.GetDoi()},
+		{"arxiv", p.GetArxivId()}, {"url", p.GetUrl()}, {"abstract", p.GetAbstract()},
+	} {
+		if row[1] != "" {
+			t.row(row[0], row[1])
+		}
+	}
+	if p.GetMetadata() != nil {
+		text, err := p.GetMetadata().MarshalJSON()
+		if err != nil {
+			return err
+		}
+		t.row("metadata", string(text))
+	}
+	warnTruncated(e.stderr, "the paper", res.GetTextUse())
+	return t.flush()
+}
+
+type listCmd struct {
+	PageSize  *int32 `help:"Papers at most; default 100." placeholder:"N"`
+	PageToken string `help:"Go on after the page that gave this token." placeholder:"TOKEN"`
+
+	outputFlags
+	clientFlags
+}
+
+func (listCmd) Help() string {
+	return `Example:
+  embedd list --page-size 20`
+}
+
+func (c *listCmd) Run(e *env) (err error) {
+	cl, err := c.open(e, false)
+	if err != nil {
+		return err
+	}
+	defer finish(&err, cl.close)
+	res, err := cl.papers.ListPapers(e.ctx, &embeddv1.ListPapersRequest{PageSize: c.PageSize, PageToken: c.PageToken})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printMessage(e.stdout, res)
+	}
+	t := newTable(e.stdout, "ID", "PAPER")
+	for _, p := range res.GetPapers() {
+		t.row(p.GetId(), citation(p))
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if token := res.GetNextPageToken(); token != "" {
+		fmt.Fprintf(e.stderr, "There are more: embedd list --page-token %s\n", token)
+	}
+	return nil
+}
+
+type deleteCmd struct {
+	IDs []string `arg:"" name:"id" help:"Ids of the papers."`
+
+	outputFlags
+	clientFlags
+}
+
+func (deleteCmd) Help() string {
+	return `Example:
+  embedd delete ARXIV:1908.10084`
+}
+
+func (c *deleteCmd) Run(e *env) (err error) {
+	cl, err := c.open(e, false)
+	if err != nil {
+		return err
+	}
+	defer finish(&err, cl.close)
+	res, err := cl.papers.DeletePapers(e.ctx, &embeddv1.DeletePapersRequest{Ids: c.IDs})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printMessage(e.stdout, res)
+	}
+	fmt.Fprintf(e.stdout, "deleted %d\n", res.GetDeleted())
+	for _, id := range res.GetNotFound() {
+		fmt.Fprintf(e.stderr, "embedd: note: no paper has the id %q\n", id)
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// searchFlags tune a search; nil means the server's default.
+type searchFlags struct {
+	K     *int32 `short:"k" help:"Hits at most; default 10." placeholder:"N"`
+	Ef    *int32 `help:"HNSW: candidates looked at; more is slower and nearer to exact." placeholder:"N"`
+	Exact bool   `help:"Compare with every paper instead of searching the graph."`
+}
+
+type searchCmd struct {
+	Text    []string `arg:"" optional:"" help:"The text to find papers for."`
+	PaperID string   `name:"paper-id" help:"Search by a stored paper instead." placeholder:"ID"`
+	Vector  string   `help:"Search by a vector instead: a file with a JSON array, or - for standard input." placeholder:"FILE"`
+
+	searchFlags
+	outputFlags
+	clientFlags
+}
+
+func (searchCmd) Help() string {
+	return `Example:
+  embedd search "efficient attention for long documents" -k 5`
+}
+
+func (c *searchCmd) input(e *env) (*embeddv1.Input, error) {
+	given := 0
+	for _, set := range []bool{len(c.Text) > 0, c.PaperID != "", c.Vector != ""} {
+		if set {
+			given++
+		}
+	}
+	switch {
+	case given != 1:
+		return nil, errors.New("give one of: a text, --paper-id, --vector")
+	case c.PaperID != "":
+		return &embeddv1.Input{Kind: &embeddv1.Input_PaperId{PaperId: c.PaperID}}, nil
+	case c.Vector != "":
+		var in io.Reader = e.stdin
+		if c.Vector != "-" {
+			f, err := os.Open(c.Vector)
+			if err != nil {
+				return nil, fmt.Errorf("--vector: %w", err)
+			}
+			defer f.Close()
+			in = f
+		}
+		var values []float32
+		if err := json.NewDecoder(in).Decode(&values); err != nil {
+			return nil, fmt.Errorf("--vector: %s is not a JSON array of numbers: %w", c.Vector, err)
+		}
+		return &embeddv1.Input{Kind: &embeddv1.Input_Vector{Vector: &embeddv1.Vector{Values: values}}}, nil
+	}
+	return &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: strings.Join(c.Text, " ")}}, nil
+}
+
+func (c *searchCmd) Run(e *env) (err error) {
+	in, err := c.input(e)
+	if err != nil {
+		return err
+	}
+	cl, err := c.open(e, false)
+	if err != nil {
+		return err
+	}
+	defer finish(&err, cl.close)
+	res, err := cl.search.Search(e.ctx, &embeddv1.SearchRequest{Query: in, K: c.K, Ef: c.Ef, Exact: c.Exact})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printMessage(e.stdout, res)
+	}
+	warnTruncated(e.stderr, "the text", res.GetTextUse())
+	return printHits(e.stdout, res.GetHits())
+}
+
+type relatedCmd struct {
+	ID string `arg:"" help:"Id of the paper."`
+
+	searchFlags
+	outputFlags
+	clientFlags
+}
+
+func (relatedCmd) Help() string {
+	return `Example:
+  embedd related ARXIV:1908.10084 -k 5 --json`
+}
+
+func (c *relatedCmd) Run(e *env) (err error) {
+	cl, err := c.open(e, false)
+	if err != nil {
+		return err
+	}
+	defer finish(&err, cl.close)
+	res, err := cl.search.Related(e.ctx, &embeddv1.RelatedRequest{Id: c.ID, K: c.K, Ef: c.Ef, Exact: c.Exact})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printMessage(e.stdout, res)
+	}
+	return printHits(e.stdout, res.GetHits())
+}

@@ -1,0 +1,111 @@
+package arch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "embedd"
+
+// allowed says, for each package of the module, which packages of the module it may import. It is a statement of
+// policy: leaves never import each other, retrieval joins them, doors know retrieval and the wire contract, and only the
+// command knows them all. A new package needs a line here.
+var allowed = map[string][]string{
+	"ann":                {},
+	"models":             {},
+	"embed":              {"models", "internal/native"},
+	"internal/native":    {},
+	"internal/store":     {},
+	"internal/ingest":    {},
+	"internal/eval":      {},
+	"internal/retrieval": {"ann", "internal/store"},
+	"internal/server":    {"internal/retrieval", "proto/embedd/v1"},
+	"internal/arch":      {},
+	"proto/embedd/v1":    {},
+	"cmd/embedd": {"ann", "embed", "models", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
+		"internal/server", "proto/embedd/v1"},
+}
+
+// owners says which packages of the module may import a library; the others reach it through them. Tests may use any.
+var owners = map[string][]string{
+	"github.com/yalue/onnxruntime_go":  {"embed"},
+	"github.com/daulet/tokenizers":     {"embed"},
+	"github.com/viterin/vek":           {"ann"},
+	"github.com/cockroachdb/pebble/v2": {"internal/store"},
+	"github.com/alecthomas/kong":       {"cmd/embedd"},
+	"github.com/vbauerster/mpb/v8":     {"cmd/embedd"},
+	"golang.org/x/term":                {"cmd/embedd"},
+	"golang.org/x/sync":                {"cmd/embedd"},
+	"google.golang.org/grpc":           {"internal/server", "proto/embedd/v1", "cmd/embedd"},
+	"google.golang.org/genproto":       {"internal/server", "cmd/embedd"},
+	"google.golang.org/protobuf":       {"internal/server", "proto/embedd/v1", "cmd/embedd"},
+}
+
+func TestImportRules(t *testing.T) {
+	// -deps -e is not needed: the rules are about direct imports, and hold for the whole by being held by each.
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...").Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
+		}
+		t.Fatalf("go list: %v", err)
+	}
+	seen := map[string]bool{}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		from := strings.TrimPrefix(p.ImportPath, module+"/")
+		seen[from] = true
+		may, known := allowed[from]
+		if !known {
+			t.Errorf("package %s has no line in the table of import rules", from)
+			continue
+		}
+		for _, path := range p.Imports {
+			if to, inside := strings.CutPrefix(path, module+"/"); inside {
+				if !slices.Contains(may, to) {
+					t.Errorf("%s imports %s: the import rules of ARCHITECTURE.md do not allow it", from, to)
+				}
+				continue
+			}
+			if !strings.Contains(strings.Split(path, "/")[0], ".") {
+				continue // standard library
+			}
+			library := owner(path)
+			if library == "" {
+				t.Errorf("%s imports %s, a dependency that the table of owners does not know", from, path)
+			} else if !slices.Contains(owners[library], from) {
+				t.Errorf("%s imports %s, which belongs to %v", from, path, owners[library])
+			}
+		}
+	}
+	for p := range allowed {
+		if !seen[p] {
+			t.Errorf("the table of import rules has a line for %s, which is not there", p)
+		}
+	}
+}
+
+// owner is the library of the table that an import path belongs to.
+func owner(path string) string {
+	for library := range owners {
+		if path == library || strings.HasPrefix(path, library+"/") {
+			return library
+		}
+	}
+	return ""
+}

@@ -1,0 +1,24 @@
+// Package retrieval is what embedd means: papers go in, hits come out. It joins the encoder, the store and the index,
+// and is the only package that knows more than one of them.
+//
+// A [Collection] is one set of papers under one encoder. Doors (gRPC, later HTTP) and the command line call it; it
+// decides what a request means, refuses what it cannot do with an [Error] that names the field, and turns distances
+// (less is nearer) into scores (more is nearer), once.
+//
+// # Ways through it
+//
+//	Upsert   validate -> compare with the store -> encode what changed -> one synced batch in the store -> index -> answer
+//	Search   text: encode as a query; paper: its stored vector; vector: as given -> index -> papers from the store
+//	Related  Search by paper
+//	Open     store -> snapshot of the index if it fits, else empty -> catch up with the store -> canary encode
+//
+// # Promises (the numbers are the house's invariants)
+//
+//  1. What Upsert or Delete has acknowledged is in the store, synced.
+//  2. The index is derived: losing its snapshot costs time, never data.
+//  3. Every label of the index is the ordinal of a stored paper, or of one being removed.
+//  4. All vectors come from one model fingerprint; a data directory made by another is refused.
+//  5. An acknowledged delete is in no later answer.
+//  6. The same query on the same index version gives the same order; equal scores stand in the order of storing.
+//  7. A paper never recommends itself.
+package retrieval

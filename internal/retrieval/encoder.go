@@ -1,0 +1,60 @@
+package retrieval
+
+import "context"
+
+// Encoder is what a collection needs of a sentence encoder. Package embed has the real one; tests of this package use a
+// small fake, so that they need no native library. All methods may be called from many goroutines at once.
+type Encoder interface {
+	// Encode returns a vector of norm 1 and Model().Dimension values for each text, in order. An error that is about one
+	// of the texts is a *TextError.
+	Encode(ctx context.Context, role Role, texts []string) ([]Encoding, error)
+	// Model describes the encoder; it does not change.
+	Model() Model
+}
+
+// Role is the side of a comparison that a text stands on.
+type Role uint8
+
+const (
+	// Document is a text to be found.
+	Document Role = iota
+	// Query is a text to find others with.
+	Query
+)
+
+// Encoding is a text's vector and what the model read of the text.
+type Encoding struct {
+	Vector []float32
+	TextUse
+}
+
+// TextUse says what the model read of a text.
+type TextUse struct {
+	// Tokens in the whole text, special tokens included.
+	Tokens int
+	// Truncated: Tokens is over Model.MaxTokens, and the rest is not in the vector.
+	Truncated bool
+}
+
+// Model describes an encoder.
+type Model struct {
+	ID, Fingerprint    string
+	Dimension          int
+	MaxTokens          int
+	Pooling, Precision string
+	License            string
+}
+
+// TextError is an encoder's error about one text of a call.
+type TextError struct {
+	// Index of the text in the call.
+	Index int
+	// Blank: the text has nothing to encode.
+	Blank bool
+	Err   error
+}
+
+func (e *TextError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *TextError) Unwrap() error { return e.Err }

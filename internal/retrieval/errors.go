@@ -1,0 +1,64 @@
+package retrieval
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Kind says what went wrong, for the doors' one table from error to status.
+type Kind uint8
+
+const (
+	// Internal is a defect or damage: not the caller's doing.
+	Internal Kind = iota
+	// Invalid is a request that can never succeed as it is; Field says where.
+	Invalid
+	// NotFound is an id that is not stored.
+	NotFound
+	// FailedPrecondition is a state that the caller must change first.
+	FailedPrecondition
+	// Unavailable is a collection that is closing; another try may succeed.
+	Unavailable
+)
+
+// Error is an error about a request.
+type Error struct {
+	Kind Kind
+	// Field is the path of the request's field, as "papers[3].title"; empty if no field is at fault.
+	Field string
+	// Message says what is wrong, the limit, and what to do, without the field.
+	Message string
+	// Err is the cause, if there is one.
+	Err error
+}
+
+func (e *Error) Error() string {
+	if e.Field == "" {
+		return e.Message
+	}
+	return e.Field + ": " + e.Message
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func invalid(field, format string, a ...any) *Error {
+	return &Error{Kind: Invalid, Field: field, Message: fmt.Sprintf(format, a...)}
+}
+
+func internal(doing string, err error) *Error {
+	return &Error{Kind: Internal, Message: doing + ": " + err.Error(), Err: err}
+}
+
+func notFound(field, id string) *Error {
+	return &Error{Kind: NotFound, Field: field, Message: fmt.Sprintf("no paper has the id %q", id)}
+}
+
+// KindOf gives the kind of err, Internal for one that this package did not make.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return Internal
+}

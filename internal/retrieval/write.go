@@ -1,0 +1,235 @@
+package retrieval
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+
+	"embedd/internal/store"
+)
+
+// Outcome is what became of one paper of an Upsert.
+type Outcome uint8
+
+const (
+	// Created: the id was new.
+	Created Outcome = iota + 1
+	// Updated: something of the paper changed.
+	Updated
+	// Unchanged: the paper was stored exactly so already.
+	Unchanged
+)
+
+// UpsertResult says what became of one paper.
+type UpsertResult struct {
+	ID      string
+	Outcome Outcome
+	TextUse TextUse
+}
+
+// PaperText is the text that stands for a paper: its title, a space, and its abstract.
+func PaperText(p *Paper) string { return strings.TrimSpace(p.Title + " " + p.Abstract) }
+
+// Upsert stores papers, all or none, and returns once they are durable and can be found. A paper whose text is stored
+// already is not encoded again. version is the collection's version with the papers in it.
+func (c *Collection) Upsert(ctx context.Context, papers []Paper) (results []UpsertResult, version uint64, err error) {
+	if err := c.enter(); err != nil {
+		return nil, 0, err
+	}
+	defer c.leave()
+	if err := checkPapers(papers); err != nil {
+		return nil, 0, err
+	}
+	u := upsert{c: c, papers: papers, writes: make([]store.Write, len(papers)), results: make([]UpsertResult, len(papers))}
+	for i := range papers {
+		u.writes[i].Record = store.Record{Paper: papers[i], Content: sha256.Sum256([]byte(PaperText(&papers[i])))}
+	}
+	// Encoding takes place outside the lock. Another writer may change a paper meanwhile, so the comparison with the
+	// store is made again under the lock, and what then lacks a vector is encoded in another round.
+	for {
+		lacking, err := u.compare()
+		if err != nil {
+			return nil, 0, err
+		}
+		if err := u.encode(ctx, lacking); err != nil {
+			return nil, 0, err
+		}
+		c.write.Lock()
+		lacking, err = u.compare()
+		if err != nil || len(lacking) > 0 {
+			c.write.Unlock()
+			if err != nil {
+				return nil, 0, err
+			}
+			continue
+		}
+		version, err = u.commit()
+		c.write.Unlock()
+		return u.results, version, err
+	}
+}
+
+// checkPapers checks the papers of one call: each, their number, and that no id is there twice.
+func checkPapers(papers []Paper) error {
+	if len(papers) == 0 {
+		return invalid("papers", "is empty; must have 1 to %d papers", MaxPapersPerCall)
+	}
+	if len(papers) > MaxPapersPerCall {
+		return invalid("papers", "has %d papers; the limit is %d in one call", len(papers), MaxPapersPerCall)
+	}
+	first := make(map[string]int, len(papers))
+	for i := range papers {
+		field := fmt.Sprintf("papers[%d]", i)
+		if err := checkPaper(field, &papers[i]); err != nil {
+			return err
+		}
+		if j, twice := first[papers[i].ID]; twice {
+			return invalid(field+".id", "%q is also the id of papers[%d]; each id may stand once in a call", papers[i].ID, j)
+		}
+		first[papers[i].ID] = i
+	}
+	return nil
+}
+
+// upsert is one Upsert on its way.
+type upsert struct {
+	c       *Collection
+	papers  []Paper
+	writes  []store.Write  // Vector nil: the stored one stays
+	results []UpsertResult // Outcome as of the last compare
+	encoded []bool         // writes[i] holds a fresh encoding
+}
+
+// compare sets each paper's outcome against the store as it is now, and returns the papers that must be encoded.
+func (u *upsert) compare() (lacking []int, err error) {
+	if u.encoded == nil {
+		u.encoded = make([]bool, len(u.papers))
+	}
+	for i := range u.papers {
+		w, r := &u.writes[i], &u.results[i]
+		r.ID = u.papers[i].ID
+		old, _, err := u.c.store.Get(r.ID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return nil, internal("read paper", err)
+		}
+		if err == nil && old.Content == w.Record.Content {
+			// The stored vector stays, and with it the paper's place in the index.
+			w.Record.Tokens, w.Record.Truncated = old.Tokens, old.Truncated
+			r.Outcome = Updated
+			if samePaper(&old.Paper, &u.papers[i]) {
+				r.Outcome = Unchanged
+			}
+			w.Vector, u.encoded[i] = nil, false
+		} else {
+			r.Outcome = Updated
+			if err != nil {
+				r.Outcome = Created
+			}
+			if !u.encoded[i] {
+				lacking = append(lacking, i)
+			}
+		}
+		r.TextUse = TextUse{w.Record.Tokens, w.Record.Truncated}
+	}
+	return lacking, nil
+}
+
+// encode fills the vectors of some of the papers.
+func (u *upsert) encode(ctx context.Context, which []int) error {
+	if len(which) == 0 {
+		return nil
+	}
+	texts := make([]string, len(which))
+	for j, i := range which {
+		texts[j] = PaperText(&u.papers[i])
+	}
+	enc, err := u.c.encoder.Encode(ctx, Document, texts)
+	if err != nil {
+		return encodeError(err, func(j int) string { return fmt.Sprintf("papers[%d]", which[j]) })
+	}
+	for j, i := range which {
+		u.writes[i].Vector = enc[j].Vector
+		u.writes[i].Record.Tokens, u.writes[i].Record.Truncated = enc[j].Tokens, enc[j].Truncated
+		u.encoded[i] = true
+	}
+	return nil
+}
+
+// commit stores what changed and brings the index up to it. The write lock is held.
+func (u *upsert) commit() (version uint64, err error) {
+	c := u.c
+	var writes []store.Write
+	for i, r := range u.results {
+		if r.Outcome != Unchanged {
+			writes = append(writes, u.writes[i])
+		}
+	}
+	if len(writes) == 0 {
+		return c.version.Load(), nil
+	}
+	placements, revision, err := c.store.Put(writes)
+	if err != nil {
+		return 0, internal("store papers", err)
+	}
+	for i, p := range placements {
+		if writes[i].Vector == nil {
+			continue
+		}
+		if err := c.index.Insert(p.Ordinal, writes[i].Vector); err != nil {
+			// Stored, but not to be found before the next start, which rebuilds the index.
+			return 0, internal("papers are stored but not indexed; restart the server", err)
+		}
+		if p.Replaced != 0 {
+			c.index.Delete(p.Replaced)
+		}
+	}
+	c.version.Store(revision)
+	return revision, nil
+}
+
+// Delete removes papers, all or none, and returns once the removal is durable and no search finds them. notFound are
+// the ids that were not stored, in order.
+func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, missing []string, version uint64, err error) {
+	if err := c.enter(); err != nil {
+		return 0, nil, 0, err
+	}
+	defer c.leave()
+	if len(ids) == 0 {
+		return 0, nil, 0, invalid("ids", "is empty; must have 1 to %d ids", MaxPapersPerCall)
+	}
+	if len(ids) > MaxPapersPerCall {
+		return 0, nil, 0, invalid("ids", "has %d ids; the limit is %d in one call", len(ids), MaxPapersPerCall)
+	}
+	first := make(map[string]int, len(ids))
+	for i, id := range ids {
+		field := fmt.Sprintf("ids[%d]", i)
+		if err := checkID(field, id); err != nil {
+			return 0, nil, 0, err
+		}
+		if j, twice := first[id]; twice {
+			return 0, nil, 0, invalid(field, "%q is also ids[%d]; each id may stand once in a call", id, j)
+		}
+		first[id] = i
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, nil, 0, err
+	}
+	c.write.Lock()
+	defer c.write.Unlock()
+	ordinals, revision, err := c.store.Delete(ids)
+	if err != nil {
+		return 0, nil, 0, internal("delete papers", err)
+	}
+	for i, ordinal := range ordinals {
+		if ordinal == 0 {
+			missing = append(missing, ids[i])
+			continue
+		}
+		c.index.Delete(ordinal)
+		deleted++
+	}
+	c.version.Store(revision)
+	return deleted, missing, revision, nil
+}

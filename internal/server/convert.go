@@ -1,0 +1,98 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"embedd/internal/retrieval"
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// paperFromProto copies a paper off the wire. nil becomes an empty paper, which retrieval refuses by its empty id.
+func paperFromProto(field string, p *embeddv1.Paper) (retrieval.Paper, error) {
+	out := retrieval.Paper{
+		ID:       p.GetId(),
+		Title:    p.GetTitle(),
+		Abstract: p.GetAbstract(),
+		Authors:  p.GetAuthors(),
+		Year:     p.GetYear(),
+		Venue:    p.GetVenue(),
+		DOI:      p.GetDoi(),
+		ArxivID:  p.GetArxivId(),
+		URL:      p.GetUrl(),
+	}
+	if p.GetMetadata() != nil {
+		text, err := protojson.Marshal(p.GetMetadata())
+		if err != nil { // NaN, Inf, or a value of no kind
+			return out, &retrieval.Error{Kind: retrieval.Invalid, Field: field + ".metadata", Message: "cannot be written as JSON: " + err.Error(), Err: err}
+		}
+		out.Metadata = text
+	}
+	return out, nil
+}
+
+// paperToProto copies as much of a paper onto the wire as the view asks for.
+func paperToProto(p *retrieval.Paper, view embeddv1.PaperView) (*embeddv1.Paper, error) {
+	out := &embeddv1.Paper{Id: p.ID}
+	if view == embeddv1.PaperView_PAPER_VIEW_ID {
+		return out, nil
+	}
+	out.Title, out.Authors, out.Year, out.Venue = p.Title, p.Authors, p.Year, p.Venue
+	out.Doi, out.ArxivId, out.Url = p.DOI, p.ArxivID, p.URL
+	if view != embeddv1.PaperView_PAPER_VIEW_FULL {
+		return out, nil
+	}
+	out.Abstract = p.Abstract
+	if len(p.Metadata) > 0 {
+		var fields map[string]any
+		if err := json.Unmarshal(p.Metadata, &fields); err != nil {
+			return nil, fmt.Errorf("metadata of paper %q: %w", p.ID, err)
+		}
+		s, err := structpb.NewStruct(fields)
+		if err != nil {
+			return nil, fmt.Errorf("metadata of paper %q: %w", p.ID, err)
+		}
+		out.Metadata = s
+	}
+	return out, nil
+}
+
+// checkView refuses a view that this server does not know.
+func checkView(view embeddv1.PaperView) error {
+	if _, ok := embeddv1.PaperView_name[int32(view)]; !ok {
+		return &retrieval.Error{Kind: retrieval.Invalid, Field: "view", Message: fmt.Sprintf("%d is not a PaperView", view)}
+	}
+	return nil
+}
+
+func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit, error) {
+	out := make([]*embeddv1.Hit, len(hits))
+	for i := range hits {
+		p, err := paperToProto(&hits[i].Paper, view)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = &embeddv1.Hit{Paper: p, Score: hits[i].Score, Rank: int32(i + 1)}
+	}
+	return out, nil
+}
+
+func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
+	return &embeddv1.Effective{K: int32(r.K), Ef: int32(r.Ef), Exact: r.Exact}
+}
+
+func textUseToProto(u retrieval.TextUse) *embeddv1.TextUse {
+	return &embeddv1.TextUse{TokenCount: int32(u.Tokens), Truncated: u.Truncated}
+}
+
+// intFromProto keeps the difference between absent and 0.
+func intFromProto(v *int32) *int {
+	if v == nil {
+		return nil
+	}
+	n := int(*v)
+	return &n
+}

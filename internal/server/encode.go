@@ -1,0 +1,66 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"embedd/internal/retrieval"
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// Encode implements EncodeService.
+func (s *Server) Encode(ctx context.Context, req *embeddv1.EncodeRequest) (*embeddv1.EncodeResponse, error) {
+	c, err := s.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var role retrieval.Role
+	switch req.GetRole() {
+	case embeddv1.Role_ROLE_UNSPECIFIED, embeddv1.Role_ROLE_DOCUMENT:
+		role = retrieval.Document
+	case embeddv1.Role_ROLE_QUERY:
+		role = retrieval.Query
+	default:
+		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "role", Message: fmt.Sprintf("%d is not a Role", req.GetRole())}
+	}
+	encodings, err := c.Encode(ctx, role, req.GetTexts())
+	if err != nil {
+		return nil, err
+	}
+	info, err := c.Info()
+	if err != nil {
+		return nil, err
+	}
+	res := &embeddv1.EncodeResponse{Encodings: make([]*embeddv1.Encoding, len(encodings)), Model: info.Model.ID, Fingerprint: info.Model.Fingerprint}
+	for i, e := range encodings {
+		res.Encodings[i] = &embeddv1.Encoding{Vector: &embeddv1.Vector{Values: e.Vector}, TextUse: textUseToProto(e.TextUse)}
+	}
+	return res, nil
+}
+
+// GetInfo implements InfoService.
+func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embeddv1.GetInfoResponse, error) {
+	c, err := s.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	info, err := c.Info()
+	if err != nil {
+		return nil, err
+	}
+	m := info.Model
+	return &embeddv1.GetInfoResponse{
+		Version: s.version,
+		Model: &embeddv1.Model{
+			Id: m.ID, Fingerprint: m.Fingerprint, Dimension: int32(m.Dimension), MaxTokens: int32(m.MaxTokens),
+			Pooling: m.Pooling, Precision: m.Precision, License: m.License,
+		},
+		Limits: &embeddv1.Limits{
+			K: retrieval.MaxK, Ef: retrieval.MaxEf, PapersPerCall: retrieval.MaxPapersPerCall, TextsPerCall: retrieval.MaxTextsPerCall,
+			IdBytes: retrieval.MaxIDBytes, TextBytes: retrieval.MaxTextBytes, MetadataBytes: retrieval.MaxMetadataBytes,
+			PageSize: retrieval.MaxPageSize, MessageBytes: MaxMessageBytes,
+		},
+		Counts:       &embeddv1.Counts{Papers: int64(info.Papers), IndexedVectors: int64(info.Vectors), Tombstones: int64(info.Tombstones)},
+		IndexVersion: info.Version,
+	}, nil
+}

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"context"
+
+	"embedd/internal/retrieval"
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// Search implements SearchService.
+func (s *Server) Search(ctx context.Context, req *embeddv1.SearchRequest) (*embeddv1.SearchResponse, error) {
+	c, err := s.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkView(req.GetView()); err != nil {
+		return nil, err
+	}
+	in, err := inputFromProto("query", req.GetQuery())
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.Search(ctx, retrieval.SearchRequest{
+		Input: in, Field: "query", K: intFromProto(req.K), Ef: intFromProto(req.Ef), Exact: req.GetExact(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	hits, err := hitsToProto(r.Hits, req.GetView())
+	if err != nil {
+		return nil, err
+	}
+	res := &embeddv1.SearchResponse{Hits: hits, Effective: effectiveToProto(r), IndexVersion: r.Version}
+	if r.TextUse != nil {
+		res.TextUse = textUseToProto(*r.TextUse)
+	}
+	return res, nil
+}
+
+// Related implements SearchService.
+func (s *Server) Related(ctx context.Context, req *embeddv1.RelatedRequest) (*embeddv1.RelatedResponse, error) {
+	c, err := s.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkView(req.GetView()); err != nil {
+		return nil, err
+	}
+	r, err := c.Search(ctx, retrieval.SearchRequest{
+		Input: retrieval.Input{PaperID: req.GetId()}, K: intFromProto(req.K), Ef: intFromProto(req.Ef), Exact: req.GetExact(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	hits, err := hitsToProto(r.Hits, req.GetView())
+	if err != nil {
+		return nil, err
+	}
+	return &embeddv1.RelatedResponse{Hits: hits, Effective: effectiveToProto(r), IndexVersion: r.Version}, nil
+}
+
+// inputFromProto refuses an input that holds nothing.
+func inputFromProto(field string, in *embeddv1.Input) (retrieval.Input, error) {
+	switch kind := in.GetKind().(type) {
+	case *embeddv1.Input_PaperId:
+		return retrieval.Input{PaperID: kind.PaperId}, nil
+	case *embeddv1.Input_Text:
+		return retrieval.Input{Text: &kind.Text}, nil
+	case *embeddv1.Input_Vector:
+		v := kind.Vector.GetValues()
+		if v == nil {
+			v = []float32{} // a vector, if one of no values
+		}
+		return retrieval.Input{Vector: v}, nil
+	default:
+		return retrieval.Input{}, &retrieval.Error{Kind: retrieval.Invalid, Field: field, Message: "is empty; set one of paper_id, text, vector"}
+	}
+}

@@ -1,0 +1,90 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"embedd/internal/retrieval"
+)
+
+// codeOf is the one table from kind of error to status code.
+var codeOf = map[retrieval.Kind]codes.Code{
+	retrieval.Invalid:            codes.InvalidArgument,
+	retrieval.NotFound:           codes.NotFound,
+	retrieval.FailedPrecondition: codes.FailedPrecondition,
+	retrieval.Unavailable:        codes.Unavailable,
+	retrieval.Internal:           codes.Internal,
+}
+
+// toStatus turns an error of package retrieval into a status. An invalid field is named in the message and, for
+// programs, in a google.rpc.BadRequest detail. The cause of an internal error is for the log, not for the client.
+func toStatus(err error) error {
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, "the call was cancelled")
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, "the call's deadline passed before the answer was ready")
+	}
+	code := codeOf[retrieval.KindOf(err)]
+	if code == codes.Internal {
+		return status.Error(code, "internal error; the server's log says more")
+	}
+	st := status.New(code, err.Error())
+	var e *retrieval.Error
+	if errors.As(err, &e) && e.Kind == retrieval.Invalid && e.Field != "" {
+		detail := &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: e.Field, Description: e.Message}}}
+		if with, err := st.WithDetails(detail); err == nil {
+			st = with
+		}
+	}
+	return st.Err()
+}
+
+// logUnary turns errors into statuses and logs: defects at error level, every call at debug level. It is the only place
+// where an error of a call is logged.
+func (s *Server) logUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	begin := time.Now()
+	res, err := handler(ctx, req)
+	if err == nil {
+		s.log.LogAttrs(ctx, slog.LevelDebug, "call", slog.String("method", info.FullMethod), slog.Duration("took", time.Since(begin)))
+		return res, nil
+	}
+	out := toStatus(err)
+	level := slog.LevelDebug
+	if status.Code(out) == codes.Internal {
+		level = slog.LevelError
+	}
+	s.log.LogAttrs(ctx, level, "call failed", slog.String("method", info.FullMethod), slog.Duration("took", time.Since(begin)),
+		slog.String("code", status.Code(out).String()), slog.Any("error", err))
+	return nil, out
+}
+
+// recoverUnary turns a panic of a handler into an internal error, with its stack in the log.
+func (s *Server) recoverUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (res any, err error) {
+	defer s.recovered(info.FullMethod, &err)
+	return handler(ctx, req)
+}
+
+// recoverStream does the same for streams: health and reflection.
+func (s *Server) recoverStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+	defer s.recovered(info.FullMethod, &err)
+	return handler(srv, stream)
+}
+
+func (s *Server) recovered(method string, err *error) {
+	if p := recover(); p != nil {
+		s.log.Error("panic", "method", method, "panic", p, "stack", string(debug.Stack()))
+		*err = status.Error(codes.Internal, "internal error; the server's log says more")
+	}
+}
