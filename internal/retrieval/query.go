@@ -178,9 +178,6 @@ func (c *Collection) hits(found []ann.Neighbor, self uint64, k int) (hits []Hit,
 			scores = append(scores, min(1, max(-1, 1-n.Distance)))
 		}
 	}
-	if len(ordinals) > k {
-		ordinals, scores = ordinals[:k], scores[:k]
-	}
 	records, present, err := c.store.Records(ordinals)
 	if err != nil {
 		return nil, 0, internal("read papers", err)
@@ -189,9 +186,9 @@ func (c *Collection) hits(found []ann.Neighbor, self uint64, k int) (hits []Hit,
 	for i, rec := range records {
 		if !present[i] {
 			missing++
-			continue
+		} else if len(hits) < k {
+			hits = append(hits, Hit{Paper: rec.Paper, Score: scores[i]})
 		}
-		hits = append(hits, Hit{Paper: rec.Paper, Score: scores[i]})
 	}
 	return hits, missing, nil
 }

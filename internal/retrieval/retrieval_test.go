@@ -85,7 +85,7 @@ func shut(t *testing.T, c *Collection) {
 
 func paper(id, title string) Paper { return Paper{ID: id, Title: title} }
 
-func upsert(t *testing.T, c *Collection, papers ...Paper) []UpsertResult {
+func put(t *testing.T, c *Collection, papers ...Paper) []UpsertResult {
 	t.Helper()
 	r, _, err := c.Upsert(t.Context(), papers)
 	if err != nil {
@@ -128,7 +128,7 @@ func words(t *testing.T, n int) []Paper {
 func TestUpsertSearchGetListDelete(t *testing.T) {
 	enc := newBag()
 	c := open(t, t.TempDir(), enc)
-	r := upsert(t, c, paper("a", "graph neural networks"), paper("b", "graph networks"), paper("c", "protein folding"))
+	r := put(t, c, paper("a", "graph neural networks"), paper("b", "graph networks"), paper("c", "protein folding"))
 	for _, x := range r {
 		if x.Outcome != Created {
 			t.Errorf("%s: outcome %d, want Created", x.ID, x.Outcome)
@@ -179,7 +179,7 @@ func TestUpsertEncodesOnlyWhatChanged(t *testing.T) {
 	enc := newBag()
 	c := open(t, t.TempDir(), enc)
 	a := Paper{ID: "a", Title: "graph", Abstract: "networks", Year: 2020}
-	upsert(t, c, a)
+	put(t, c, a)
 	for _, step := range []struct {
 		name    string
 		change  func(p *Paper)
@@ -195,7 +195,7 @@ func TestUpsertEncodesOnlyWhatChanged(t *testing.T) {
 		step.change(&a)
 		before := enc.encoded.Load()
 		version, _ := c.Info()
-		r := upsert(t, c, a, paper("fresh "+step.name, "x"))
+		r := put(t, c, a, paper("fresh "+step.name, "x"))
 		if r[0].Outcome != step.want || enc.encoded.Load()-before-1 != step.encoded {
 			t.Errorf("%s: outcome %d with %d encodings, want %d with %d", step.name, r[0].Outcome, enc.encoded.Load()-before-1, step.want, step.encoded)
 		}
@@ -249,7 +249,7 @@ func TestReopenGivesAllBack(t *testing.T) {
 			dir, enc := t.TempDir(), newBag()
 			col := open(t, dir, enc)
 			papers := words(t, 300)
-			upsert(t, col, papers...)
+			put(t, col, papers...)
 			if _, _, _, err := col.Delete(t.Context(), []string{"p0003", "p0200"}); err != nil {
 				t.Fatal(err)
 			}
@@ -282,7 +282,7 @@ func TestReopenGivesAllBack(t *testing.T) {
 func TestOpenCatchesUpFromAnOldSnapshot(t *testing.T) {
 	dir, enc := t.TempDir(), newBag()
 	c := open(t, dir, enc)
-	upsert(t, c, words(t, 50)...)
+	put(t, c, words(t, 50)...)
 	shut(t, c)
 	snapshot := filepath.Join(dir, snapshotName)
 	old, err := os.ReadFile(snapshot)
@@ -290,7 +290,7 @@ func TestOpenCatchesUpFromAnOldSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = open(t, dir, enc)
-	upsert(t, c, paper("p0001", "something new entirely"), paper("new", "w1 w2"))
+	put(t, c, paper("p0001", "something new entirely"), paper("new", "w1 w2"))
 	if _, _, _, err := c.Delete(t.Context(), []string{"p0002"}); err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestOpenRefusesAForeignSnapshot(t *testing.T) {
 	dirs := [2]string{t.TempDir(), t.TempDir()}
 	for i, dir := range dirs {
 		c := open(t, dir, enc)
-		upsert(t, c, words(t, 20+i)...)
+		put(t, c, words(t, 20+i)...)
 		shut(t, c)
 	}
 	data, err := os.ReadFile(filepath.Join(dirs[0], snapshotName))
@@ -329,7 +329,7 @@ func TestOpenRefusesAForeignSnapshot(t *testing.T) {
 func TestOpenRefusesAnotherModelAndASecondProcess(t *testing.T) {
 	dir, enc := t.TempDir(), newBag()
 	c := open(t, dir, enc)
-	upsert(t, c, paper("a", "graph"))
+	put(t, c, paper("a", "graph"))
 	if _, err := Open(t.Context(), dir, enc, nil); KindOf(err) != FailedPrecondition {
 		t.Errorf("a second open: %v, want FailedPrecondition", err)
 	}
@@ -345,7 +345,7 @@ func TestOpenRefusesAnotherModelAndASecondProcess(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	c := open(t, t.TempDir(), newBag())
-	upsert(t, c, paper("a", "graph networks"))
+	put(t, c, paper("a", "graph networks"))
 	zero, nan, inf, short := make([]float32, 32), make([]float32, 32), make([]float32, 32), make([]float32, 31)
 	nan[5], inf[6], short[0] = float32(math.NaN()), float32(math.Inf(-1)), 1
 	up := func(p ...Paper) func() error {
@@ -435,7 +435,7 @@ func TestOrderIsStable(t *testing.T) {
 	for i := range 20 { // equal scores
 		papers = append(papers, paper(fmt.Sprintf("same%02d", i), "w1 w2 w3"))
 	}
-	upsert(t, c, papers...)
+	put(t, c, papers...)
 	for _, exact := range []bool{false, true} {
 		for _, q := range []string{"w1 w2 w3", "w5", "w7 w8"} {
 			var longest []string
@@ -460,7 +460,7 @@ func TestOrderIsStable(t *testing.T) {
 func TestSearchWhilePapersChange(t *testing.T) {
 	c := open(t, t.TempDir(), newBag())
 	papers := words(t, 200)
-	upsert(t, c, papers...)
+	put(t, c, papers...)
 	stop := make(chan struct{})
 	var writers, readers sync.WaitGroup
 	for w := range 2 {

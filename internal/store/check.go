@@ -1,0 +1,195 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// maxFindings is the most that Check reports: after a lost file there may be one for each paper.
+const maxFindings = 100
+
+// Check reads everything, in one moment's view, and proves the facts that the package's documentation numbers. The
+// error joins one ErrCorrupt for each key that is at fault, up to 100, or is the error that kept Check from reading on.
+// It takes as long as reading the store twice; other calls go on meanwhile.
+func (s *Store) Check() error {
+	if err := s.calls.enter(); err != nil {
+		return err
+	}
+	defer s.calls.leave()
+	view := s.db.NewSnapshot()
+	defer view.Close()
+	c := check{store: s, view: view}
+	if err := scan(view, nil, nil, c.key); err != nil {
+		c.findings = append(c.findings, err)
+	} else {
+		c.totals()
+	}
+	if c.more > 0 {
+		c.findings = append(c.findings, fmt.Errorf("%w: %d more findings", ErrCorrupt, c.more))
+	}
+	return errors.Join(c.findings...)
+}
+
+// check is one Check on its way.
+type check struct {
+	store *Store
+	view  *pebble.Snapshot
+
+	count    uint64 // of i/
+	highest  uint64 // ordinal of any key
+	identity bool   // m/identity was there
+	state    *state
+	vector   []float32
+
+	findings []error
+	more     int // findings that are not kept
+}
+
+// found keeps a finding against a fact.
+func (c *check) found(fact int, err error) {
+	if len(c.findings) < maxFindings {
+		c.findings = append(c.findings, fmt.Errorf("fact %d: %w", fact, err))
+	} else {
+		c.more++
+	}
+}
+
+func (c *check) fact(number int, key []byte, format string, args ...any) {
+	c.found(number, corrupt(key, format, args...))
+}
+
+// key looks at one key. A finding is not an error: it goes on.
+func (c *check) key(key, value []byte) error {
+	var err error
+	switch prefix := string(key[:min(2, len(key))]); {
+	case prefix == prefixOrdinal:
+		err = c.atOrdinal(key, value)
+	case prefix == prefixRecord:
+		err = c.atRecord(key, value)
+	case prefix == prefixVector:
+		err = c.atVector(key, value)
+	case string(key) == keyIdentity:
+		err = c.atIdentity(key, value)
+	case string(key) == keyState:
+		var st state
+		if st, err = decode(key, value, decodeState); err == nil {
+			c.state = &st
+		}
+	default:
+		c.fact(6, key, "no such key belongs in a store")
+	}
+	if errors.Is(err, ErrCorrupt) {
+		c.found(1, err)
+		return nil
+	}
+	return err
+}
+
+// atOrdinal proves, for a key of i/, one half of fact 2.
+func (c *check) atOrdinal(key, value []byte) error {
+	c.count++
+	ordinal, err := decode(key, value, decodeOrdinal)
+	if err != nil {
+		return err
+	}
+	c.highest = max(c.highest, ordinal)
+	r, err := getRecord(c.view, ordinal)
+	if errors.Is(err, ErrCorrupt) {
+		return nil // p/ has its own turn
+	}
+	if err := pointsTo(key, ordinal, &r, err); errors.Is(err, ErrCorrupt) {
+		c.found(2, err)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// atRecord proves, for a key of p/, the other half of fact 2 and one of fact 3.
+func (c *check) atRecord(key, value []byte) error {
+	ordinal, err := keyOrdinal(key)
+	if err != nil {
+		return err
+	}
+	c.highest = max(c.highest, ordinal)
+	if there, err := has(c.view, vectorKey(ordinal)); err != nil {
+		return err
+	} else if !there {
+		c.fact(3, key, "v/%d is missing", ordinal)
+	}
+	r, err := decode(key, value, decodeRecord)
+	if err != nil {
+		return err
+	}
+	back, err := getOrdinal(c.view, r.Paper.ID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		c.fact(2, key, "i/%q is missing", r.Paper.ID)
+	case errors.Is(err, ErrCorrupt):
+		// i/ had its own turn.
+	case err != nil:
+		return err
+	case back != ordinal:
+		c.fact(2, key, "i/%q points to p/%d", r.Paper.ID, back)
+	}
+	return nil
+}
+
+// atVector proves, for a key of v/, fact 4 and the other half of fact 3.
+func (c *check) atVector(key, value []byte) error {
+	ordinal, err := keyOrdinal(key)
+	if err != nil {
+		return err
+	}
+	c.highest = max(c.highest, ordinal)
+	if there, err := has(c.view, recordKey(ordinal)); err != nil {
+		return err
+	} else if !there {
+		c.fact(3, key, "p/%d is missing", ordinal)
+	}
+	dimension := c.store.id.Dimension
+	v, err := decode(key, value, func(body []byte) ([]float32, error) { return decodeVector(c.vector, body, dimension) })
+	if err != nil {
+		return err
+	}
+	c.vector = v
+	if err := checkVector(v, dimension); err != nil {
+		c.fact(4, key, "%w", err)
+	}
+	return nil
+}
+
+// atIdentity proves half of fact 6.
+func (c *check) atIdentity(key, value []byte) error {
+	c.identity = true
+	_, err := decode(key, value, func(body []byte) (struct{}, error) {
+		id, uuid, err := decodeIdentity(body)
+		if err == nil && (id != c.store.id || uuid != c.store.uuid) {
+			c.fact(6, key, "is %+v, uuid %s; was %+v, uuid %s when the store was opened", id, uuid, c.store.id, c.store.uuid)
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+// totals proves what can only be known at the end: fact 5, and that fact 6's key is there.
+func (c *check) totals() {
+	if !c.identity {
+		c.fact(6, []byte(keyIdentity), "is missing")
+	}
+	key := []byte(keyState)
+	if c.state == nil {
+		if there, err := has(c.view, key); err == nil && !there {
+			c.fact(5, key, "is missing")
+		}
+		return
+	}
+	if c.state.count != c.count {
+		c.fact(5, key, "counts %d papers; there are %d", c.state.count, c.count)
+	}
+	if c.state.next <= c.highest {
+		c.fact(5, key, "the next ordinal is %d; there is one of %d", c.state.next, c.highest)
+	}
+}

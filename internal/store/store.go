@@ -1,0 +1,171 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Identity says which encoder made the vectors.
+type Identity struct {
+	// Model is its name, for messages only.
+	Model string
+	// Fingerprint stands for all that a vector depends on; never empty. Two encoders of one fingerprint give the same
+	// vectors.
+	Fingerprint string
+	// Dimension is the number of values of a vector, 1 to 65536.
+	Dimension int
+}
+
+const maxDimension = 65536
+
+func (id Identity) check() error {
+	switch {
+	case id.Fingerprint == "":
+		return errors.New("the identity has no fingerprint")
+	case id.Dimension < 1 || id.Dimension > maxDimension:
+		return fmt.Errorf("the identity's dimension is %d; must be 1 to %d", id.Dimension, maxDimension)
+	case !utf8.ValidString(id.Model) || !utf8.ValidString(id.Fingerprint):
+		return errors.New("the identity is not valid UTF-8")
+	}
+	return nil
+}
+
+// Paper is one document. All strings are valid UTF-8 and come back as they were given.
+type Paper struct {
+	// ID has 1 to 4096 bytes.
+	ID       string   `json:"id"`
+	Title    string   `json:"title,omitempty"`
+	Abstract string   `json:"abstract,omitempty"`
+	Authors  []string `json:"authors,omitempty"` // none comes back as nil
+	Year     int32    `json:"year,omitempty"`
+	Venue    string   `json:"venue,omitempty"`
+	DOI      string   `json:"doi,omitempty"`
+	ArxivID  string   `json:"arxiv_id,omitempty"`
+	URL      string   `json:"url,omitempty"`
+	// Metadata is a JSON object or nil. It comes back without white space between its parts, otherwise byte for byte.
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+}
+
+// Record is what is stored of a paper beside its vector.
+type Record struct {
+	Paper Paper
+	// Content is the hash of what was encoded, for the caller to tell whether the vector is still the paper's. The store
+	// does not look at it.
+	Content [32]byte
+	// Tokens that the encoder read; Truncated says that there were more.
+	Tokens    int
+	Truncated bool
+}
+
+// Write is one paper of a Put.
+type Write struct {
+	Record Record
+	// Vector has the store's dimension and norm 1. Nil keeps the ordinal and the vector that are stored for the id.
+	Vector []float32
+}
+
+// Placement says where a Put has placed one paper.
+type Placement struct {
+	Ordinal uint64
+	// Replaced is the ordinal that this id had before and lost; 0 for none.
+	Replaced uint64
+}
+
+// Options tune Open. Nil and the zero value are the defaults.
+type Options struct {
+	// FS is where the files are. Default: the machine's. Tests put a file system here that crashes or fails.
+	FS vfs.FS
+	// CacheBytes is the size of the cache of blocks read. Default: 64 MiB. It lies outside Go's heap.
+	CacheBytes int64
+	// Log is told of damage and failures that no call returns, because they come up in the background. Default:
+	// slog.Default().
+	Log *slog.Logger
+}
+
+// Store is an open directory. All methods may be called from many goroutines at once; readers do not wait for writers.
+// Every method but Count, Revision, Identity, UUID and Close gives ErrClosed after Close.
+type Store struct {
+	dir  string
+	id   Identity
+	uuid string
+	db   *pebble.DB
+	lock *pebble.Lock // on the directory
+
+	// write is held by the one Put or Delete that is between reading the state and committing the next.
+	write sync.Mutex
+	// state is that of the last commit that succeeded. Stored with write held.
+	state atomic.Pointer[state]
+
+	calls calls
+	close func() error
+}
+
+// Identity returns the identity that the store was created with. Its Model may differ from that given to Open, if the
+// same encoder goes by another name now.
+func (s *Store) Identity() Identity { return s.id }
+
+// UUID returns the store's random identifier, made when it was created. It tells whether something derived from a store
+// was derived from this one.
+func (s *Store) UUID() string { return s.uuid }
+
+// Count returns the number of papers.
+func (s *Store) Count() int { return int(s.state.Load().count) }
+
+// Revision returns the number of Puts and Deletes that changed something, ever.
+func (s *Store) Revision() uint64 { return s.state.Load().revision }
+
+// Close waits for running calls, writes what is only in the log into tables, and lets go of the directory. Later calls of
+// Close do the same nothing and return the same error. It must not be called from the function given to Vectors or
+// Ordinals, for which it would wait.
+func (s *Store) Close() error { return s.close() }
+
+func (s *Store) closeOnce() error {
+	s.calls.end()
+	// Pebble does not tell the end of its log from damage in it. After the flush no record depends on the log.
+	err := s.db.Flush()
+	if err = errors.Join(err, s.db.Close(), s.lock.Close()); err != nil {
+		return fmt.Errorf("close store %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// calls counts the calls that are using the database, which Pebble must not be closed under. A read-write lock would do
+// but for a call inside a call (Vector in the function given to Ordinals), which blocks when Close waits in between.
+type calls struct {
+	n    atomic.Int64 // below 0 once ended
+	idle chan struct{}
+}
+
+const callsEnded = -1 << 62
+
+func (c *calls) enter() error {
+	if c.n.Add(1) < 0 {
+		c.leave()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (c *calls) leave() {
+	if c.n.Add(-1) == callsEnded {
+		select {
+		case c.idle <- struct{}{}:
+		default: // told already; this call came late, and was turned away
+		}
+	}
+}
+
+// end turns calls away from now on, and returns when none is left. It is called once.
+func (c *calls) end() {
+	if c.n.Add(callsEnded) > callsEnded {
+		<-c.idle
+	}
+}
