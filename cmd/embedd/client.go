@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -104,7 +105,7 @@ func dial(target string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(server.MaxMessageBytes), grpc.MaxCallSendMsgSize(server.MaxMessageBytes)),
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
 			err := invoke(ctx, method, req, reply, cc, o...)
-			if st := status.Convert(err); st.Code() == codes.Unavailable {
+			if st := status.Convert(err); st.Code() == codes.Unavailable && strings.HasPrefix(st.Message(), "connection error") {
 				return status.Errorf(codes.Unavailable, "no answer from the server at %s (%s); start one with: embedd serve, or open a data directory with --data DIR", target, st.Message())
 			}
 			return err

@@ -100,8 +100,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 
 // explain makes a message for people of an error: a gRPC status without its wrapping.
 func explain(err error) string {
-	if st, ok := status.FromError(err); ok {
-		return st.Message()
+	var wire interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &wire) {
+		return wire.GRPCStatus().Message()
 	}
 	return err.Error()
 }

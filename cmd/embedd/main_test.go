@@ -1,15 +1,20 @@
 package main
 
 import (
+	"context"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"embedd/internal/native"
+	embeddv1 "embedd/proto/embedd/v1"
 )
 
 func TestMain(m *testing.M) {
@@ -52,15 +57,27 @@ func freeport(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(l.Close())
 }
 
-// await ADDRESS waits until somebody listens there.
+// await ADDRESS PAPERS waits until a server there is SERVING and has that many papers.
 func await(ts *testscript.TestScript, _ bool, args []string) {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if c, err := net.Dial("tcp", args[0]); err == nil {
-			ts.Check(c.Close())
+	papers, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	conn, err := dial(args[0])
+	ts.Check(err)
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		health, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
+		if err != nil || health.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
+			continue
+		}
+		info, err := embeddv1.NewInfoServiceClient(conn).GetInfo(ctx, &embeddv1.GetInfoRequest{})
+		ts.Check(err)
+		if info.GetCounts().GetPapers() >= papers {
 			return
 		}
 	}
-	ts.Fatalf("nobody listens on %s", args[0])
+	ts.Fatalf("no server with %d papers at %s", papers, args[0])
 }
 
 // flipbyte FILE changes one bit in the middle of a file.

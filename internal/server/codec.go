@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -15,43 +14,55 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// codec is gRPC's protobuf codec, but for the error of a message that cannot be decoded: the fast decoder does not say
-// which field is not valid UTF-8, so the message is decoded again by reflection, which does.
+// gRPC answers INTERNAL to a request that cannot be decoded, invalid UTF-8 included, and does not say which field it was.
+// That blames the server for what a client sent. So the messages of our own services are decoded as a *request, which
+// keeps the error for the handler to report.
+
+// request is a message on its way through codec, and the error of its decoding.
+type request struct {
+	message any
+	err     error
+}
+
+// codec is gRPC's protobuf codec that also knows requests.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
 
-// Unmarshal decodes data into v, a proto.Message.
+// Unmarshal decodes data into v: a proto.Message, or a *request around one.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	err := c.CodecV2.Unmarshal(data, v)
-	if err == nil {
-		return nil
+	r, ok := v.(*request)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
 	}
-	if m, ok := v.(proto.Message); ok {
-		if slow := proto.Unmarshal(data.Materialize(), dynamicpb.NewMessage(m.ProtoReflect().Descriptor())); slow != nil {
-			return slow
+	r.err = c.CodecV2.Unmarshal(data, r.message)
+	if m, ok := r.message.(proto.Message); ok && r.err != nil {
+		// The fast decoder does not name the field; decoding by reflection does.
+		if err := proto.Unmarshal(data.Materialize(), dynamicpb.NewMessage(m.ProtoReflect().Descriptor())); err != nil {
+			r.err = err
 		}
 	}
-	return err
+	return nil
 }
 
-// registerStrict registers a service whose undecodable requests are INVALID_ARGUMENT. gRPC reports them as INTERNAL,
-// which would blame the server for what a client sent.
-func registerStrict(r grpc.ServiceRegistrar, desc *grpc.ServiceDesc, impl any) {
+// registerStrict registers a service whose undecodable requests are INVALID_ARGUMENT, with the field named.
+func registerStrict(s grpc.ServiceRegistrar, desc *grpc.ServiceDesc, impl any) {
 	d := *desc
 	d.Methods = slices.Clone(desc.Methods)
 	for i := range d.Methods {
 		handle := d.Methods[i].Handler
 		d.Methods[i].Handler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 			return handle(srv, ctx, func(v any) error {
-				err := decode(v)
-				if st := status.Convert(err); st.Code() == codes.Internal {
-					_, why, _ := strings.Cut(st.Message(), "request: ")
-					return status.Errorf(codes.InvalidArgument, "the request cannot be decoded: %s", why)
+				r := &request{message: v}
+				if err := decode(r); err != nil {
+					return err
 				}
-				return err
+				if r.err != nil {
+					return status.Errorf(codes.InvalidArgument, "the request cannot be decoded: %v", r.err)
+				}
+				return nil
 			}, interceptor)
 		}
 	}
-	r.RegisterService(&d, impl)
+	s.RegisterService(&d, impl)
 }
