@@ -51,10 +51,10 @@ func (o *Options) withDefaults() (Options, error) {
 		out.EfConstruction = max(200, out.M)
 	}
 	if out.M < 2 || out.M > 128 {
-		return out, fmt.Errorf("M is %d, must be 2 to 128", out.M)
+		return out, fmt.Errorf("option M is %d, must be 2 to 128", out.M)
 	}
 	if out.EfConstruction < out.M || out.EfConstruction > 4096 {
-		return out, fmt.Errorf("EfConstruction is %d, must be %d (M) to 4096", out.EfConstruction, out.M)
+		return out, fmt.Errorf("option EfConstruction is %d, must be %d (M) to 4096", out.EfConstruction, out.M)
 	}
 	return out, nil
 }

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Prints the figures that the project holds itself to, each beside its bar. Needs the evaluation sets in ../shared/data or
+# in EMBEDD_TEST_DATA. About 20 minutes on two cores; ends with status 1 if a bar is missed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+data=${EMBEDD_TEST_DATA:-../shared/data}
+[ -d "$data/scifact" ] || { echo "bars: no evaluation sets in $data; set EMBEDD_TEST_DATA" >&2; exit 1; }
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+missed=0
+
+# bar NAME FIGURE OPERATOR LIMIT
+bar() {
+	local verdict=met
+	python3 -c "import sys; sys.exit(not ($2 $3 $4))" || { verdict=MISSED; missed=1; }
+	printf '%-58s %10s   %s %-8s %s\n' "$1" "$2" "$3" "$4" "$verdict"
+}
+# figure FILE EXPRESSION: a figure of a JSON answer, called r
+figure() { python3 -c "import json, sys; r = json.load(open(sys.argv[1])); print(round($2, 4))" "$1"; }
+
+bin/embedd eval "$data/scifact" --data "$scratch/scifact" --json >"$scratch/eval.json"
+bar "SciFact, exact: nDCG@10" "$(figure "$scratch/eval.json" "r['ndcg@10']")" ">=" 0.643
+bar "SciFact, exact: recall@100" "$(figure "$scratch/eval.json" "r['recall@100']")" ">=" 0.92
+for metric in ndcg@10 recall@100; do
+	bar "SciFact, HNSW: $metric, difference to exact" "$(figure "$scratch/eval.json" "abs(r['$metric'] - r['hnsw']['$metric'])")" "<=" 0.003
+done
+bar "SciFact, papers indexed" "$(figure "$scratch/eval.json" "r['papers']")" "==" 5183
+
+bin/embedd eval "$data/scifact" --by-title --data "$scratch/scifact" --json >"$scratch/title.json"
+bar "SciFact, first when searched by its own title" "$(figure "$scratch/title.json" "r['success@1']")" ">=" 0.95
+bin/embedd eval "$data/listing51" --by-title --json >"$scratch/listing.json"
+bar "Listing papers, first when searched by its own title" "$(figure "$scratch/listing.json" "r['first']")" "==" 51
+
+bin/embedd bench index "$data/scifact" --json >"$scratch/index.json"
+bar "Indexing end to end against the bare session" "$(figure "$scratch/index.json" "r['ratio']")" ">=" 0.85
+
+bin/embedd bench related samples/papers.jsonl --calls 10000 --clients 8 --json >"$scratch/related.json"
+bar "10,000 related calls by 8 clients: errors" "$(figure "$scratch/related.json" "r['errors']")" "==" 0
+bar "10,000 related calls by 8 clients: different answers" "$(figure "$scratch/related.json" "r['different']")" "==" 0
+
+go test -count=1 -run TestRecallOnGlove -v ./ann | tee "$scratch/glove.txt" | grep -E 'built|recall@10'
+bar "glove100-50k: best recall@10 of the table above" "$(grep -oE 'recall@10 [0-9.]+' "$scratch/glove.txt" | awk '{print $2}' | sort -n | tail -1)" ">=" 0.99
+exit $missed
