@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,7 @@ func TestScripts(t *testing.T) {
 			"freeport": freeport,
 			"await":    await,
 			"flipbyte": flipbyte,
+			"shown":    shown,
 		},
 	})
 }
@@ -78,6 +80,26 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("no server with %d papers at %s", papers, args[0])
+}
+
+// shown FILE runs each command of a document's ```sh blocks, in order; all must succeed. bin/embedd is the program.
+func shown(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	ran, inside := 0, false
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "```"):
+			inside = line == "```sh"
+		case inside && line != "":
+			ts.Logf("+ %s", line)
+			ts.Check(ts.Exec("sh", "-c", line))
+			ran++
+		}
+	}
+	if ran == 0 {
+		ts.Fatalf("%s shows no command", args[0])
+	}
 }
 
 // flipbyte FILE changes one bit in the middle of a file.

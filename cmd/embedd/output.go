@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"unicode"
@@ -96,6 +98,18 @@ func printHits(w io.Writer, hits []*embeddv1.Hit) error {
 		t.row(fmt.Sprint(h.GetRank()), fmt.Sprintf("%.4f", h.GetScore()), h.GetPaper().GetId(), citation(h.GetPaper()))
 	}
 	return t.flush()
+}
+
+// shortPath is a path as seen from the working directory, where it lies below it.
+func shortPath(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
 }
 
 // warnTruncated tells a person that the model did not read all of a text.
