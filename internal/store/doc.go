@@ -45,9 +45,10 @@
 //  5. m/state counts the keys of i/, and its next ordinal is above all others.
 //  6. m/identity is what Open read, and there are no other keys.
 //
-// Beside Pebble's files the directory has one named EMBEDD-STORE, written before all others. It tells our directory,
-// even one whose making was cut short, from any other: Open creates nothing in a directory that has files and not this
-// one.
+// Beside Pebble's files the directory has the mark: EMBEDD-STORE.new is written before all
+// others, and renamed to EMBEDD-STORE once the store is whole. A directory with the first was cut short in its making,
+// and is made again. One with the second is never made again: what is missing there is damage. In one with other files
+// and no mark, Open creates nothing.
 //
 // # Caveats
 //

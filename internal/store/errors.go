@@ -60,7 +60,15 @@ func corrupt(key []byte, format string, args ...any) error {
 // readError tells damage that Pebble found from other errors of reading.
 func readError(key []byte, err error) error {
 	if pebble.IsCorruptionError(err) {
-		return corrupt(key, "%w", err)
+		return corrupt(key, "%w", withFile(err))
 	}
 	return fmt.Errorf("read %s: %w", keyName(key), err)
+}
+
+// withFile puts the file's name before an error of Pebble's about damage, if it knows the file.
+func withFile(err error) error {
+	if info := pebble.ExtractDataCorruptionInfo(err); info != nil {
+		return fmt.Errorf("%s: %w", info.Path, info.Details)
+	}
+	return err
 }

@@ -1,0 +1,187 @@
+package store
+
+import (
+	"archive/zip"
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// The bytes of format 1, which must not change: a change is another format version.
+func TestFormat(t *testing.T) {
+	identity, err := encodeIdentity(Identity{"m", "f", 384}, "u")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := encodeRecord(&Record{
+		Paper: Paper{ID: "a", Title: "T", Abstract: "A", Authors: []string{"X"}, Year: 1, Venue: "V", DOI: "D", ArxivID: "I", URL: "U",
+			Metadata: json.RawMessage(`{"k":1}`)},
+		Content: [32]byte{1}, Tokens: 2, Truncated: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, err := encodeRecord(&Record{Paper: Paper{ID: "<"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		key        []byte
+		name       string
+		body       []byte
+		wantKey    string
+		wantValue  string
+		wantSuffix string // the checksum
+	}{
+		{ordinalKey("a/b"), `i/"a/b"`, encodeOrdinal(258), "i/a/b", "\x00\x00\x00\x00\x00\x00\x01\x02", "77e7b0df"},
+		{recordKey(258), "p/258", record, "p/\x00\x00\x00\x00\x00\x00\x01\x02",
+			`{"paper":{"id":"a","title":"T","abstract":"A","authors":["X"],"year":1,"venue":"V","doi":"D","arxiv_id":"I","url":"U",` +
+				`"metadata":{"k":1}},"content":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","tokens":2,"truncated":true}`, ""},
+		{recordKey(1), "p/1", bare, "p/\x00\x00\x00\x00\x00\x00\x00\x01",
+			`{"paper":{"id":"<"},"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, ""},
+		{vectorKey(258), "v/258", encodeVector([]float32{1, -2}), "v/\x00\x00\x00\x00\x00\x00\x01\x02", "\x00\x00\x80\x3f\x00\x00\x00\xc0", ""},
+		{[]byte(keyState), "m/state", encodeState(state{3, 2, 1}), "m/state", "\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01", ""},
+		{[]byte(keyIdentity), "m/identity", identity, "m/identity", `{"format":1,"uuid":"u","model":"m","fingerprint":"f","dimension":384}`, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if string(test.key) != test.wantKey || keyName(test.key) != test.name {
+				t.Errorf("key %q (%s), want %q (%s)", test.key, keyName(test.key), test.wantKey, test.name)
+			}
+			if string(test.body) != test.wantValue {
+				t.Errorf("body\n%q, want\n%q", test.body, test.wantValue)
+			}
+			value := seal(test.key, bytes.Clone(test.body))
+			if got := fmt.Sprintf("%x", value[len(test.body):]); test.wantSuffix != "" && got != test.wantSuffix {
+				t.Errorf("checksum %s, want %s", got, test.wantSuffix)
+			}
+			body, err := unseal(test.key, value)
+			if err != nil || !bytes.Equal(body, test.body) {
+				t.Errorf("unseal gives %q, %v", body, err)
+			}
+		})
+	}
+	if got := checksum([]byte("1234"), []byte("56789")); got != 0xe3069283 { // the check value of CRC-32C
+		t.Errorf("checksum is %08x", got)
+	}
+}
+
+func TestVectorBits(t *testing.T) {
+	want := []float32{0, float32(math.Copysign(0, -1)), math.SmallestNonzeroFloat32, math.MaxFloat32, float32(math.Inf(-1)), 1. / 3}
+	got, err := decodeVector(nil, encodeVector(want), len(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+			t.Errorf("value %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+}
+
+// Whatever stands in a value, decoding it ends in an error or in something that encodes to the same again.
+func FuzzDecode(f *testing.F) {
+	record, err := encodeRecord(&Record{Paper: Paper{ID: "a", Metadata: json.RawMessage(`{}`)}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record)
+	f.Add(encodeState(state{1, 2, 3}))
+	f.Add(encodeOrdinal(1))
+	f.Add([]byte(`{"format":1,"fingerprint":"f","dimension":1}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if o, err := decodeOrdinal(body); err == nil && !bytes.Equal(encodeOrdinal(o), body) {
+			t.Error("ordinal")
+		}
+		if s, err := decodeState(body); err == nil && !bytes.Equal(encodeState(s), body) {
+			t.Error("state")
+		}
+		if v, err := decodeVector(nil, body, len(body)/4); err == nil && !bytes.Equal(encodeVector(v), body) {
+			t.Error("vector")
+		}
+		if id, uuid, err := decodeIdentity(body); err == nil {
+			again, err := encodeIdentity(id, uuid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if id2, uuid2, err := decodeIdentity(again); err != nil || id2 != id || uuid2 != uuid {
+				t.Error("identity")
+			}
+		}
+		if r, err := decodeRecord(body); err == nil {
+			once, err := encodeRecord(&r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err = decodeRecord(once)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if twice, err := encodeRecord(&r); err != nil || !bytes.Equal(once, twice) {
+				t.Errorf("record %q, then %q, %v", once, twice, err)
+			}
+		}
+		key := binary.BigEndian.AppendUint64([]byte(prefixVector), uint64(len(body)))
+		if _, err := unseal(key, body); err == nil && len(body) < checksumSize {
+			t.Error("unsealed what has no checksum")
+		}
+	})
+}
+
+var update = flag.Bool("update", false, "write testdata/format-1.zip anew")
+
+// A store that format 1 was written with opens for ever. The archive is written anew only as long as no release has it.
+func TestOldStore(t *testing.T) {
+	const archive = "testdata/format-1.zip"
+	versions := map[string]int{"first": 1, "ö/second": 2, "third": 3}
+	dir := filepath.Join(t.TempDir(), "store")
+	if *update {
+		s := open(t, dir, nil)
+		put(t, s, "gone", "ö/second", "third")
+		for id, version := range versions {
+			if _, _, err := s.Put([]Write{testWrite(id, version)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, err := s.Delete([]string{"gone"}); err != nil {
+			t.Fatal(err)
+		}
+		checkAndClose(t, s)
+		var b bytes.Buffer
+		w := zip.NewWriter(&b)
+		if err := w.AddFS(os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(archive, b.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	r, err := zip.OpenReader(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := os.CopyFS(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir, nil)
+	for id, version := range versions {
+		wantPaper(t, s, testWrite(id, version))
+	}
+	if s.Count() != 3 || s.Revision() != 5 || s.Identity() != testIdentity {
+		t.Errorf("count %d, revision %d, identity %v", s.Count(), s.Revision(), s.Identity())
+	}
+	if got := put(t, s, "new"); got[0] != 7 {
+		t.Errorf("the next ordinal is %d, want 7", got[0])
+	}
+}
