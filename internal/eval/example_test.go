@@ -52,7 +52,7 @@ func ExampleReadDataset() {
 	run := make(map[string][]eval.Scored)
 	for _, q := range d.Queries {
 		fmt.Printf("%s asks %q\n", d.Name, q.Text)
-		run[q.ID] = []eval.Scored{{ID: "d2", Score: 0.8}, {ID: "d1", Score: 0.6}}
+		run[q.ID] = []eval.Scored{{ID: "d3", Score: 0.9}, {ID: "d2", Score: 0.8}, {ID: "d1", Score: 0.6}}
 	}
 	report, err := json.Marshal(eval.Evaluate(d.Qrels, run))
 	if err != nil {
@@ -61,5 +61,5 @@ func ExampleReadDataset() {
 	fmt.Println(string(report))
 	// Output:
 	// library asks "how cats purr"
-	// {"ndcg@10":0.6309297535714575,"recall@100":1,"mrr@10":0.5,"map@100":0.5,"queries":1}
+	// {"ndcg@10":0.5,"recall@100":1,"mrr@10":0.3333333333333333,"map@100":0.3333333333333333,"queries":1}
 }
