@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -40,6 +41,14 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("EMBEDD_HOME", home)
 			e.Setenv("REPOSITORY", repository)
+			// Set-up looks for Go modules where they are; a script's HOME is its own.
+			for _, name := range []string{"GOMODCACHE", "GOPATH", "GOCACHE", "GOPROXY"} {
+				value, err := exec.Command("go", "env", name).Output()
+				if err != nil {
+					return err
+				}
+				e.Setenv(name, strings.TrimSpace(string(value)))
+			}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -47,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"await":    await,
 			"flipbyte": flipbyte,
 			"shown":    shown,
+			"tools":    tools,
 		},
 	})
 }
@@ -100,6 +110,23 @@ func shown(ts *testscript.TestScript, _ bool, args []string) {
 	if ran == 0 {
 		ts.Fatalf("%s shows no command", args[0])
 	}
+}
+
+// tools NAME... fills the folder tools with links to these programs, those that there are, to be a PATH without others.
+func tools(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+			if path := filepath.Join(dir, name); isProgram(path) {
+				ts.Check(os.Symlink(path, ts.MkAbs(filepath.Join("tools", name))))
+				break
+			}
+		}
+	}
+}
+
+func isProgram(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && !fi.IsDir() && fi.Mode()&0o111 != 0
 }
 
 // flipbyte FILE changes one bit in the middle of a file.

@@ -22,9 +22,9 @@
 // # Ranking
 //
 // The order of a list means nothing: documents are ranked by score, the highest first, and those of equal score by
-// identifier in descending byte order, "b" before "a". This is trec_eval's rule too. A score that is not a number ranks last.
-// Of a document that is listed twice, the first by this ranking counts and the other is taken out before ranks are given;
-// trec_eval refuses such a run.
+// identifier in descending byte order, "b" before "a". This is trec_eval's rule too. A score that is not a number ranks
+// last. Of a document that is listed twice, the first by this ranking counts and the other is taken out before ranks are
+// given; trec_eval refuses such a run.
 //
 // # Caveats
 //

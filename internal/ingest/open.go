@@ -46,19 +46,22 @@ func Open(path string) (*Reader, error) {
 		return nil, fmt.Errorf("%s: want a file .jsonl or .jsonl.gz, or a folder that holds corpus.jsonl", path)
 	}
 	r := new(Reader)
+	known := true
 	for _, p := range paths {
 		info, err := os.Stat(p)
 		if err != nil {
 			return nil, err
 		}
-		if info.Mode().IsRegular() {
-			r.size += info.Size()
-		}
+		known = known && info.Mode().IsRegular()
+		r.size += info.Size()
 		r.sources = append(r.sources, source{
 			name: p,
 			gzip: strings.HasSuffix(p, ".gz"),
 			open: func() (io.ReadCloser, error) { return os.Open(p) },
 		})
+	}
+	if !known {
+		r.size = 0 // a pipe has no size
 	}
 	// The first file is opened now, for its error to come from Open. What is wrong inside it is for Next to say.
 	if err := r.openFile(); err != nil {

@@ -241,8 +241,8 @@ func (d *decoder) texts(field int) []string {
 	}
 	var texts []string
 	for element := range elements(value) {
-		name := fmt.Sprintf("%s[%d]", fieldNames[field], len(texts))
-		if d.err = checkValue(name, "string", element); d.err != nil {
+		if d.err = checkValue(fieldNames[field], "string", element); d.err != nil {
+			d.err.field += fmt.Sprintf("[%d]", len(texts))
 			return nil
 		}
 		texts = append(texts, decode(element))

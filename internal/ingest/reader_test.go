@@ -388,6 +388,33 @@ func TestStandardInput(t *testing.T) {
 	}
 }
 
+// A pipe may have any name, and has no size.
+func TestOpenPipe(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	path := fmt.Sprintf("/dev/fd/%d", in.Fd())
+	if _, err := os.Stat(path); err != nil {
+		t.Skip(err)
+	}
+	content := zip(t, line("a"))
+	go func() {
+		out.Write(content)
+		out.Close()
+	}()
+	r, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if r.Size() != 0 {
+		t.Errorf("size %d", r.Size())
+	}
+	wantIDs(t, r, "a")
+}
+
 func TestClose(t *testing.T) {
 	path := write(t, t.TempDir(), "a.jsonl", []byte(line("a")+line("b")))
 	for reads := range 4 {

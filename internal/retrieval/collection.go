@@ -161,8 +161,24 @@ func (c *Collection) saveSnapshot() (err error) {
 // catchUp inserts what the store has and the index lacks, and deletes what the index has and the store lacks. An
 // ordinal's vector never changes, so equal sets of ordinals are equal contents.
 func (c *Collection) catchUp(ctx context.Context, progress func(done, total int)) error {
+	total, done := c.store.Count(), 0
+	insert := func(ordinal uint64, v []float32) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := c.index.Insert(ordinal, v); err != nil {
+			return internal("rebuild index", err)
+		}
+		if done++; progress != nil {
+			progress(done, total)
+		}
+		return nil
+	}
+	if c.index.Len()+c.index.Tombstones() == 0 { // a new index: the vectors in one sweep
+		return catchUpError(c.store.Vectors(insert))
+	}
+	live := make(map[uint64]struct{}, total)
 	var missing []uint64
-	live := make(map[uint64]struct{}, c.store.Count())
 	err := c.store.Ordinals(func(ordinal uint64) error {
 		live[ordinal] = struct{}{}
 		if !c.index.Contains(ordinal) {
@@ -171,33 +187,33 @@ func (c *Collection) catchUp(ctx context.Context, progress func(done, total int)
 		return ctx.Err()
 	})
 	if err != nil {
-		return internal("read the store", err)
+		return catchUpError(err)
 	}
-	var gone []uint64
 	for label := range c.index.Labels() {
 		if _, ok := live[label]; !ok {
-			gone = append(gone, label)
+			c.index.Delete(label)
 		}
 	}
-	for _, label := range gone {
-		c.index.Delete(label)
-	}
-	for i, ordinal := range missing {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+	total = len(missing)
+	for _, ordinal := range missing {
 		v, err := c.store.Vector(ordinal)
+		if err == nil {
+			err = insert(ordinal, v)
+		}
 		if err != nil {
-			return internal("read vector", err)
-		}
-		if err := c.index.Insert(ordinal, v); err != nil {
-			return internal("rebuild index", err)
-		}
-		if progress != nil {
-			progress(i+1, len(missing))
+			return catchUpError(err)
 		}
 	}
 	return nil
+}
+
+// catchUpError says what was going on, unless the error says so itself.
+func catchUpError(err error) error {
+	var known *Error
+	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return internal("bring the index up to the store", err)
 }
 
 // Info is what a collection is and holds.
