@@ -9,25 +9,9 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-)
 
-// testData is the folder of the evaluation sets. They are not in the repository: a test that needs them is skipped where
-// they are absent, but not in CI.
-func testData(t *testing.T, name string) string {
-	t.Helper()
-	dir := os.Getenv("EMBEDD_TEST_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared", "data")
-	}
-	dir = filepath.Join(dir, name)
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("the evaluation set %s is needed in CI: %v", name, err)
-		}
-		t.Skipf("needs the evaluation set %s: %v", name, err)
-	}
-	return dir
-}
+	"embedd/internal/evalsets"
+)
 
 func unzip(t *testing.T, path string) []byte {
 	t.Helper()
@@ -66,7 +50,7 @@ func TestRecallOnGlove(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a graph of 50,000 vectors")
 	}
-	dir := testData(t, "glove100-50k")
+	dir := evalsets.Dir(t, "glove100-50k")
 	const dim, n, queries = 100, 50000, 1000
 	load := func(name string) [][]float32 {
 		data := unzip(t, filepath.Join(dir, name))

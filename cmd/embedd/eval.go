@@ -55,8 +55,8 @@ func (c *evalCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(report.Rejected) > 0 {
-		return fmt.Errorf("%d papers of the corpus were rejected; an evaluation without them would be another one", len(report.Rejected))
+	if n := len(report.Rejected); n > 0 {
+		fmt.Fprintf(e.stderr, "embedd: note: %d papers of the corpus were rejected, as shown above, and cannot be found; judgments about them count as missed\n", n)
 	}
 	// A kept data directory may hold papers of another corpus, which would compete.
 	if info, err := en.collection.Info(); err != nil {
@@ -77,12 +77,13 @@ func (c *evalCmd) Run(e *env) (err error) {
 	}
 	if c.JSON {
 		return printJSON(e.stdout, struct {
-			Dataset string `json:"dataset"`
-			Papers  int    `json:"papers"`
-			Model   string `json:"model"`
+			Dataset  string `json:"dataset"`
+			Papers   int    `json:"papers"`
+			Rejected int    `json:"rejected"`
+			Model    string `json:"model"`
 			eval.Metrics
 			HNSW eval.Metrics `json:"hnsw"`
-		}{set.Name, report.Papers, en.encoder.Manifest().ID, exact, hnsw})
+		}{set.Name, report.Papers, len(report.Rejected), en.encoder.Manifest().ID, exact, hnsw})
 	}
 	fmt.Fprintf(e.stdout, "%s: %d papers, %d queries, %s\n", set.Name, report.Papers, exact.Queries, en.encoder.Manifest().ID)
 	t := newTable(e.stdout, "SEARCH", "nDCG@10", "recall@100", "MRR@10", "MAP@100")

@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"embedd/internal/evalsets"
 	"embedd/internal/server"
 	"embedd/models"
 	embeddv1 "embedd/proto/embedd/v1"
@@ -341,27 +340,9 @@ func TestServerBeforeItIsReady(t *testing.T) {
 	}
 }
 
-// testData is the folder of the evaluation sets. They are not in the repository: a test that needs them is skipped where
-// they are absent, but not in CI.
-func testData(t *testing.T, name string) string {
-	t.Helper()
-	dir := os.Getenv("EMBEDD_TEST_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	dir = filepath.Join(dir, name)
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("the evaluation set %s is needed in CI: %v", name, err)
-		}
-		t.Skipf("needs the evaluation set %s: %v", name, err)
-	}
-	return dir
-}
-
 // Each of the 51 listing papers, searched by its own title, comes first.
 func TestListingPapersComeFirstByTitle(t *testing.T) {
-	dir := testData(t, "listing51")
+	dir := evalsets.Dir(t, "listing51")
 	var out, errs strings.Builder
 	if code := run([]string{"eval", "--by-title", "--json", dir}, strings.NewReader(""), &out, &errs); code != 0 {
 		t.Fatalf("exit %d: %s", code, errs.String())

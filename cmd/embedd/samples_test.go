@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"embedd/internal/evalsets"
 	"embedd/internal/ingest"
 )
 
@@ -36,7 +37,7 @@ func TestSamplePapers(t *testing.T) {
 	if first := papers[0].ID; first != "ARXIV:1908.10084" {
 		t.Errorf("the first paper, which `make run` shows, is %s; the README shows ARXIV:1908.10084", first)
 	}
-	listing, err := readPapers(testData(t, "listing51"), 0)
+	listing, err := readPapers(evalsets.Dir(t, "listing51"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

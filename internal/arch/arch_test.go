@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"internal/retrieval": {"ann", "internal/store"},
 	"internal/server":    {"internal/retrieval", "proto/embedd/v1"},
 	"internal/arch":      {},
+	"internal/evalsets":  {},
 	"proto/embedd/v1":    {},
 	"cmd/embedd": {"ann", "embed", "models", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
 		"internal/server", "proto/embedd/v1"},

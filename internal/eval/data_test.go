@@ -1,30 +1,13 @@
 package eval
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
-)
 
-// dataFolder is the folder of the evaluation data, which is not in the repository.
-func dataFolder(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("EMBEDD_TEST_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no evaluation data, and this is CI: %v", err)
-		}
-		t.Skipf("no evaluation data: %v (EMBEDD_TEST_DATA names another folder)", err)
-	}
-	return dir
-}
+	"embedd/internal/evalsets"
+)
 
 // The counts are those of the table in the data folder's README, and of the folder's own where the table is silent.
 func TestEvaluationData(t *testing.T) {
-	data := dataFolder(t)
 	for _, test := range []struct {
 		folder, task       string
 		queries, judgments int
@@ -41,7 +24,7 @@ func TestEvaluationData(t *testing.T) {
 		{"arxiv", "tldr-zh", 1000, 1000},
 	} {
 		t.Run(test.folder+"-"+test.task, func(t *testing.T) {
-			d, err := ReadDataset(filepath.Join(data, test.folder), test.task)
+			d, err := ReadDataset(evalsets.Dir(t, test.folder), test.task)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +48,7 @@ func TestEvaluationData(t *testing.T) {
 	}
 	// These have no such task: scisummnet's main task is from paper to paper already, the others have no main task.
 	for _, test := range [][2]string{{"scisummnet", "cocitation"}, {"arxiv", ""}, {"listing51", ""}, {"neardup-dev", ""}, {"glove100-50k", ""}} {
-		if d, err := ReadDataset(filepath.Join(data, test[0]), test[1]); err == nil {
+		if d, err := ReadDataset(evalsets.Dir(t, test[0]), test[1]); err == nil {
 			t.Errorf("%s has no task %q, but gave %d queries", test[0], test[1], len(d.Queries))
 		} else {
 			t.Log(err)

@@ -3,30 +3,13 @@ package ingest
 import (
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"testing"
-)
 
-// dataFolder is the folder of the evaluation data, which is not in the repository.
-func dataFolder(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("EMBEDD_TEST_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no evaluation data, and this is CI: %v", err)
-		}
-		t.Skipf("no evaluation data: %v (EMBEDD_TEST_DATA names another folder)", err)
-	}
-	return dir
-}
+	"embedd/internal/evalsets"
+)
 
 // The counts are those of the table in the data folder's README.
 func TestEvaluationData(t *testing.T) {
-	data := dataFolder(t)
 	for _, test := range []struct {
 		name      string
 		documents int
@@ -45,7 +28,7 @@ func TestEvaluationData(t *testing.T) {
 			if testing.Short() && test.documents > 100000 {
 				t.Skip("large")
 			}
-			r, err := Open(filepath.Join(data, test.name))
+			r, err := Open(evalsets.Dir(t, test.name))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +65,7 @@ func TestEvaluationData(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Open(filepath.Join(data, "glove100-50k")); err == nil {
+	if _, err := Open(evalsets.Dir(t, "glove100-50k")); err == nil {
 		t.Error("glove100-50k has no corpus, but was opened")
 	}
 }

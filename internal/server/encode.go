@@ -10,7 +10,7 @@ import (
 
 // Encode implements EncodeService.
 func (s *Server) Encode(ctx context.Context, req *embeddv1.EncodeRequest) (*embeddv1.EncodeResponse, error) {
-	c, err := s.ready(ctx)
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (s *Server) Encode(ctx context.Context, req *embeddv1.EncodeRequest) (*embe
 
 // GetInfo implements InfoService.
 func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embeddv1.GetInfoResponse, error) {
-	c, err := s.ready(ctx)
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ var outcomes = map[retrieval.Outcome]embeddv1.UpsertOutcome{
 
 // UpsertPapers implements PaperService.
 func (s *Server) UpsertPapers(ctx context.Context, req *embeddv1.UpsertPapersRequest) (*embeddv1.UpsertPapersResponse, error) {
-	c, err := s.ready(ctx)
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (s *Server) UpsertPapers(ctx context.Context, req *embeddv1.UpsertPapersReq
 
 // GetPaper implements PaperService.
 func (s *Server) GetPaper(ctx context.Context, req *embeddv1.GetPaperRequest) (*embeddv1.GetPaperResponse, error) {
-	c, err := s.ready(ctx)
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (s *Server) GetPaper(ctx context.Context, req *embeddv1.GetPaperRequest) (*
 // ListPapers implements PaperService. A page token is the last id of the page before, wrapped so that nobody builds
 // on it.
 func (s *Server) ListPapers(ctx context.Context, req *embeddv1.ListPapersRequest) (*embeddv1.ListPapersResponse, error) {
-	c, err := s.ready(ctx)
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func (s *Server) ListPapers(ctx context.Context, req *embeddv1.ListPapersRequest
 
 // DeletePapers implements PaperService.
 func (s *Server) DeletePapers(ctx context.Context, req *embeddv1.DeletePapersRequest) (*embeddv1.DeletePapersResponse, error) {
-	c, err := s.ready(ctx)
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 
 // Search implements SearchService.
 func (s *Server) Search(ctx context.Context, req *embeddv1.SearchRequest) (*embeddv1.SearchResponse, error) {
-	c, err := s.ready(ctx)
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (s *Server) Search(ctx context.Context, req *embeddv1.SearchRequest) (*embe
 
 // Related implements SearchService.
 func (s *Server) Related(ctx context.Context, req *embeddv1.RelatedRequest) (*embeddv1.RelatedResponse, error) {
-	c, err := s.ready(ctx)
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}

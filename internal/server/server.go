@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -94,7 +93,7 @@ func (s *Server) Stop(grace time.Duration) {
 }
 
 // ready gives the collection, or UNAVAILABLE while there is none.
-func (s *Server) ready(context.Context) (*retrieval.Collection, error) {
+func (s *Server) ready() (*retrieval.Collection, error) {
 	if c := s.collection.Load(); c != nil {
 		return c, nil
 	}
