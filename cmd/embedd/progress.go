@@ -13,14 +13,15 @@ import (
 )
 
 // progress shows how far a long work is: a bar with rate and time left on a terminal, a line every few seconds in a log.
-// It begins with the first Set, so that work that is done at once shows nothing.
+// Time counts from newProgress; nothing is shown before the first Set.
 type progress struct {
 	what, unit string
 	out        io.Writer
 	terminal   bool
 
+	begin time.Time // never changes
+
 	mu    sync.Mutex // guards what follows
-	begin time.Time
 	last  time.Time
 	done  int
 	total int
@@ -32,7 +33,8 @@ type progress struct {
 const logEvery = 5 * time.Second
 
 func newProgress(e *env, what, unit string) *progress {
-	p := &progress{what: what, unit: unit, out: e.stderr}
+	now := time.Now()
+	p := &progress{what: what, unit: unit, out: e.stderr, begin: now, last: now}
 	if f, ok := e.stderr.(*os.File); ok {
 		p.terminal = term.IsTerminal(int(f.Fd()))
 	}
@@ -44,9 +46,6 @@ func (p *progress) Set(done, total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	if p.begin.IsZero() {
-		p.begin, p.last = now, now
-	}
 	p.done, p.total = done, total
 	if !p.terminal {
 		if now.Sub(p.last) >= logEvery {
@@ -61,8 +60,8 @@ func (p *progress) Set(done, total int) {
 			mpb.PrependDecorators(decor.Name(p.what+" ")),
 			mpb.AppendDecorators(
 				decor.CountersNoUnit(" %d/%d "+p.unit),
-				decor.Any(func(decor.Statistics) string { return p.rate() }),
-				decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 8}),
+				decor.Any(func(s decor.Statistics) string { return rate(s.Current, time.Since(p.begin)) }),
+				decor.NewAverageETA(decor.ET_STYLE_GO, p.begin, nil, decor.WC{W: 8}),
 				decor.Name(" left"),
 			))
 	}
@@ -70,14 +69,12 @@ func (p *progress) Set(done, total int) {
 	p.bar.SetCurrent(int64(done))
 }
 
-// rate is called by the bar's own goroutine, which must not wait for Set: begin no longer changes, and the count is the
-// bar's.
-func (p *progress) rate() string {
-	seconds := time.Since(p.begin).Seconds()
-	if seconds < 0.5 || p.bar == nil {
+// rate is how many were done in a second, once there is something to say.
+func rate(done int64, took time.Duration) string {
+	if took < time.Second/2 {
 		return ""
 	}
-	return fmt.Sprintf(", %.0f/s, ", float64(p.bar.Current())/seconds)
+	return fmt.Sprintf(", %.0f/s, ", float64(done)/took.Seconds())
 }
 
 // line is the progress for a log.
