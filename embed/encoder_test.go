@@ -91,7 +91,9 @@ func TestTokensAreThoseOfTheReferenceLibrary(t *testing.T) {
 	}
 }
 
-// Vectors are within a cosine of 0.999 of sentence-transformers in float32: the model file's weights are rounded.
+// On these 64 texts, nearly all of them English, vectors are within a cosine of 0.999 of sentence-transformers in float32.
+// The model file's weights are rounded, and elsewhere it is not that near: Korean and Thai sentences were seen at 0.9985 to
+// 0.9988, by this package and by ONNX Runtime from Python alike.
 func TestVectorsAreThoseOfTheReferenceLibrary(t *testing.T) {
 	e := open(t, 0)
 	text, err := os.ReadFile(filepath.Join(golden, "vectors.json"))
