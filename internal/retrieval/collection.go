@@ -78,7 +78,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 		c.log = slog.Default()
 	}
 	m := encoder.Model()
-	c.store, err = store.Open(filepath.Join(dir, storeName), store.Identity{Model: m.ID, Fingerprint: m.Fingerprint, Dimension: m.Dimension}, nil)
+	c.store, err = store.Open(filepath.Join(dir, storeName), store.Identity{Model: m.ID, Fingerprint: m.Fingerprint, Dimension: m.Dimension}, &store.Options{Log: c.log})
 	if err != nil {
 		var mismatch *store.MismatchError
 		if errors.As(err, &mismatch) || errors.Is(err, store.ErrLocked) || errors.Is(err, store.ErrFormat) {
@@ -91,13 +91,14 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 			err = errors.Join(err, c.store.Close())
 		}
 	}()
-	if c.index, c.saved, err = c.loadSnapshot(); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			c.log.Warn("snapshot of the index is not used; the index is rebuilt from the store", "reason", err)
-		}
-		if c.index, err = ann.New(m.Dimension, &o.Index); err != nil {
-			return nil, internal("make index", err)
-		}
+	if c.index, err = ann.New(m.Dimension, &o.Index); err != nil {
+		return nil, &Error{Kind: Invalid, Field: "index", Message: err.Error(), Err: err}
+	}
+	switch index, saved, err := c.loadSnapshot(); {
+	case err == nil:
+		c.index, c.saved = index, saved
+	case !errors.Is(err, fs.ErrNotExist):
+		c.log.Warn("snapshot of the index is not used; the index is rebuilt from the store", "reason", err)
 	}
 	if err := c.catchUp(ctx, o.Progress); err != nil {
 		return nil, err
@@ -106,7 +107,8 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	return c, nil
 }
 
-// loadSnapshot reads the index's snapshot if it was made from this store by this model.
+// loadSnapshot reads the index's snapshot if it was made from this store by this model, with the options of c.index, which
+// is new.
 func (c *Collection) loadSnapshot() (*ann.Index, uint64, error) {
 	f, err := os.Open(filepath.Join(c.dir, snapshotName))
 	if err != nil {
@@ -127,6 +129,8 @@ func (c *Collection) loadSnapshot() (*ann.Index, uint64, error) {
 		return nil, 0, errors.New("it was made from another store")
 	case note.Fingerprint != id.Fingerprint || index.Dim() != id.Dimension:
 		return nil, 0, errors.New("it was made by another model")
+	case index.Options() != c.index.Options():
+		return nil, 0, fmt.Errorf("it was made with the options %+v, these are %+v", index.Options(), c.index.Options())
 	case note.Revision > c.store.Revision():
 		return nil, 0, fmt.Errorf("it is of revision %d, the store is at %d", note.Revision, c.store.Revision())
 	}
@@ -286,7 +290,7 @@ func (c *Collection) Close() error {
 	}
 	c.closed = true
 	var errs []error
-	if v := c.version.Load(); v != c.saved || c.saved == 0 && v != 0 {
+	if v := c.version.Load(); v != c.saved {
 		if err := c.saveSnapshot(); err != nil {
 			errs = append(errs, fmt.Errorf("save snapshot of the index: %w", err))
 		}

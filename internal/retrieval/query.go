@@ -48,7 +48,7 @@ type SearchResult struct {
 	// K and Ef are the parameters used; Ef is 0 for an exact search.
 	K, Ef int
 	Exact bool
-	// Version of the collection that was searched, or a later one.
+	// Version of the collection when the search began; what was stored later may be in the answer too.
 	Version uint64
 	// TextUse is set for a text.
 	TextUse *TextUse
@@ -115,8 +115,9 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 		if err := checkID(name, in.PaperID); err != nil {
 			return nil, 0, err
 		}
-		// An update between the two reads moves the paper to a new ordinal: look again.
-		for {
+		// An update between the two reads moves the paper to a new ordinal: look again. An ordinal that is still the
+		// paper's has a vector, or the store is damaged.
+		for last := uint64(0); ; last = self {
 			self, err = c.store.Ordinal(in.PaperID)
 			if errors.Is(err, store.ErrNotFound) {
 				return nil, 0, notFound(name, in.PaperID)
@@ -125,7 +126,7 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 				return nil, 0, internal("look up paper", err)
 			}
 			v, err = c.store.Vector(self)
-			if errors.Is(err, store.ErrNotFound) && ctx.Err() == nil {
+			if errors.Is(err, store.ErrNotFound) && self != last {
 				continue
 			}
 			if err != nil {

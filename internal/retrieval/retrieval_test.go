@@ -2,6 +2,7 @@ package retrieval
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -14,6 +15,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"embedd/ann"
 )
 
 // bag is an encoder without a model: a text is the sum of a pseudo-random direction for each of its words, so texts that
@@ -325,6 +330,59 @@ func TestOpenRefusesAForeignSnapshot(t *testing.T) {
 		t.Errorf("%d related papers, want the 20 of this store", len(got))
 	}
 }
+
+// A snapshot of a graph with other parameters is not passed off as one with these.
+func TestOpenRebuildsWithOtherParameters(t *testing.T) {
+	dir, enc := t.TempDir(), newBag()
+	c := open(t, dir, enc)
+	put(t, c, words(t, 50)...)
+	shut(t, c)
+	for range 2 { // the second time from the new snapshot
+		var err error
+		if c, err = Open(t.Context(), dir, enc, &Options{Index: ann.Options{M: 5}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.index.Options().M; got != 5 || c.index.Len() != 50 {
+			t.Errorf("M is %d, want 5; %d vectors", got, c.index.Len())
+		}
+		shut(t, c)
+	}
+	if _, err := Open(t.Context(), dir, enc, &Options{Index: ann.Options{M: 500}}); KindOf(err) != Invalid {
+		t.Errorf("M 500: %v, want Invalid", err)
+	}
+}
+
+// A paper whose vector is gone is damage that is reported; the search for it does not go on for ever.
+func TestSearchByAPaperWithoutVectorEnds(t *testing.T) {
+	dir, enc := t.TempDir(), newBag()
+	c := open(t, dir, enc)
+	put(t, c, paper("a", "graph"), paper("b", "networks"))
+	shut(t, c)
+	db, err := pebble.Open(filepath.Join(dir, storeName), &pebble.Options{Logger: quiet{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := binary.BigEndian.AppendUint64([]byte("v/"), 1)
+	if err := errors.Join(db.Delete(key, pebble.Sync), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = Open(t.Context(), dir, enc, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Search(t.Context(), SearchRequest{Input: Input{PaperID: "a"}}); KindOf(err) != Internal || err == nil {
+		t.Errorf("%v, want Internal", err)
+	}
+	if err := c.Check(); err == nil {
+		t.Error("Check does not see it")
+	}
+}
+
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)         {}
+func (quiet) Errorf(string, ...any)        {}
+func (quiet) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
 
 func TestOpenRefusesAnotherModelAndASecondProcess(t *testing.T) {
 	dir, enc := t.TempDir(), newBag()
