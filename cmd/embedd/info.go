@@ -42,7 +42,7 @@ func (c *infoCmd) Run(e *env) (err error) {
 	t.row("papers", fmt.Sprint(n.GetPapers()))
 	t.row("indexed vectors", fmt.Sprintf("%d, %d tombstones", n.GetIndexedVectors(), n.GetTombstones()))
 	t.row("index version", fmt.Sprint(res.GetIndexVersion()))
-	t.row("limits", fmt.Sprintf("k %d, ef %d, papers a call %d, texts a call %d, id %d bytes, text %d bytes, metadata %d bytes, page %d, message %d bytes",
-		l.GetK(), l.GetEf(), l.GetPapersPerCall(), l.GetTextsPerCall(), l.GetIdBytes(), l.GetTextBytes(), l.GetMetadataBytes(), l.GetPageSize(), l.GetMessageBytes()))
+	t.row("limits", fmt.Sprintf("k %d, ef %d, papers a call %d, texts a call %d, id %d bytes, text %d bytes, metadata %d bytes, page %d, message %d bytes, authors a paper %d",
+		l.GetK(), l.GetEf(), l.GetPapersPerCall(), l.GetTextsPerCall(), l.GetIdBytes(), l.GetTextBytes(), l.GetMetadataBytes(), l.GetPageSize(), l.GetMessageBytes(), l.GetAuthorsPerPaper()))
 	return t.flush()
 }

@@ -58,7 +58,7 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 		Limits: &embeddv1.Limits{
 			K: retrieval.MaxK, Ef: retrieval.MaxEf, PapersPerCall: retrieval.MaxPapersPerCall, TextsPerCall: retrieval.MaxTextsPerCall,
 			IdBytes: retrieval.MaxIDBytes, TextBytes: retrieval.MaxTextBytes, MetadataBytes: retrieval.MaxMetadataBytes,
-			PageSize: retrieval.MaxPageSize, MessageBytes: MaxMessageBytes,
+			PageSize: retrieval.MaxPageSize, MessageBytes: MaxMessageBytes, AuthorsPerPaper: retrieval.MaxAuthors,
 		},
 		Counts:       &embeddv1.Counts{Papers: int64(info.Papers), IndexedVectors: int64(info.Vectors), Tombstones: int64(info.Tombstones)},
 		IndexVersion: info.Version,

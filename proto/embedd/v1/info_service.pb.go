@@ -240,11 +240,12 @@ type Limits struct {
 	// Of one title, abstract, text or other string field.
 	TextBytes int32 `protobuf:"varint,6,opt,name=text_bytes,json=textBytes,proto3" json:"text_bytes,omitempty"`
 	// Of one paper's metadata.
-	MetadataBytes int32 `protobuf:"varint,7,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
-	PageSize      int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	MessageBytes  int32 `protobuf:"varint,9,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MetadataBytes   int32 `protobuf:"varint,7,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
+	PageSize        int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	MessageBytes    int32 `protobuf:"varint,9,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
+	AuthorsPerPaper int32 `protobuf:"varint,10,opt,name=authors_per_paper,json=authorsPerPaper,proto3" json:"authors_per_paper,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -340,6 +341,13 @@ func (x *Limits) GetMessageBytes() int32 {
 	return 0
 }
 
+func (x *Limits) GetAuthorsPerPaper() int32 {
+	if x != nil {
+		return x.AuthorsPerPaper
+	}
+	return 0
+}
+
 // Counts of what the collection holds.
 type Counts struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -422,7 +430,7 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"max_tokens\x18\x04 \x01(\x05R\tmaxTokens\x12\x18\n" +
 	"\apooling\x18\x05 \x01(\tR\apooling\x12\x1c\n" +
 	"\tprecision\x18\x06 \x01(\tR\tprecision\x12\x18\n" +
-	"\alicense\x18\a \x01(\tR\alicense\"\x97\x02\n" +
+	"\alicense\x18\a \x01(\tR\alicense\"\xc3\x02\n" +
 	"\x06Limits\x12\f\n" +
 	"\x01k\x18\x01 \x01(\x05R\x01k\x12\x0e\n" +
 	"\x02ef\x18\x02 \x01(\x05R\x02ef\x12&\n" +
@@ -433,7 +441,9 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"text_bytes\x18\x06 \x01(\x05R\ttextBytes\x12%\n" +
 	"\x0emetadata_bytes\x18\a \x01(\x05R\rmetadataBytes\x12\x1b\n" +
 	"\tpage_size\x18\b \x01(\x05R\bpageSize\x12#\n" +
-	"\rmessage_bytes\x18\t \x01(\x05R\fmessageBytes\"i\n" +
+	"\rmessage_bytes\x18\t \x01(\x05R\fmessageBytes\x12*\n" +
+	"\x11authors_per_paper\x18\n" +
+	" \x01(\x05R\x0fauthorsPerPaper\"i\n" +
 	"\x06Counts\x12\x16\n" +
 	"\x06papers\x18\x01 \x01(\x03R\x06papers\x12'\n" +
 	"\x0findexed_vectors\x18\x02 \x01(\x03R\x0eindexedVectors\x12\x1e\n" +
