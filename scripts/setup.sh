@@ -55,6 +55,7 @@ if [ ! -f "$home/lib/libtokenizers.a" ] || [ "$(cat "$home/lib/libtokenizers.sta
 	echo "$stamp" >"$home/lib/libtokenizers.stamp"
 	rm -rf "$home/build"
 	go clean -testcache # Go does not see that a linked archive changed
+	rm -f bin/embedd    # nor does go build
 fi
 
 # --- ONNX Runtime ----------------------------------------------------------------------------------------------------

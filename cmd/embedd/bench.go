@@ -25,24 +25,28 @@ type benchCmd struct {
 	Related benchRelatedCmd `cmd:"" help:"Related by id over gRPC: concurrent clients against one."`
 }
 
-// readPapers reads up to n papers of a corpus, 0 for all.
-func readPapers(path string, n int) ([]ingest.Paper, error) {
+// readPapers reads up to n papers of a corpus, 0 for all, and counts the lines that it had to pass over.
+func readPapers(path string, n int) (papers []ingest.Paper, rejected int, err error) {
 	r, err := ingest.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var papers []ingest.Paper
 	for n == 0 || len(papers) < n {
 		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		var line *ingest.LineError
+		if errors.As(err, &line) {
+			rejected++
+			continue
+		}
 		if err != nil {
-			return nil, errors.Join(err, r.Close())
+			return nil, 0, errors.Join(err, r.Close())
 		}
 		papers = append(papers, p)
 	}
-	return papers, r.Close()
+	return papers, rejected, r.Close()
 }
 
 type benchIndexCmd struct {
@@ -74,9 +78,12 @@ type benchIndexReport struct {
 }
 
 func (c *benchIndexCmd) Run(e *env) (err error) {
-	papers, err := readPapers(c.Corpus, c.Papers)
+	papers, rejected, err := readPapers(c.Corpus, c.Papers)
 	if err != nil {
 		return err
+	}
+	if rejected > 0 {
+		fmt.Fprintf(e.stderr, "embedd: note: %d papers of the corpus cannot be read and are left out\n", rejected)
 	}
 	if c.Rounds < 1 || len(papers) < c.Rounds {
 		return fmt.Errorf("--rounds: is %d; must be 1 to the number of papers, %d", c.Rounds, len(papers))
@@ -211,9 +218,12 @@ type latencyReport struct {
 }
 
 func (c *benchRelatedCmd) Run(e *env) (err error) {
-	papers, err := readPapers(c.Corpus, c.Papers)
+	papers, rejected, err := readPapers(c.Corpus, c.Papers)
 	if err != nil {
 		return err
+	}
+	if rejected > 0 {
+		fmt.Fprintf(e.stderr, "embedd: note: %d papers of the corpus cannot be read and are left out\n", rejected)
 	}
 	if len(papers) == 0 || c.Calls < 1 || c.Clients < 1 {
 		return errors.New("papers, --calls and --clients must be at least 1")

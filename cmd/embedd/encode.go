@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -23,7 +24,7 @@ func (encodeCmd) Help() string {
 }
 
 // maxLine is the longest line read from standard input: the server's limit for a text, and the newline.
-const maxLine = 256<<10 + 1
+const maxLine = retrieval.MaxTextBytes + 1
 
 func (c *encodeCmd) Run(e *env) (err error) {
 	texts := c.Texts

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -172,36 +173,23 @@ func each[T any](ctx context.Context, items []T, fn func(context.Context, T) err
 
 // titleReport is the result of a known-item search by title.
 type titleReport struct {
-	Papers  int      `json:"papers"`
-	First   int      `json:"first"`
-	Success float64  `json:"success@1"`
-	Missed  []string `json:"missed"`
+	// Papers that have a title.
+	Papers   int      `json:"papers"`
+	Rejected int      `json:"rejected"`
+	First    int      `json:"first"`
+	Success  float64  `json:"success@1"`
+	Missed   []string `json:"missed"`
 }
 
 // byTitle searches each paper by its own title.
 func (c *evalCmd) byTitle(e *env, cl *client) error {
-	r, err := ingest.Open(c.Dir)
+	papers, rejected, err := readPapers(c.Dir, 0)
 	if err != nil {
 		return err
 	}
-	var papers []ingest.Paper
-	for {
-		p, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return errors.Join(err, r.Close())
-		}
-		if p.Title != "" {
-			papers = append(papers, p)
-		}
-	}
-	if err := r.Close(); err != nil {
-		return err
-	}
+	papers = slices.DeleteFunc(papers, func(p ingest.Paper) bool { return strings.TrimSpace(p.Title) == "" })
 	bar := newProgress(e, "searching", "titles")
-	report := titleReport{Papers: len(papers), Missed: []string{}}
+	report := titleReport{Papers: len(papers), Rejected: rejected, Missed: []string{}}
 	var mu sync.Mutex
 	done, k := 0, int32(1)
 	err = each(e.ctx, papers, func(ctx context.Context, p ingest.Paper) error {

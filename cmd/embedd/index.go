@@ -123,8 +123,8 @@ func indexFiles(e *env, cl *client, paths []string) (*indexReport, error) {
 	return r, err
 }
 
-// file sends one file's papers. Two calls in flight may be applied in either order, so a paper whose id is in an
-// unanswered batch waits for it: of two papers with one id, the later one of the file stays.
+// file sends one file's papers. Two calls in flight may be applied in either order, so a paper whose id came
+// before waits until nothing is in flight: of two papers with one id, the later one of the file stays.
 func (x *indexer) file(path string) (err error) {
 	r, err := ingest.Open(path)
 	if err != nil {
@@ -186,7 +186,10 @@ func (x *indexer) file(path string) (err error) {
 		}
 	}
 	flush()
-	return calls.Wait()
+	if err := calls.Wait(); err != nil {
+		return err
+	}
+	return x.e.ctx.Err() // interrupted between two calls
 }
 
 // newCalls is a group of at most callsInFlight calls; the first error cancels its context.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -139,6 +141,20 @@ func flipbyte(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	data[len(data)/2] ^= 1
 	ts.Check(os.WriteFile(path, data, 0o644))
+}
+
+// An interrupt between two calls is not a success, even if nothing is left to send.
+func TestInterruptedIndexIsNotASuccess(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	path := filepath.Join(t.TempDir(), "papers.jsonl")
+	if err := os.WriteFile(path, []byte(`{"id":"a","title":"A paper"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	e := &env{ctx: ctx, stdout: io.Discard, stderr: io.Discard}
+	if _, err := indexFiles(e, nil, []string{path}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want context.Canceled", err)
+	}
 }
 
 // The progress of a log says how far, how fast and how long still.

@@ -12,9 +12,9 @@ import (
 // The sample papers are what they promise: at least 300, each once, with abstracts of 60 to 120 words, and among them
 // every paper of the founding listing, in other words than its published abstract.
 func TestSamplePapers(t *testing.T) {
-	papers, err := readPapers(filepath.Join("..", "..", "samples", "papers.jsonl"), 0)
-	if err != nil {
-		t.Fatal(err)
+	papers, rejected, err := readPapers(filepath.Join("..", "..", "samples", "papers.jsonl"), 0)
+	if err != nil || rejected != 0 {
+		t.Fatalf("%d lines are rejected, %v", rejected, err)
 	}
 	if len(papers) < 300 {
 		t.Errorf("%d sample papers, want at least 300", len(papers))
@@ -37,7 +37,7 @@ func TestSamplePapers(t *testing.T) {
 	if first := papers[0].ID; first != "ARXIV:1908.10084" {
 		t.Errorf("the first paper, which `make run` shows, is %s; the README shows ARXIV:1908.10084", first)
 	}
-	listing, err := readPapers(evalsets.Dir(t, "listing51"), 0)
+	listing, _, err := readPapers(evalsets.Dir(t, "listing51"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,12 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"embedd/internal/ingest"
 	"embedd/internal/server"
@@ -134,7 +136,7 @@ func (c *serveCmd) serveSamples(e *env, addr string) (err error) {
 	if err != nil {
 		return err
 	}
-	return c.firstAnswer(e.ctx, e, cl, first, addr)
+	return c.firstAnswer(e, cl, first, addr)
 }
 
 // firstPaper gives the first paper of a file.
@@ -148,11 +150,15 @@ func firstPaper(path string) (ingest.Paper, error) {
 }
 
 // firstAnswer shows a paper and its related papers, and calls to go on with.
-func (c *serveCmd) firstAnswer(ctx context.Context, e *env, cl *client, p ingest.Paper, addr string) error {
+func (c *serveCmd) firstAnswer(e *env, cl *client, p ingest.Paper, addr string) error {
 	k := int32(5)
-	res, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: p.ID, K: &k})
+	res, err := cl.search.Related(e.ctx, &embeddv1.RelatedRequest{Id: p.ID, K: &k})
+	if status.Code(err) == codes.NotFound {
+		_, err = fmt.Fprintf(e.stdout, "\nThe data directory has papers, but not %s, the first of %s: no answer to show.\n", printable(p.ID), c.Samples)
+		return err
+	}
 	if err != nil {
-		return fmt.Errorf("the data directory %s has papers, but not the first one of %s: %w", c.Data, c.Samples, err)
+		return err
 	}
 	fmt.Fprintf(e.stdout, "\nRelated to %s, %s:\n\n", printable(p.ID), printable(p.Title))
 	if err := printHits(e.stdout, res.GetHits()); err != nil {
