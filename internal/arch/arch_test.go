@@ -19,6 +19,8 @@ const module = "embedd"
 var allowed = map[string][]string{
 	"ann":                {},
 	"models":             {},
+	"models/onnx":        {},
+	"models/convert":     {"models/onnx"},
 	"embed":              {"models", "internal/native"},
 	"internal/native":    {},
 	"internal/store":     {},
@@ -37,7 +39,7 @@ var allowed = map[string][]string{
 var owners = map[string][]string{
 	"github.com/yalue/onnxruntime_go":  {"embed"},
 	"github.com/daulet/tokenizers":     {"embed"},
-	"github.com/viterin/vek":           {"ann"},
+	"github.com/viterin/vek":           {"ann", "models/convert"},
 	"github.com/cockroachdb/pebble/v2": {"internal/store"},
 	"github.com/alecthomas/kong":       {"cmd/embedd"},
 	"github.com/vbauerster/mpb/v8":     {"cmd/embedd"},
@@ -45,7 +47,7 @@ var owners = map[string][]string{
 	"golang.org/x/sync":                {"cmd/embedd"},
 	"google.golang.org/grpc":           {"internal/server", "proto/embedd/v1", "cmd/embedd"},
 	"google.golang.org/genproto":       {"internal/server", "cmd/embedd"},
-	"google.golang.org/protobuf":       {"internal/server", "proto/embedd/v1", "cmd/embedd"},
+	"google.golang.org/protobuf":       {"models/onnx", "internal/server", "proto/embedd/v1", "cmd/embedd"},
 }
 
 func TestImportRules(t *testing.T) {

@@ -1,0 +1,424 @@
+package convert
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/viterin/vek/vek32"
+)
+
+// Calibration is what int8 arithmetic needs to know of a network's activations. It is found once, by running texts
+// through the float32 graph, and kept as JSON: from the same weights and the same calibration comes the same graph to the
+// byte, on every machine, although float32 arithmetic differs between machines in the last bits.
+type Calibration struct {
+	// Texts and Tokens are how much was run.
+	Texts  int `json:"texts"`
+	Tokens int `json:"tokens"`
+	// Layers hold a Range for each product, in the order qkv, o, i, d.
+	Layers [][sites]Range `json:"layers"`
+}
+
+// Range says how the input of one product is rounded: channel j is divided by Smooth[j], then Low to High is spread
+// over 0 to 255.
+type Range struct {
+	Low    float32   `json:"low"`
+	High   float32   `json:"high"`
+	Smooth []float32 `json:"smooth"`
+	// Bias is added to the product's: the mean of what rounding changes in it, with the sign turned.
+	Bias []float32 `json:"bias"`
+}
+
+// affine gives the scale and zero point of the activations.
+func (r *Range) affine() (scale float32, zero uint8) {
+	scale = (r.High - r.Low) / 255
+	return scale, uint8(max(0, min(255, math.RoundToEven(float64(-r.Low/scale)))))
+}
+
+// ReadCalibration reads what json.Marshal wrote.
+func ReadCalibration(r io.Reader) (*Calibration, error) {
+	d := json.NewDecoder(r)
+	d.DisallowUnknownFields()
+	var c Calibration
+	if err := d.Decode(&c); err != nil {
+		return nil, fmt.Errorf("calibration: %w", err)
+	}
+	return &c, nil
+}
+
+// fits checks a calibration against a network.
+func (c *Calibration) fits(n *Network) error {
+	if len(c.Layers) < n.Layers {
+		return fmt.Errorf("calibration: has %d layers, the network has %d", len(c.Layers), n.Layers)
+	}
+	for i := range n.layers {
+		for s := range sites {
+			r, l := &c.Layers[i][s], n.layers[i].at(s)
+			finite := func(x float32) bool { return !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0) }
+			switch {
+			case len(r.Smooth) != l.in || len(r.Bias) != l.out:
+				return fmt.Errorf("calibration: layer %d, %v: is for a product of %d × %d, the network's is %d × %d", i, s, len(r.Smooth), len(r.Bias), l.in, l.out)
+			case !finite(r.Low) || !finite(r.High) || r.Low > 0 || r.High <= r.Low:
+				return fmt.Errorf("calibration: layer %d, %v: range %v to %v must be finite, from 0 or below to above it", i, s, r.Low, r.High)
+			case slices.ContainsFunc(r.Smooth, func(x float32) bool { return !finite(x) || x <= 0 }):
+				return fmt.Errorf("calibration: layer %d, %v: smooth must be finite and above 0", i, s)
+			case slices.ContainsFunc(r.Bias, func(x float32) bool { return !finite(x) }):
+				return fmt.Errorf("calibration: layer %d, %v: bias must be finite", i, s)
+			}
+		}
+	}
+	return nil
+}
+
+// Text is a tokenised text, special tokens included. Types are the token types of a pair, for a cross-encoder.
+type Text struct {
+	IDs, Types []int32
+}
+
+// Runner runs a graph on one text at a time.
+type Runner interface {
+	// Run gives the values of each output. They are valid until the next Run.
+	Run(t Text) ([][]float32, error)
+	Close() error
+}
+
+// Runtime loads a graph for the named outputs.
+type Runtime func(graph []byte, outputs []string) (Runner, error)
+
+// Rows of activations that are kept of each product's input: some to choose the smoothing by, all for the bias.
+const (
+	keptRows   = 1024
+	searchRows = 256
+)
+
+// Calibrate runs texts through the float32 graph and finds, for each product, the smoothing and range whose int8 product
+// is nearest to the exact one. progress, where set, is told of what is done, in parts of total.
+func Calibrate(ctx context.Context, n *Network, texts []Text, run Runtime, progress func(done, total int)) (_ *Calibration, err error) {
+	if len(texts) == 0 {
+		return nil, errors.New("calibration: no text to run")
+	}
+	if progress == nil {
+		progress = func(int, int) {}
+	}
+	total := len(texts) + n.Layers*int(sites)
+	c := &Calibration{Texts: len(texts), Layers: make([][sites]Range, n.Layers)}
+	for _, t := range texts {
+		c.Tokens += len(t.IDs)
+	}
+	seen, err := observe(ctx, n, texts, c.Tokens, run, func(done int) { progress(done, total) })
+	if err != nil {
+		return nil, err
+	}
+	for i := range n.layers {
+		for s := range sites {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			c.Layers[i][s] = choose(n.layers[i].at(s), &seen[i][s], s)
+			progress(len(texts)+i*int(sites)+int(s)+1, total)
+		}
+	}
+	return c, nil
+}
+
+// activations are what was seen of one product's input.
+type activations struct {
+	low, high []float32 // of each channel
+	rows      []float32 // some rows, [rows × channels]
+}
+
+// observe runs the texts and keeps ranges and an even sample of the rows.
+func observe(ctx context.Context, n *Network, texts []Text, tokens int, run Runtime, progress func(done int)) (_ [][sites]activations, err error) {
+	graph, err := n.probes()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	seen := make([][sites]activations, n.Layers)
+	for i := range n.layers {
+		for s := range sites {
+			names = append(names, probeName(i, s))
+			in := n.layers[i].at(s).in
+			seen[i][s] = activations{
+				low:  slices.Repeat([]float32{float32(math.Inf(1))}, in),
+				high: slices.Repeat([]float32{float32(math.Inf(-1))}, in),
+			}
+		}
+	}
+	runner, err := run(graph, names)
+	if err != nil {
+		return nil, fmt.Errorf("calibration: %w", err)
+	}
+	defer func() { err = errors.Join(err, runner.Close()) }()
+	stride := max(1, tokens/keptRows)
+	row := 0
+	for done, t := range texts {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		outputs, err := runner.Run(t)
+		if err != nil {
+			return nil, fmt.Errorf("calibration: text %d: %w", done, err)
+		}
+		for at, values := range outputs {
+			a := &seen[at/int(sites)][at%int(sites)]
+			in := len(a.low)
+			if len(values) != len(t.IDs)*in {
+				return nil, fmt.Errorf("calibration: output %s has %d values for %d tokens", names[at], len(values), len(t.IDs))
+			}
+			for r := range t.IDs {
+				x := values[r*in : (r+1)*in]
+				for j, v := range x {
+					a.low[j] = min(a.low[j], v)
+					a.high[j] = max(a.high[j], v)
+				}
+				if (row+r)%stride == 0 {
+					a.rows = append(a.rows, x...)
+				}
+			}
+		}
+		row += len(t.IDs)
+		progress(done + 1)
+	}
+	return seen, nil
+}
+
+// choose searches the smoothing and the range of one product.
+func choose(l *linear, a *activations, s site) Range {
+	exact := newExact(l, a)
+	reach := make([]float32, l.in)
+	for j := range reach {
+		reach[j] = max(abs(a.low[j]), abs(a.high[j]))
+	}
+	var best Range
+	least := math.Inf(1)
+	try := func(r Range) {
+		if loss := exact.loss(l, &r); loss < least {
+			best, least = r, loss
+		}
+	}
+	plain := slices.Repeat([]float32{1}, l.in)
+	candidates := [][]float32{plain}
+	sorted := slices.Clone(reach)
+	slices.Sort(sorted)
+	for _, percentile := range []float64{50, 75, 90, 95, 98, 99, 99.5} {
+		for _, alpha := range []float64{1, 0.7} {
+			candidates = append(candidates, smoothing(reach, sorted, percentile, alpha))
+		}
+	}
+	if s != siteD { // behind GELU, whose floor of -0.17 a small divisor would blow up
+		for _, t := range []float64{0.3, 0.5, 0.7} {
+			candidates = append(candidates, balance(reach, l, t))
+		}
+	}
+	for _, smooth := range candidates {
+		try(spread(a, smooth))
+	}
+	whole := best
+	for _, shrink := range []float32{0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5} {
+		r := whole
+		r.High *= shrink
+		if s != siteD {
+			r.Low *= shrink
+		}
+		try(r)
+	}
+	best.Bias = exact.bias(l, &best)
+	return best
+}
+
+// spread gives the range that nothing seen lies outside of.
+func spread(a *activations, smooth []float32) Range {
+	r := Range{Smooth: smooth}
+	for j, s := range smooth {
+		r.Low = min(r.Low, a.low[j]/s)
+		r.High = max(r.High, a.high[j]/s)
+	}
+	if r.High <= r.Low {
+		r.High = r.Low + 1 // a product whose input is all zeros
+	}
+	return r
+}
+
+// smoothing divides the channels that reach beyond a percentile of all, the farther the more.
+func smoothing(reach, sorted []float32, percentile, alpha float64) []float32 {
+	at := sorted[min(len(sorted)-1, int(percentile/100*float64(len(sorted))))]
+	smooth := make([]float32, len(reach))
+	for j, x := range reach {
+		smooth[j] = 1
+		if at > 0 && x > at {
+			smooth[j] = float32(math.Pow(float64(x/at), alpha))
+		}
+	}
+	return smooth
+}
+
+// balance shares the reach of each channel between activations and weights (SmoothQuant's formula), scaled to a
+// geometric mean of 1.
+func balance(reach []float32, l *linear, t float64) []float32 {
+	smooth := make([]float32, l.in)
+	var sum float64
+	logs := make([]float64, l.in)
+	for k := range l.in {
+		var top float32
+		for _, w := range l.w[k*l.out : (k+1)*l.out] {
+			top = max(top, abs(w))
+		}
+		if reach[k] == 0 || top == 0 {
+			continue // stays at the mean
+		}
+		logs[k] = t*math.Log(float64(reach[k])) - (1-t)*math.Log(float64(top))
+		sum += logs[k]
+	}
+	for k := range smooth {
+		smooth[k] = 1
+		if logs[k] != 0 {
+			smooth[k] = float32(math.Exp(logs[k] - sum/float64(l.in)))
+		}
+	}
+	return smooth
+}
+
+// exact is a product in float32 on the rows that were kept.
+type exact struct {
+	rows []float32 // [rows × in]
+	want []float32 // [searchRows × out] without bias
+	mean []float64 // of the rows, by channel
+	wt   []float32 // weights by column, [out × in]
+}
+
+func newExact(l *linear, a *activations) *exact {
+	e := &exact{rows: a.rows, wt: transpose(l.w, l.in, l.out), mean: make([]float64, l.in)}
+	count := len(a.rows) / l.in
+	for r := range count {
+		for j, x := range a.rows[r*l.in : (r+1)*l.in] {
+			e.mean[j] += float64(x)
+		}
+	}
+	for j := range e.mean {
+		e.mean[j] /= float64(count)
+	}
+	e.want = multiply(e.search(l.in), e.wt, l.in, l.out)
+	return e
+}
+
+// search gives the rows that the smoothing is chosen by, spread over all.
+func (e *exact) search(in int) []float32 {
+	count := len(e.rows) / in
+	if count <= searchRows {
+		return e.rows
+	}
+	var some []float32
+	for i := range searchRows {
+		r := i * count / searchRows
+		some = append(some, e.rows[r*in:(r+1)*in]...)
+	}
+	return some
+}
+
+// multiply gives x·w for w by columns.
+func multiply(x, wt []float32, in, out int) []float32 {
+	rows := len(x) / in
+	y := make([]float32, rows*out)
+	inParallel(out, func(j int) {
+		w := wt[j*in : (j+1)*in]
+		for r := range rows {
+			y[r*out+j] = vek32.Dot(x[r*in:(r+1)*in], w)
+		}
+	})
+	return y
+}
+
+// inParallel calls f for 0 to n-1 from a goroutine for each core.
+func inParallel(n int, f func(i int)) {
+	workers := min(n, runtime.GOMAXPROCS(0))
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < n; i += workers {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// rounded gives rows as the int8 graph would see them, in float32.
+func (r *Range) rounded(rows []float32) []float32 {
+	scale, zero := r.affine()
+	out := make([]float32, len(rows))
+	for i, x := range rows {
+		code := math.RoundToEven(float64(x/r.Smooth[i%len(r.Smooth)]/scale)) + float64(zero)
+		out[i] = float32(max(0, min(255, code))-float64(zero)) * scale
+	}
+	return out
+}
+
+// weights gives the rounded weights by column, in float32.
+func (q *linearInt8) weights() []float32 {
+	wt := make([]float32, len(q.w))
+	for j := range q.out {
+		for k := range q.in {
+			wt[j*q.in+k] = float32(q.w[k*q.out+j]) * q.scales[j]
+		}
+	}
+	return wt
+}
+
+// loss is the squared error of the int8 product after the best constant correction of each column.
+func (e *exact) loss(l *linear, r *Range) float64 {
+	q := quantizeForSearch(l, r)
+	got := multiply(r.rounded(e.search(l.in)), q.weights(), l.in, l.out)
+	rows := len(got) / l.out
+	losses := make([]float64, l.out)
+	inParallel(l.out, func(j int) {
+		var sum, squares float64
+		for k := range rows {
+			d := float64(got[k*l.out+j] - e.want[k*l.out+j])
+			sum += d
+			squares += d * d
+		}
+		losses[j] = squares - sum*sum/float64(rows)
+	})
+	var total float64
+	for _, x := range losses {
+		total += x
+	}
+	return total
+}
+
+// bias is what rounding takes from the product on average: mean(x)·w − mean(rounded x)·rounded w.
+func (e *exact) bias(l *linear, r *Range) []float32 {
+	r.Bias = make([]float32, l.out)
+	q := quantizeLinear(l, r, fineTries)
+	rounded := r.rounded(e.rows)
+	mean := make([]float64, l.in)
+	count := len(rounded) / l.in
+	for i, x := range rounded {
+		mean[i%l.in] += float64(x) / float64(count)
+	}
+	wt := q.weights()
+	bias := make([]float32, l.out)
+	for j := range bias {
+		var sum float64
+		for k := range l.in {
+			sum += e.mean[k]*float64(e.wt[j*l.in+k]) - mean[k]*float64(wt[j*l.in+k])
+		}
+		bias[j] = float32(sum)
+	}
+	return bias
+}
+
+// quantizeForSearch rounds with one scale a column, which is enough to compare smoothings.
+func quantizeForSearch(l *linear, r *Range) *linearInt8 {
+	with := *r
+	with.Bias = make([]float32, l.out)
+	q := quantizeLinear(l, &with, 1)
+	return &q
+}

@@ -1,0 +1,126 @@
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// ErrRefused: a model file asks for something that this program does not let a file do.
+var ErrRefused = errors.New("model file is refused")
+
+// domains are those of the operators that ONNX Runtime brings itself; any other needs a library of custom operators.
+var domains = []string{"", "ai.onnx", "ai.onnx.ml", Microsoft, "com.microsoft.nchwc", "com.ms.internal.nhwc"}
+
+// maxDepth bounds how deep graphs may lie in attributes of other graphs.
+const maxDepth = 16
+
+// Info is what a model file says of itself.
+type Info struct {
+	// Inputs and Outputs are the names of the graph's inputs, without those that only name a constant, and outputs.
+	Inputs, Outputs []string
+	// Nodes is the number of operators, those of inner graphs included.
+	Nodes int
+	// DynamicQuantized: activations are rounded by ranges taken from the whole batch, so that a text's vector depends on
+	// the texts that it is run with.
+	DynamicQuantized bool
+}
+
+// Inspect reads a model file and refuses what must not reach a runtime: data outside of the file, which could name any
+// path, and operators of foreign domains, which could only come from a library. The error is ErrRefused with the place.
+func Inspect(file []byte) (*Info, error) {
+	var m ModelProto
+	if err := proto.Unmarshal(file, &m); err != nil {
+		return nil, fmt.Errorf("%w: it is not an ONNX file: %w", ErrRefused, err)
+	}
+	if m.GetGraph() == nil || len(m.GetGraph().GetNode()) == 0 {
+		return nil, fmt.Errorf("%w: it has no graph", ErrRefused)
+	}
+	for _, o := range m.GetOpsetImport() {
+		if !slices.Contains(domains, o.GetDomain()) {
+			return nil, fmt.Errorf("%w: it imports operators of the domain %q; custom operators are not loaded", ErrRefused, o.GetDomain())
+		}
+	}
+	info := &Info{}
+	if err := info.graph(m.GetGraph(), 0); err != nil {
+		return nil, err
+	}
+	for _, f := range m.GetFunctions() {
+		if err := info.nodes(f.GetNode(), 0); err != nil {
+			return nil, err
+		}
+	}
+	constants := map[string]bool{}
+	for _, t := range m.GetGraph().GetInitializer() {
+		constants[t.GetName()] = true
+	}
+	for _, in := range m.GetGraph().GetInput() {
+		if !constants[in.GetName()] {
+			info.Inputs = append(info.Inputs, in.GetName())
+		}
+	}
+	for _, out := range m.GetGraph().GetOutput() {
+		info.Outputs = append(info.Outputs, out.GetName())
+	}
+	return info, nil
+}
+
+func (info *Info) graph(g *GraphProto, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("%w: graphs lie more than %d deep in each other", ErrRefused, maxDepth)
+	}
+	for _, t := range g.GetInitializer() {
+		if err := inside(t); err != nil {
+			return err
+		}
+	}
+	for _, t := range g.GetSparseInitializer() {
+		if err := errors.Join(inside(t.GetValues()), inside(t.GetIndices())); err != nil {
+			return err
+		}
+	}
+	return info.nodes(g.GetNode(), depth)
+}
+
+func (info *Info) nodes(nodes []*NodeProto, depth int) error {
+	for _, n := range nodes {
+		info.Nodes++
+		if !slices.Contains(domains, n.GetDomain()) {
+			return fmt.Errorf("%w: node %q is a custom operator, %s of %q", ErrRefused, n.GetName(), n.GetOpType(), n.GetDomain())
+		}
+		switch n.GetOpType() {
+		case "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM":
+			info.DynamicQuantized = true
+		}
+		for _, a := range n.GetAttribute() {
+			tensors := append(slices.Clone(a.GetTensors()), a.GetT())
+			for _, s := range append(slices.Clone(a.GetSparseTensors()), a.GetSparseTensor()) {
+				tensors = append(tensors, s.GetValues(), s.GetIndices())
+			}
+			for _, t := range tensors {
+				if err := inside(t); err != nil {
+					return err
+				}
+			}
+			for _, g := range append(slices.Clone(a.GetGraphs()), a.GetG()) {
+				if g == nil {
+					continue
+				}
+				if err := info.graph(g, depth+1); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// inside refuses a tensor whose data lie in another file.
+func inside(t *TensorProto) error {
+	if t.GetDataLocation() != TensorProto_DEFAULT || len(t.GetExternalData()) > 0 {
+		return fmt.Errorf("%w: tensor %q has its data outside of the file (external_data)", ErrRefused, t.GetName())
+	}
+	return nil
+}
