@@ -9,6 +9,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/viterin/vek/vek32"
@@ -31,6 +32,8 @@ type Range struct {
 	Low    float32   `json:"low"`
 	High   float32   `json:"high"`
 	Smooth []float32 `json:"smooth"`
+	// Copies says how often a channel of the intermediate activations is there; absent: once each.
+	Copies []int `json:"copies,omitempty"`
 	// Bias is added to the product's: the mean of what rounding changes in it, with the sign turned.
 	Bias []float32 `json:"bias"`
 }
@@ -90,6 +93,17 @@ type Runner interface {
 
 // Runtime loads a graph for the named outputs.
 type Runtime func(graph []byte, outputs []string) (Runner, error)
+
+// extraChannels is how many further channels a layer's intermediate activations get at most: see split.
+const extraChannels = 32
+
+// headroom widens each range beyond what was seen: other texts reach farther.
+const headroom = 1.1
+
+// weightShare is how much more the rounding of weights counts than that of activations when a smoothing is chosen. The
+// error of an activation differs from token to token, and the mean over a text takes most of it out; that of a weight is
+// the same for every token and stays.
+const weightShare = 8
 
 // Rows of activations that are kept of each product's input: some to choose the smoothing by, all for the bias.
 const (
@@ -207,39 +221,53 @@ func choose(l *linear, a *activations, s site) Range {
 	candidates := [][]float32{plain}
 	sorted := slices.Clone(reach)
 	slices.Sort(sorted)
-	for _, percentile := range []float64{50, 75, 90, 95, 98, 99, 99.5} {
+	for _, percentile := range []float64{0, 10, 25, 50, 75, 90, 95, 98, 99, 99.5} {
 		for _, alpha := range []float64{1, 0.7} {
 			candidates = append(candidates, smoothing(reach, sorted, percentile, alpha))
 		}
 	}
 	if s != siteD { // behind GELU, whose floor of -0.17 a small divisor would blow up
-		for _, t := range []float64{0.3, 0.5, 0.7} {
-			candidates = append(candidates, balance(reach, l, t))
+		for _, alpha := range []float64{0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1} {
+			for _, beta := range []float64{0, 0.25, 0.5} {
+				candidates = append(candidates, balance(reach, l, alpha, beta))
+			}
 		}
 	}
 	for _, smooth := range candidates {
-		try(spread(a, smooth))
-	}
-	whole := best
-	for _, shrink := range []float32{0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5} {
-		r := whole
-		r.High *= shrink
-		if s != siteD {
-			r.Low *= shrink
+		r := spread(a, smooth)
+		if s == siteD {
+			r.Copies = split(smooth, extraChannels)
 		}
 		try(r)
 	}
+	for j, x := range best.Smooth {
+		best.Smooth[j] = short(x)
+	}
+	best.Low, best.High = short(best.Low), short(best.High)
 	best.Bias = exact.bias(l, &best)
+	for j, x := range best.Bias {
+		best.Bias[j] = short(x)
+	}
 	return best
 }
 
-// spread gives the range that nothing seen lies outside of.
+// short keeps five digits, which is more than the choice is good for, and makes the file small.
+func short(x float32) float32 {
+	y, err := strconv.ParseFloat(strconv.FormatFloat(float64(x), 'g', 5, 32), 32)
+	if err != nil {
+		panic("convert: " + err.Error()) // what was just written
+	}
+	return float32(y)
+}
+
+// spread gives the range that nothing seen lies outside of, and some headroom.
 func spread(a *activations, smooth []float32) Range {
 	r := Range{Smooth: smooth}
 	for j, s := range smooth {
 		r.Low = min(r.Low, a.low[j]/s)
 		r.High = max(r.High, a.high[j]/s)
 	}
+	r.Low, r.High = r.Low*headroom, r.High*headroom
 	if r.High <= r.Low {
 		r.High = r.Low + 1 // a product whose input is all zeros
 	}
@@ -261,7 +289,7 @@ func smoothing(reach, sorted []float32, percentile, alpha float64) []float32 {
 
 // balance shares the reach of each channel between activations and weights (SmoothQuant's formula), scaled to a
 // geometric mean of 1.
-func balance(reach []float32, l *linear, t float64) []float32 {
+func balance(reach []float32, l *linear, alpha, beta float64) []float32 {
 	smooth := make([]float32, l.in)
 	var sum float64
 	logs := make([]float64, l.in)
@@ -273,7 +301,7 @@ func balance(reach []float32, l *linear, t float64) []float32 {
 		if reach[k] == 0 || top == 0 {
 			continue // stays at the mean
 		}
-		logs[k] = t*math.Log(float64(reach[k])) - (1-t)*math.Log(float64(top))
+		logs[k] = alpha*math.Log(float64(reach[k])) - beta*math.Log(float64(top))
 		sum += logs[k]
 	}
 	for k := range smooth {
@@ -287,25 +315,48 @@ func balance(reach []float32, l *linear, t float64) []float32 {
 
 // exact is a product in float32 on the rows that were kept.
 type exact struct {
-	rows []float32 // [rows × in]
-	want []float32 // [searchRows × out] without bias
-	mean []float64 // of the rows, by channel
-	wt   []float32 // weights by column, [out × in]
+	rows                 []float32 // [rows × in]
+	want                 []float32 // [searchRows × out] without bias
+	mean                 []float64 // of the rows, by channel
+	weight, searchWeight []float64 // of each row
+	wt                   []float32 // weights by column, [out × in]
 }
 
 func newExact(l *linear, a *activations) *exact {
 	e := &exact{rows: a.rows, wt: transpose(l.w, l.in, l.out), mean: make([]float64, l.in)}
-	count := len(a.rows) / l.in
-	for r := range count {
-		for j, x := range a.rows[r*l.in : (r+1)*l.in] {
-			e.mean[j] += float64(x)
+	want := multiply(e.rows, e.wt, l.in, l.out)
+	e.weight = weigh(want, l.out)
+	var total float64
+	for r, w := range e.weight {
+		total += w
+		for j, x := range e.rows[r*l.in : (r+1)*l.in] {
+			e.mean[j] += w * float64(x)
 		}
 	}
 	for j := range e.mean {
-		e.mean[j] /= float64(count)
+		e.mean[j] /= total
 	}
 	e.want = multiply(e.search(l.in), e.wt, l.in, l.out)
+	e.searchWeight = weigh(e.want, l.out)
 	return e
+}
+
+// weigh gives each row the inverse of its squared norm, bounded by the median's. What follows is normalised row by row,
+// so an error counts by its size beside its own row: without weights a few rows of huge values would decide for all.
+func weigh(rows []float32, out int) []float64 {
+	norms := make([]float64, len(rows)/out)
+	for r := range norms {
+		for _, x := range rows[r*out : (r+1)*out] {
+			norms[r] += float64(x) * float64(x)
+		}
+	}
+	sorted := slices.Clone(norms)
+	slices.Sort(sorted)
+	median := sorted[len(sorted)/2]
+	for r := range norms {
+		norms[r] = 1 / (norms[r] + median)
+	}
+	return norms
 }
 
 // search gives the rows that the smoothing is chosen by, spread over all.
@@ -349,15 +400,72 @@ func inParallel(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// rounded gives rows as the int8 graph would see them, in float32.
+// rounded gives rows as the int8 graph would see them, in float32, with the copies of channels.
 func (r *Range) rounded(rows []float32) []float32 {
 	scale, zero := r.affine()
-	out := make([]float32, len(rows))
-	for i, x := range rows {
-		code := math.RoundToEven(float64(x/r.Smooth[i%len(r.Smooth)]/scale)) + float64(zero)
-		out[i] = float32(max(0, min(255, code))-float64(zero)) * scale
+	channels := r.channels()
+	in := len(r.Smooth)
+	out := make([]float32, 0, len(rows)/in*len(channels))
+	for ; len(rows) > 0; rows = rows[in:] {
+		for _, j := range channels {
+			code := math.RoundToEven(float64(rows[j]/r.Smooth[j]/scale)) + float64(zero)
+			out = append(out, float32(max(0, min(255, code))-float64(zero))*scale)
+		}
 	}
 	return out
+}
+
+// unrounded gives rows as smoothing and copies alone would change them.
+func (r *Range) unrounded(rows []float32) []float32 {
+	channels := r.channels()
+	in := len(r.Smooth)
+	out := make([]float32, 0, len(rows)/in*len(channels))
+	for ; len(rows) > 0; rows = rows[in:] {
+		for _, j := range channels {
+			out = append(out, rows[j]/r.Smooth[j])
+		}
+	}
+	return out
+}
+
+// channels lists which channel stands at each place of the rounded input: all of them once, then the further copies, in
+// rounds, so that two copies of a channel are no neighbours.
+func (r *Range) channels() []int {
+	list := make([]int, len(r.Smooth))
+	for j := range list {
+		list[j] = j
+	}
+	for round := 1; ; round++ {
+		n := len(list)
+		for j, c := range r.Copies {
+			if c > round {
+				list = append(list, j)
+			}
+		}
+		if len(list) == n {
+			return list
+		}
+	}
+}
+
+// split shares extra copies out to the channels with the largest smoothing. A channel that reaches far beyond the others
+// needs a large divisor, and so large weights, which coarsen the rounding of all weights beside them; split in two, each
+// half has half of the weight (Zhao et al., outlier channel splitting, 2019).
+func split(smooth []float32, extra int) []int {
+	copies := make([]int, len(smooth))
+	for j := range copies {
+		copies[j] = 1
+	}
+	for range extra {
+		most := 0
+		for j := range smooth {
+			if smooth[j]/float32(copies[j]) > smooth[most]/float32(copies[most]) {
+				most = j
+			}
+		}
+		copies[most]++
+	}
+	return copies
 }
 
 // weights gives the rounded weights by column, in float32.
@@ -371,20 +479,29 @@ func (q *linearInt8) weights() []float32 {
 	return wt
 }
 
-// loss is the squared error of the int8 product after the best constant correction of each column.
+// loss is the squared error of the int8 product after the best constant correction of each column, and that of the
+// rounded weights alone, weightShare times.
 func (e *exact) loss(l *linear, r *Range) float64 {
 	q := quantizeForSearch(l, r)
-	got := multiply(r.rounded(e.search(l.in)), q.weights(), l.in, l.out)
-	rows := len(got) / l.out
+	got := multiply(r.rounded(e.search(l.in)), q.weights(), q.in, l.out)
+	exactIn := multiply(r.unrounded(e.search(l.in)), q.weights(), q.in, l.out)
 	losses := make([]float64, l.out)
 	inParallel(l.out, func(j int) {
-		var sum, squares float64
-		for k := range rows {
+		var sum, squares, weights float64
+		for k, w := range e.searchWeight {
 			d := float64(got[k*l.out+j] - e.want[k*l.out+j])
-			sum += d
-			squares += d * d
+			sum += w * d
+			squares += w * d * d
+			weights += w
 		}
-		losses[j] = squares - sum*sum/float64(rows)
+		losses[j] = squares - sum*sum/weights
+		sum, squares = 0, 0
+		for k, w := range e.searchWeight {
+			d := float64(exactIn[k*l.out+j] - e.want[k*l.out+j])
+			sum += w * d
+			squares += w * d * d
+		}
+		losses[j] += weightShare * (squares - sum*sum/weights)
 	})
 	var total float64
 	for _, x := range losses {
@@ -393,22 +510,30 @@ func (e *exact) loss(l *linear, r *Range) float64 {
 	return total
 }
 
-// bias is what rounding takes from the product on average: mean(x)·w − mean(rounded x)·rounded w.
+// bias is what the rounding of weights takes from the product on average: mean(x)·(w − rounded w). That of the
+// activations is left out: its mean hangs on where values lie between two steps, and what corrects it for some texts
+// was measured to make others worse.
 func (e *exact) bias(l *linear, r *Range) []float32 {
 	r.Bias = make([]float32, l.out)
 	q := quantizeLinear(l, r, fineTries)
-	rounded := r.rounded(e.rows)
-	mean := make([]float64, l.in)
-	count := len(rounded) / l.in
+	rounded := r.unrounded(e.rows)
+	mean := make([]float64, q.in)
+	var total float64
+	for _, w := range e.weight {
+		total += w
+	}
 	for i, x := range rounded {
-		mean[i%l.in] += float64(x) / float64(count)
+		mean[i%q.in] += e.weight[i/q.in] / total * float64(x)
 	}
 	wt := q.weights()
 	bias := make([]float32, l.out)
 	for j := range bias {
 		var sum float64
 		for k := range l.in {
-			sum += e.mean[k]*float64(e.wt[j*l.in+k]) - mean[k]*float64(wt[j*l.in+k])
+			sum += e.mean[k] * float64(e.wt[j*l.in+k])
+		}
+		for k := range q.in {
+			sum -= mean[k] * float64(wt[j*q.in+k])
 		}
 		bias[j] = float32(sum)
 	}

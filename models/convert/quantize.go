@@ -63,6 +63,9 @@ func (n *Network) quantize(c *Calibration) *quantized {
 		for s := range sites {
 			l, r := n.layers[i].at(s), &c.Layers[i][s]
 			x := quantizeLinear(l, r, fineTries)
+			if s == siteI {
+				x = x.columns(c.Layers[i][siteD].channels())
+			}
 			if s == siteO {
 				x.inverse = nil // folded into the values below
 			}
@@ -100,23 +103,30 @@ func quantizeRows(m []float32, rows, cols int) (codes []int8, scales []float32) 
 	return codes, scales
 }
 
-// quantizeLinear rounds a product by its calibration.
+// quantizeLinear rounds a product by its calibration, trying so many scales for each column.
 func quantizeLinear(l *linear, r *Range, tries int) linearInt8 {
+	channels := r.channels()
+	in := len(channels)
 	q := linearInt8{
-		in: l.in, out: l.out,
-		inverse: make([]float32, l.in),
-		w:       make([]int8, len(l.w)),
+		in: in, out: l.out,
+		inverse: make([]float32, in),
+		w:       make([]int8, in*l.out),
 		scales:  make([]float32, l.out),
 		bias:    make([]float32, l.out),
 	}
 	q.scale, q.zero = r.affine()
-	for j, s := range r.Smooth {
-		q.inverse[j] = 1 / s
+	factor := make([]float32, in) // of each row of the weights
+	for k, c := range channels {
+		q.inverse[k] = 1 / r.Smooth[c]
+		factor[k] = r.Smooth[c]
+		if r.Copies != nil {
+			factor[k] /= float32(r.Copies[c])
+		}
 	}
-	column, codes := make([]float64, l.in), make([]int8, l.in)
+	column, codes := make([]float64, in), make([]int8, in)
 	for j := range l.out {
-		for k := range column {
-			column[k] = float64(l.w[k*l.out+j] * r.Smooth[k])
+		for k, c := range channels {
+			column[k] = float64(l.w[c*l.out+j] * factor[k])
 		}
 		q.scales[j] = roundColumn(column, codes, tries)
 		for k, c := range codes {
@@ -125,6 +135,20 @@ func quantizeLinear(l *linear, r *Range, tries int) linearInt8 {
 		q.bias[j] = l.b[j] + r.Bias[j]
 	}
 	return q
+}
+
+// columns gives a product with the columns listed, of which one may be there more than once.
+func (q *linearInt8) columns(list []int) linearInt8 {
+	y := *q
+	y.out = len(list)
+	y.w, y.scales, y.bias = make([]int8, q.in*y.out), make([]float32, y.out), make([]float32, y.out)
+	for j, c := range list {
+		y.scales[j], y.bias[j] = q.scales[c], q.bias[c]
+		for k := range q.in {
+			y.w[k*y.out+j] = q.w[k*q.out+c]
+		}
+	}
+	return y
 }
 
 // roundColumn rounds a column of weights to codes of ±127 whose neighbouring pairs sum to ±pairLimit at most, and returns
@@ -225,10 +249,9 @@ func (g *graph) attentionInt8(n *Network, i int, x, bias string, heads onnx.Attr
 
 func (g *graph) productInt8(i int, s site, x string) string {
 	q := &g.quantized.layers[i][s]
-	codes, scale, zero := g.quantizeInput(q, x)
 	name := s.String()
-	return g.Fused("MatMulIntegerToFloat", []string{
-		codes, g.Int8s(name, q.w, q.in, q.out), scale, g.Floats(name+"_scale", q.scales, q.out),
-		zero, g.Int8s(name+"_zero", make([]int8, q.out), q.out), g.Floats(name+"_bias", q.bias, q.out),
-	})
+	w, ws := g.Int8s(name, q.w, q.in, q.out), g.Floats(name+"_scale", q.scales, q.out)
+	wz, bias := g.Int8s(name+"_zero", make([]int8, q.out), q.out), g.Floats(name+"_bias", q.bias, q.out)
+	codes, scale, zero := g.quantizeInput(q, x)
+	return g.Fused("MatMulIntegerToFloat", []string{codes, w, scale, ws, zero, wz, bias})
 }
