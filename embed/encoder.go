@@ -226,13 +226,8 @@ func (e *Encoder) encodeOne(b *buffers, j *job) error {
 	if j.ctx.Err() != nil {
 		return context.Cause(j.ctx)
 	}
-	hidden, err := e.session.run(b, j.ids)
+	v, err := e.session.vector(b, j.ids)
 	if err != nil {
-		return err
-	}
-	v := make([]float32, e.manifest.Dimension)
-	meanPool(v, hidden, b.mask[:len(j.ids)])
-	if err := normalize(v); err != nil {
 		return err
 	}
 	j.out.Vector = v

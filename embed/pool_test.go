@@ -2,19 +2,43 @@ package embed
 
 import (
 	"math"
+	"slices"
 	"testing"
+
+	"embedd/models"
 )
 
-func TestMeanPoolTakesOnlyWhatTheMaskKeeps(t *testing.T) {
-	hidden := []float32{
-		1, 10,
-		3, 30,
-		100, 1000, // masked
+func TestPool(t *testing.T) {
+	tokens := []float32{
+		1, 30,
+		3, 10,
+		5, 20,
 	}
-	out := make([]float32, 2)
-	meanPool(out, hidden, []int64{1, 1, 0})
-	if out[0] != 2 || out[1] != 20 {
-		t.Errorf("mean is %v, want [2 20]", out)
+	for _, c := range []struct {
+		pooling models.Pooling
+		want    []float32
+	}{
+		{models.PoolingMean, []float32{3, 20}},
+		{models.PoolingCLS, []float32{1, 30}},
+		{models.PoolingLast, []float32{5, 20}},
+		{models.PoolingMax, []float32{5, 30}},
+	} {
+		out := make([]float32, 2)
+		pool(out, tokens, c.pooling)
+		if !slices.Equal(out, c.want) {
+			t.Errorf("%s: %v, want %v", c.pooling, out, c.want)
+		}
+	}
+}
+
+func TestCheckUnit(t *testing.T) {
+	for _, c := range []struct {
+		v  []float32
+		ok bool
+	}{{[]float32{0.6, 0.8}, true}, {[]float32{0.6, 0.9}, false}, {[]float32{0, 0}, false}} {
+		if err := checkUnit(c.v); (err == nil) != c.ok {
+			t.Errorf("%v: %v", c.v, err)
+		}
 	}
 }
 

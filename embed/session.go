@@ -11,6 +11,7 @@ import (
 	ort "github.com/yalue/onnxruntime_go"
 
 	"embedd/models"
+	"embedd/models/onnx"
 )
 
 // environment is ONNX Runtime's one environment in this process. It is never destroyed: its library stays loaded until
@@ -41,16 +42,27 @@ func initEnvironment(library string) error {
 	return nil
 }
 
-// session is a loaded graph. run may be called from many goroutines at once, each with its own buffers.
+// session is a loaded graph. vector may be called from many goroutines at once, each with its own buffers.
 type session struct {
-	s      *ort.DynamicAdvancedSession
-	inputs []string
-	dim    int
+	s       *ort.DynamicAdvancedSession
+	inputs  []input
+	dim     int
+	pooling models.Pooling // of token vectors; "" where the graph pools
+}
+
+// input is an input of the graph: what it is and how wide its integers are.
+type input struct {
+	name string
+	wide bool // int64, else int32
 }
 
 // newSession loads the graph. One thread inside each Run: the workers are the parallelism. The arena stays on and the
 // memory pattern off, which keeps memory flat over texts of every length.
 func newSession(graph []byte, m *models.Manifest) (_ *session, err error) {
+	inputs, err := matchInputs(graph, m)
+	if err != nil {
+		return nil, err
+	}
 	o, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, fmt.Errorf("session options: %w", err)
@@ -71,10 +83,52 @@ func newSession(graph []byte, m *models.Manifest) (_ *session, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("load graph: %w", err)
 	}
-	return &session{s: s, inputs: slices.Clone(m.Inputs), dim: m.Dimension}, nil
+	y := &session{s: s, inputs: inputs, dim: m.Dimension}
+	if m.Output != models.Pooled {
+		y.pooling = m.Pooling
+	}
+	return y, nil
 }
 
-// checkOutput runs two tokens and compares the output's shape with the manifest: [1, 2, dimension].
+// matchInputs inspects the file and compares its inputs and outputs with the manifest's.
+func matchInputs(graph []byte, m *models.Manifest) ([]input, error) {
+	info, err := onnx.Inspect(graph)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(info.Outputs, m.Output) {
+		return nil, fmt.Errorf("the graph has no output %q; it has %q", m.Output, info.Outputs)
+	}
+	var inputs []input
+	for _, name := range m.Inputs {
+		switch t, ok := info.Inputs[name]; {
+		case !ok:
+			return nil, fmt.Errorf("the graph has no input %q", name)
+		case t == onnx.TensorProto_DATA_TYPE_INT64:
+			inputs = append(inputs, input{name, true})
+		case t == onnx.TensorProto_DATA_TYPE_INT32:
+			inputs = append(inputs, input{name, false})
+		default:
+			return nil, fmt.Errorf("the graph's input %q is of type %v; supported are int32 and int64", name, t)
+		}
+	}
+	for name := range info.Inputs {
+		if !slices.Contains(m.Inputs, name) {
+			return nil, fmt.Errorf("the graph has an input %q that the manifest does not name", name)
+		}
+	}
+	return inputs, nil
+}
+
+// outputShape is the shape of the output for one text of so many tokens.
+func (s *session) outputShape(tokens int) ort.Shape {
+	if s.pooling == "" {
+		return ort.NewShape(1, int64(s.dim))
+	}
+	return ort.NewShape(1, int64(tokens), int64(s.dim))
+}
+
+// checkOutput runs two tokens and compares the output's shape with the manifest.
 func (s *session) checkOutput(b *buffers) error {
 	in, err := s.tensors(b, []uint32{0, 0})
 	if err != nil {
@@ -89,27 +143,27 @@ func (s *session) checkOutput(b *buffers) error {
 	if _, ok := out[0].(*ort.Tensor[float32]); !ok {
 		return fmt.Errorf("the graph's output is %T, expected float32", out[0])
 	}
-	if shape := out[0].GetShape(); !shape.Equals(ort.NewShape(1, 2, int64(s.dim))) {
-		return fmt.Errorf("the graph's output for 2 tokens has shape %v, the manifest's dimension %d asks for [1 2 %d]", shape, s.dim, s.dim)
+	if shape := out[0].GetShape(); !shape.Equals(s.outputShape(2)) {
+		return fmt.Errorf("the graph's output for 2 tokens has shape %v, the manifest's dimension %d asks for %v", shape, s.dim, s.outputShape(2))
 	}
 	return nil
 }
 
-// buffers are one worker's memory, reused from Run to Run.
+// buffers are one worker's memory, reused from Run to Run: each input in both widths, and the output.
 type buffers struct {
-	ids, mask, types []int64
-	hidden           []float32
+	ids, mask, types       []int64
+	ids32, mask32, types32 []int32
+	out                    []float32
 }
 
 func newBuffers(maxTokens, dim int) *buffers {
 	b := &buffers{
-		ids:    make([]int64, maxTokens),
-		mask:   make([]int64, maxTokens),
-		types:  make([]int64, maxTokens),
-		hidden: make([]float32, maxTokens*dim),
+		ids: make([]int64, maxTokens), mask: make([]int64, maxTokens), types: make([]int64, maxTokens),
+		ids32: make([]int32, maxTokens), mask32: make([]int32, maxTokens), types32: make([]int32, maxTokens),
+		out: make([]float32, maxTokens*dim),
 	}
 	for i := range b.mask {
-		b.mask[i] = 1
+		b.mask[i], b.mask32[i] = 1, 1
 	}
 	return b
 }
@@ -117,37 +171,45 @@ func newBuffers(maxTokens, dim int) *buffers {
 // tensors wraps b's memory, filled with ids, as the graph's inputs of shape [1, len(ids)].
 func (s *session) tensors(b *buffers, ids []uint32) ([]ort.Value, error) {
 	for i, id := range ids {
-		b.ids[i] = int64(id)
+		b.ids[i], b.ids32[i] = int64(id), int32(id)
 	}
 	shape := ort.NewShape(1, int64(len(ids)))
 	in := make([]ort.Value, 0, len(s.inputs))
-	for _, name := range s.inputs {
-		data := b.ids
-		switch name {
+	for _, x := range s.inputs {
+		wide, narrow := b.ids, b.ids32
+		switch x.name {
 		case "attention_mask":
-			data = b.mask
+			wide, narrow = b.mask, b.mask32
 		case "token_type_ids":
-			data = b.types
+			wide, narrow = b.types, b.types32
 		}
-		t, err := ort.NewTensor(shape, data[:len(ids)])
+		var t ort.Value
+		var err error
+		if x.wide {
+			t, err = ort.NewTensor(shape, wide[:len(ids)])
+		} else {
+			t, err = ort.NewTensor(shape, narrow[:len(ids)])
+		}
 		if err != nil {
 			destroy(in)
-			return nil, fmt.Errorf("tensor %s: %w", name, err)
+			return nil, fmt.Errorf("tensor %s: %w", x.name, err)
 		}
 		in = append(in, t)
 	}
 	return in, nil
 }
 
-// run computes the token vectors of one text. The result, [len(ids) × dim], is b's memory until the next run.
+// run computes the output for one text: its vector where the graph pools, else its token vectors, [len(ids) × dim]. The
+// result is b's memory until the next run.
 func (s *session) run(b *buffers, ids []uint32) ([]float32, error) {
 	in, err := s.tensors(b, ids)
 	if err != nil {
 		return nil, err
 	}
 	defer destroy(in)
-	hidden := b.hidden[:len(ids)*s.dim]
-	out, err := ort.NewTensor(ort.NewShape(1, int64(len(ids)), int64(s.dim)), hidden)
+	shape := s.outputShape(len(ids))
+	values := b.out[:shape.FlattenedSize()]
+	out, err := ort.NewTensor(shape, values)
 	if err != nil {
 		return nil, fmt.Errorf("tensor output: %w", err)
 	}
@@ -156,7 +218,22 @@ func (s *session) run(b *buffers, ids []uint32) ([]float32, error) {
 		return nil, fmt.Errorf("run graph: %w", err)
 	}
 	runtime.KeepAlive(b) // the tensors hold bare pointers into it
-	return hidden, nil
+	return values, nil
+}
+
+// vector computes the unit vector of one text.
+func (s *session) vector(b *buffers, ids []uint32) ([]float32, error) {
+	values, err := s.run(b, ids)
+	if err != nil {
+		return nil, err
+	}
+	v := make([]float32, s.dim)
+	if s.pooling == "" {
+		copy(v, values)
+		return v, checkUnit(v)
+	}
+	pool(v, values, s.pooling)
+	return v, normalize(v)
 }
 
 // destroy frees the C side of values. It can only fail for a value destroyed twice.

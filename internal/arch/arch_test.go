@@ -18,10 +18,10 @@ const module = "embedd"
 // command knows them all. A new package needs a line here.
 var allowed = map[string][]string{
 	"ann":                {},
-	"models":             {},
+	"models":             {"models/convert"},
 	"models/onnx":        {},
 	"models/convert":     {"models/onnx"},
-	"embed":              {"models", "internal/native"},
+	"embed":              {"models", "models/onnx", "internal/native"},
 	"internal/native":    {},
 	"internal/store":     {},
 	"internal/ingest":    {},

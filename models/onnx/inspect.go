@@ -19,8 +19,10 @@ const maxDepth = 16
 
 // Info is what a model file says of itself.
 type Info struct {
-	// Inputs and Outputs are the names of the graph's inputs, without those that only name a constant, and outputs.
-	Inputs, Outputs []string
+	// Inputs are the types of the graph's inputs by name, without those that only name a constant.
+	Inputs map[string]TensorProto_DataType
+	// Outputs are the names of the graph's outputs.
+	Outputs []string
 	// Nodes is the number of operators, those of inner graphs included.
 	Nodes int
 	// DynamicQuantized: activations are rounded by ranges taken from the whole batch, so that a text's vector depends on
@@ -43,7 +45,7 @@ func Inspect(file []byte) (*Info, error) {
 			return nil, fmt.Errorf("%w: it imports operators of the domain %q; custom operators are not loaded", ErrRefused, o.GetDomain())
 		}
 	}
-	info := &Info{}
+	info := &Info{Inputs: map[string]TensorProto_DataType{}}
 	if err := info.graph(m.GetGraph(), 0); err != nil {
 		return nil, err
 	}
@@ -58,7 +60,7 @@ func Inspect(file []byte) (*Info, error) {
 	}
 	for _, in := range m.GetGraph().GetInput() {
 		if !constants[in.GetName()] {
-			info.Inputs = append(info.Inputs, in.GetName())
+			info.Inputs[in.GetName()] = TensorProto_DataType(in.GetType().GetTensorType().GetElemType())
 		}
 	}
 	for _, out := range m.GetGraph().GetOutput() {
