@@ -56,18 +56,13 @@ type input struct {
 	wide bool // int64, else int32
 }
 
-// newSession loads the graph. One thread inside each Run: the workers are the parallelism. The arena stays on and the
-// memory pattern off, which keeps memory flat over texts of every length.
-func newSession(graph []byte, m *models.Manifest) (_ *session, err error) {
-	inputs, err := matchInputs(graph, m)
-	if err != nil {
-		return nil, err
-	}
+// sessionOptions are those of every session. One thread inside each Run: the workers are the parallelism. The arena stays
+// on and the memory pattern off, which keeps memory flat over texts of every length.
+func sessionOptions() (*ort.SessionOptions, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, fmt.Errorf("session options: %w", err)
 	}
-	defer o.Destroy()
 	err = errors.Join(
 		o.SetIntraOpNumThreads(1),
 		o.SetInterOpNumThreads(1),
@@ -77,8 +72,22 @@ func newSession(graph []byte, m *models.Manifest) (_ *session, err error) {
 		o.SetLogSeverityLevel(ort.LoggingLevelError),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("session options: %w", err)
+		return nil, errors.Join(fmt.Errorf("session options: %w", err), o.Destroy())
 	}
+	return o, nil
+}
+
+// newSession loads the graph.
+func newSession(graph []byte, m *models.Manifest) (_ *session, err error) {
+	inputs, err := matchInputs(graph, m)
+	if err != nil {
+		return nil, err
+	}
+	o, err := sessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	defer o.Destroy()
 	s, err := ort.NewDynamicAdvancedSessionWithONNXData(graph, m.Inputs, []string{m.Output}, o)
 	if err != nil {
 		return nil, fmt.Errorf("load graph: %w", err)

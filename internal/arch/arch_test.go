@@ -21,7 +21,8 @@ var allowed = map[string][]string{
 	"models":             {"models/convert"},
 	"models/onnx":        {},
 	"models/convert":     {"models/onnx"},
-	"embed":              {"models", "models/onnx", "internal/native"},
+	"samples":            {},
+	"embed":              {"models", "models/convert", "models/onnx", "internal/native"},
 	"internal/native":    {},
 	"internal/store":     {},
 	"internal/ingest":    {},
@@ -31,7 +32,7 @@ var allowed = map[string][]string{
 	"internal/arch":      {},
 	"internal/evalsets":  {},
 	"proto/embedd/v1":    {},
-	"cmd/embedd": {"ann", "embed", "models", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
+	"cmd/embedd": {"ann", "embed", "models", "models/convert", "samples", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
 		"internal/server", "proto/embedd/v1"},
 }
 

@@ -1,0 +1,102 @@
+package models
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"embedd/models/convert"
+)
+
+// ImportOptions say what a folder does not.
+type ImportOptions struct {
+	// ID of the model that is made.
+	ID string
+	// Description is one line for people; License an SPDX identifier. Both have defaults that say that nothing is known.
+	Description, License string
+	// Calibration makes the graph static int8; nil makes it float32.
+	Calibration *convert.Calibration
+	// Prompts, where they are set, instead of those that the folder names query and document.
+	Prompts *Prompts
+	// Layers, where layers were left out.
+	Layers *Layers
+	// Replace takes the place of a model of the same id; else that is an error.
+	Replace bool
+}
+
+// Import writes a network as a model into the folder root/ID: graph, tokenizer and manifest. The manifest is written
+// last. A cross-encoder is refused: nothing runs one yet.
+func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions) (*Model, error) {
+	if n.CrossEncoder {
+		return nil, errors.New(`config.json: field "architectures": is a cross-encoder, which embedd cannot run yet`)
+	}
+	if !idForm.MatchString(o.ID) {
+		return nil, fmt.Errorf("model id %q is not 1 to 100 letters, digits, '.', '_' or '-'", o.ID)
+	}
+	if _, err := Find(o.ID); err == nil {
+		return nil, fmt.Errorf("model id %q is that of a model that comes with embedd; choose another", o.ID)
+	}
+	dir := filepath.Join(root, o.ID)
+	if _, err := os.Stat(filepath.Join(dir, ManifestName)); !errors.Is(err, fs.ErrNotExist) && !o.Replace {
+		return nil, fmt.Errorf("model %s is in %s already; replace it with --force", o.ID, dir)
+	}
+	m := &Manifest{
+		Format: FormatVersion, ID: o.ID, Description: o.Description, License: o.License,
+		Architecture: n.Architecture, Precision: PrecisionFP32, Dimension: n.Dimension, MaxTokens: n.MaxTokens,
+		Pooling: Pooling(n.Pooling), Normalize: true,
+		Prompts: Prompts{Query: n.Prompts["query"], Document: n.Prompts["document"]},
+		Inputs:  []string{convert.InputIDs, convert.AttentionMask}, Output: convert.SentenceEmbedding,
+		Layers: o.Layers,
+	}
+	if o.Prompts != nil {
+		m.Prompts = *o.Prompts
+	}
+	if m.License == "" {
+		m.License = "NOASSERTION"
+	}
+	if m.Description == "" {
+		m.Description = "imported from a Hugging Face folder"
+	}
+	var graph []byte
+	var err error
+	if o.Calibration != nil {
+		m.Precision = PrecisionInt8
+		graph, err = n.Int8(o.Calibration)
+	} else {
+		graph, err = n.FP32()
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.Files = Files{Model: describe("model.onnx", graph), Tokenizer: describe("tokenizer.json", tokenizer)}
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	text, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{m.Files.Model.Path, graph}, {m.Files.Tokenizer.Path, tokenizer}, {ManifestName, append(text, '\n')}} {
+		if err := replaceFile(filepath.Join(dir, f.name), f.data); err != nil {
+			return nil, fmt.Errorf("import %s: %w", o.ID, err)
+		}
+	}
+	return &Model{Manifest: m, Dir: dir}, nil
+}
+
+// describe is the manifest's entry of a file.
+func describe(name string, data []byte) File {
+	sum := sha256.Sum256(data)
+	return File{Path: name, SHA256: hex.EncodeToString(sum[:]), Bytes: int64(len(data))}
+}
