@@ -132,7 +132,7 @@ func TestParseRefusesWithTheFieldsName(t *testing.T) {
 		{`"dimension"`, func(m map[string]any) { m["dimension"] = 0 }},
 		{`dimension`, func(m map[string]any) { m["dimension"] = 1.5 }},
 		{`"max_tokens"`, func(m map[string]any) { m["max_tokens"] = 1 << 20 }},
-		{`"pooling"`, func(m map[string]any) { m["pooling"] = "max" }},
+		{`"pooling"`, func(m map[string]any) { m["pooling"] = "median" }},
 		{`"normalize"`, func(m map[string]any) { m["normalize"] = false }},
 		{`"inputs"`, func(m map[string]any) { m["inputs"] = []string{"input_ids"} }},
 		{`"inputs"`, func(m map[string]any) { m["inputs"] = []string{"input_ids", "attention_mask", "pixels"} }},

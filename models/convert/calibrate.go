@@ -64,7 +64,15 @@ func (c *Calibration) fits(n *Network) error {
 		for s := range sites {
 			r, l := &c.Layers[i][s], n.layers[i].at(s)
 			finite := func(x float32) bool { return !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0) }
+			sum := 0
+			for _, n := range r.Copies {
+				sum += n
+			}
 			switch {
+			case r.Copies != nil && s != siteD:
+				return fmt.Errorf("calibration: layer %d, %v: copies are for the product d alone", i, s)
+			case r.Copies != nil && (len(r.Copies) != l.in || slices.Min(r.Copies) < 1 || slices.Max(r.Copies) > l.in || sum > 2*l.in):
+				return fmt.Errorf("calibration: layer %d, %v: copies must be 1 or more for each of %d channels, %d in all at most", i, s, l.in, 2*l.in)
 			case len(r.Smooth) != l.in || len(r.Bias) != l.out:
 				return fmt.Errorf("calibration: layer %d, %v: is for a product of %d × %d, the network's is %d × %d", i, s, len(r.Smooth), len(r.Bias), l.in, l.out)
 			case !finite(r.Low) || !finite(r.High) || r.Low > 0 || r.High <= r.Low:

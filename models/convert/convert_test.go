@@ -1,0 +1,230 @@
+package convert_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"embedd/models/convert"
+)
+
+// config is a small BERT's config.json.
+func config() map[string]any {
+	return map[string]any{
+		"model_type": "bert", "architectures": []string{"BertModel"}, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+		"intermediate_size": 64, "hidden_act": "gelu", "layer_norm_eps": 1e-12, "max_position_embeddings": 40, "type_vocab_size": 2,
+		"vocab_size": 50, "pad_token_id": 1, "relative_attention_num_buckets": 8,
+	}
+}
+
+// folder writes a Hugging Face folder with random weights. change may alter its JSON files, by name, and shapes its
+// tensors.
+func folder(t testing.TB, change func(files map[string]map[string]any, shapes map[string][]int)) string {
+	t.Helper()
+	files := map[string]map[string]any{
+		"config.json": config(), "tokenizer.json": {},
+		"1_Pooling/config.json": {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": true, "pooling_mode_cls_token": false},
+	}
+	shapes := map[string][]int{}
+	if change != nil {
+		change(files, shapes)
+	}
+	for name, shape := range weights(files["config.json"]) {
+		if _, set := shapes[name]; !set {
+			shapes[name] = shape
+		}
+	}
+	dir := t.TempDir()
+	for name, v := range files {
+		if v == nil {
+			continue
+		}
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "model.safetensors"), safetensors(shapes), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// weights lists the tensors of a network.
+func weights(c map[string]any) map[string][]int {
+	n := func(name string) int { return c[name].(int) }
+	dim, wide := n("hidden_size"), n("intermediate_size")
+	w := map[string][]int{
+		"embeddings.word_embeddings.weight": {n("vocab_size"), dim}, "embeddings.position_embeddings.weight": {n("max_position_embeddings"), dim},
+		"embeddings.LayerNorm.weight": {dim}, "embeddings.LayerNorm.bias": {dim},
+	}
+	dense := func(name string, in, out int) { w[name+".weight"], w[name+".bias"] = []int{out, in}, []int{out} }
+	q, k, v, o, norm := "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "attention.output.LayerNorm"
+	if c["model_type"] == "mpnet" {
+		q, k, v, o, norm = "attention.attn.q", "attention.attn.k", "attention.attn.v", "attention.attn.o", "attention.LayerNorm"
+		w["encoder.relative_attention_bias.weight"] = []int{n("relative_attention_num_buckets"), n("num_attention_heads")}
+	} else {
+		w["embeddings.token_type_embeddings.weight"] = []int{n("type_vocab_size"), dim}
+	}
+	for i := range n("num_hidden_layers") {
+		p := fmt.Sprintf("encoder.layer.%d.", i)
+		for _, name := range []string{q, k, v, o} {
+			dense(p+name, dim, dim)
+		}
+		dense(p+"intermediate.dense", dim, wide)
+		dense(p+"output.dense", wide, dim)
+		for _, name := range []string{norm, "output.LayerNorm"} {
+			w[p+name+".weight"], w[p+name+".bias"] = []int{dim}, []int{dim}
+		}
+	}
+	return w
+}
+
+// safetensors writes random float32 tensors, the same each time. A nil shape leaves a tensor out.
+func safetensors(shapes map[string][]int) []byte {
+	rng := rand.New(rand.NewPCG(7, 7))
+	header, data := map[string]any{}, []byte{}
+	for _, name := range slices.Sorted(maps.Keys(shapes)) {
+		if shapes[name] == nil {
+			continue
+		}
+		begin, count := len(data), 1
+		for _, d := range shapes[name] {
+			count *= d
+		}
+		for range count {
+			x := float32(rng.NormFloat64() * 0.3)
+			if strings.HasSuffix(name, "LayerNorm.weight") {
+				x = 1 + x/3
+			}
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
+		}
+		header[name] = map[string]any{"dtype": "F32", "shape": shapes[name], "data_offsets": []int{begin, len(data)}}
+	}
+	text, err := json.Marshal(header)
+	if err != nil {
+		panic(err)
+	}
+	return append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), data...)
+}
+
+func TestReadRefusesWithTheName(t *testing.T) {
+	type files = map[string]map[string]any
+	set := func(file, key string, value any) func(files, map[string][]int) {
+		return func(f files, _ map[string][]int) {
+			if f[file] == nil {
+				f[file] = map[string]any{}
+			}
+			f[file][key] = value
+		}
+	}
+	c := func(key string, value any) func(files, map[string][]int) { return set("config.json", key, value) }
+	for _, x := range []struct {
+		want   string
+		change func(files, map[string][]int)
+	}{
+		{`"model_type"`, c("model_type", "llama")},
+		{`"architectures"`, c("architectures", []string{"BertForTokenClassification"})},
+		{`"hidden_act"`, c("hidden_act", "silu")},
+		{`"hidden_size"`, func(f files, _ map[string][]int) { f["config.json"]["hidden_size"] = 0 }},
+		{`"num_attention_heads"`, c("num_attention_heads", 5)},
+		{`"layer_norm_eps"`, c("layer_norm_eps", 0)},
+		{`"position_embedding_type"`, c("position_embedding_type", "relative_key")},
+		{`"is_decoder"`, c("is_decoder", true)},
+		{`"add_cross_attention"`, c("add_cross_attention", true)},
+		{`"quantization_config"`, c("quantization_config", map[string]any{"bits": 4})},
+		{`"adapters"`, c("adapters", map[string]any{"config": 1})},
+		{`"pad_token_id"`, func(f files, _ map[string][]int) {
+			f["config.json"]["model_type"] = "roberta"
+			delete(f["config.json"], "pad_token_id")
+		}},
+		{`"max_seq_length"`, set("sentence_bert_config.json", "max_seq_length", 512)},
+		{`"do_lower_case"`, set("sentence_bert_config.json", "do_lower_case", true)},
+		{`"similarity_fn_name"`, set("config_sentence_transformers.json", "similarity_fn_name", "dot")},
+		{`"default_prompt_name"`, func(f files, _ map[string][]int) {
+			f["config_sentence_transformers.json"] = map[string]any{"default_prompt_name": "query", "prompts": map[string]string{"query": "q: "}}
+		}},
+		{`"pooling_mode_weightedmean_tokens"`, set("1_Pooling/config.json", "pooling_mode_weightedmean_tokens", true)},
+		{`beside another mode`, set("1_Pooling/config.json", "pooling_mode_cls_token", true)},
+		{`all other modes are false`, set("1_Pooling/config.json", "pooling_mode_mean_tokens", false)},
+		{`"include_prompt"`, set("1_Pooling/config.json", "include_prompt", false)},
+		{`"word_embedding_dimension"`, set("1_Pooling/config.json", "word_embedding_dimension", 768)},
+		{`--pooling`, func(f files, _ map[string][]int) { f["1_Pooling/config.json"] = nil }},
+		{`tensor "encoder.layer.1.output.dense.bias" is missing`, func(_ files, s map[string][]int) { s["encoder.layer.1.output.dense.bias"] = nil }},
+		{`tensor "embeddings.LayerNorm.bias" has shape`, func(_ files, s map[string][]int) { s["embeddings.LayerNorm.bias"] = []int{31} }},
+		{`tensor "encoder.layer.0.adapter.weight" has no place`, func(_ files, s map[string][]int) { s["encoder.layer.0.adapter.weight"] = []int{2, 2} }},
+	} {
+		_, err := convert.Read(folder(t, x.change), convert.Options{})
+		if err == nil || !strings.Contains(err.Error(), x.want) {
+			t.Errorf("error %v, want one with %s", err, x.want)
+		}
+	}
+	// modules.json is a list.
+	dir := folder(t, nil)
+	if err := os.WriteFile(filepath.Join(dir, "modules.json"), []byte(`[{"type":"sentence_transformers.models.Dense"}]`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := convert.Read(dir, convert.Options{}); err == nil || !strings.Contains(err.Error(), "Dense") {
+		t.Errorf("a Dense module: %v", err)
+	}
+	if _, err := convert.Read(folder(t, nil), convert.Options{Layers: 3}); err == nil || !strings.Contains(err.Error(), "layers") {
+		t.Errorf("3 of 2 layers: %v", err)
+	}
+}
+
+// A file of weights from outside is read or refused, whatever its bytes are.
+func FuzzSafetensors(f *testing.F) {
+	good := safetensors(map[string][]int{"a": {2, 3}, "b": {1}})
+	f.Add(good)
+	f.Add(good[:20])
+	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff{}"))
+	f.Add(append(binary.LittleEndian.AppendUint64(nil, 67), `{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}`...))
+	f.Fuzz(func(t *testing.T, file []byte) { convert.ReadTensors(file, 2, 3) })
+}
+
+// The same folder and calibration give the same bytes, and a calibration survives its JSON.
+func TestGraphsAreTheSameEachTime(t *testing.T) {
+	dir := folder(t, nil)
+	var graphs [2][2][]byte
+	for i := range graphs {
+		n, err := convert.Read(dir, convert.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if graphs[i][0], err = n.FP32(); err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(convert.PlainCalibration(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := convert.ReadCalibration(bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if graphs[i][1], err = n.Int8(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for k, name := range []string{"fp32", "int8"} {
+		if !bytes.Equal(graphs[0][k], graphs[1][k]) {
+			t.Errorf("two %s graphs of the same folder differ", name)
+		}
+	}
+}
