@@ -32,19 +32,10 @@ type ImportOptions struct {
 // Import writes a network as a model into the folder root/ID: graph, tokenizer and manifest. The manifest is written
 // last. A cross-encoder is refused: nothing runs one yet.
 func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions) (*Model, error) {
-	if n.CrossEncoder {
-		return nil, errors.New(`config.json: field "architectures": is a cross-encoder, which embedd cannot run yet`)
-	}
-	if !idForm.MatchString(o.ID) {
-		return nil, fmt.Errorf("model id %q is not 1 to 100 letters, digits, '.', '_' or '-'", o.ID)
-	}
-	if _, err := Find(o.ID); err == nil {
-		return nil, fmt.Errorf("model id %q is that of a model that comes with embedd; choose another", o.ID)
+	if err := Importable(root, n, o); err != nil {
+		return nil, err
 	}
 	dir := filepath.Join(root, o.ID)
-	if _, err := os.Stat(filepath.Join(dir, ManifestName)); !errors.Is(err, fs.ErrNotExist) && !o.Replace {
-		return nil, fmt.Errorf("model %s is in %s already; replace it with --force", o.ID, dir)
-	}
 	m := &Manifest{
 		Format: FormatVersion, ID: o.ID, Description: o.Description, License: o.License,
 		Architecture: n.Architecture, Precision: PrecisionFP32, Dimension: n.Dimension, MaxTokens: n.MaxTokens,
@@ -93,6 +84,24 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 		}
 	}
 	return &Model{Manifest: m, Dir: dir}, nil
+}
+
+// Importable returns the error that Import would return for the network and the id, before anything is calibrated.
+func Importable(root string, n *convert.Network, o *ImportOptions) error {
+	if n.CrossEncoder {
+		return errors.New(`config.json: field "architectures": is a cross-encoder, which embedd cannot run yet`)
+	}
+	if !idForm.MatchString(o.ID) {
+		return fmt.Errorf("model id %q is not 1 to 100 letters, digits, '.', '_' or '-'", o.ID)
+	}
+	if _, err := Find(o.ID); err == nil {
+		return fmt.Errorf("model id %q is that of a model that comes with embedd; choose another with --id", o.ID)
+	}
+	dir := filepath.Join(root, o.ID)
+	if _, err := os.Stat(filepath.Join(dir, ManifestName)); !errors.Is(err, fs.ErrNotExist) && !o.Replace {
+		return fmt.Errorf("model %s is in %s already; replace it with --force", o.ID, dir)
+	}
+	return nil
 }
 
 // describe is the manifest's entry of a file.

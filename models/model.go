@@ -97,6 +97,27 @@ func Open(root, id string) (*Model, error) {
 	return &Model{Manifest: m, Dir: dir}, nil
 }
 
+// Installed gives the models whose folders are in root, by id. A folder without a manifest is passed over; a manifest that
+// cannot be read is an error beside the models that can.
+func Installed(root string) ([]*Model, error) {
+	paths, err := filepath.Glob(filepath.Join(root, "*", ManifestName))
+	if err != nil {
+		return nil, err
+	}
+	var all []*Model
+	var errs []error
+	for _, path := range paths {
+		m, err := Open(root, filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b *Model) int { return strings.Compare(a.ID, b.ID) })
+	return all, errors.Join(errs...)
+}
+
 // ReadFile returns the content of a file of the model, read once and checked: a missing file is ErrMissing, one with
 // another size or sha256 is ErrWrongFile.
 func (m *Model) ReadFile(f File) ([]byte, error) {

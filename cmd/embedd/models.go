@@ -1,8 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"embedd/internal/native"
 	"embedd/models"
@@ -46,6 +47,12 @@ type modelState struct {
 	Precision   string `json:"precision"`
 	License     string `json:"license"`
 	Present     bool   `json:"present"`
+	// Layers, where some were left out at import, and what that cost.
+	Layers *models.Layers `json:"layers,omitempty"`
+}
+
+func stateOf(m *models.Manifest, present bool) modelState {
+	return modelState{m.ID, m.Description, m.Fingerprint(), m.Dimension, m.MaxTokens, string(m.Precision), m.License, present, m.Layers}
 }
 
 func (c *modelsListCmd) Run(e *env) error {
@@ -53,24 +60,34 @@ func (c *modelsListCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	var states []modelState
-	for _, m := range models.Builtin() {
-		_, err := models.Open(dir, m.ID)
-		if err != nil && !errors.Is(err, models.ErrMissing) {
-			return err
-		}
-		states = append(states, modelState{m.ID, m.Description, m.Fingerprint(), m.Dimension, m.MaxTokens, string(m.Precision), m.License, err == nil})
+	installed, err := models.Installed(dir)
+	if err != nil {
+		return err
 	}
+	states := make([]modelState, 0, len(installed))
+	for _, m := range installed {
+		states = append(states, stateOf(m.Manifest, true))
+	}
+	for _, m := range models.Builtin() {
+		if !slices.ContainsFunc(installed, func(i *models.Model) bool { return i.ID == m.ID }) {
+			states = append(states, stateOf(m, false))
+		}
+	}
+	slices.SortFunc(states, func(a, b modelState) int { return strings.Compare(a.ID, b.ID) })
 	if c.JSON {
 		return printJSON(e.stdout, states)
 	}
-	t := newTable(e.stdout, "ID", "PRESENT", "DIMENSION", "TOKENS", "PRECISION", "LICENCE", "FINGERPRINT")
+	t := newTable(e.stdout, "ID", "PRESENT", "DIMENSION", "TOKENS", "PRECISION", "LAYERS", "LICENCE", "FINGERPRINT")
 	for _, s := range states {
 		present := "no"
 		if s.Present {
 			present = "yes"
 		}
-		t.row(s.ID, present, fmt.Sprint(s.Dimension), fmt.Sprint(s.MaxTokens), s.Precision, s.License, s.Fingerprint[:12])
+		layers := "all"
+		if l := s.Layers; l != nil {
+			layers = fmt.Sprintf("%d of %d (%.0f %% same)", l.Kept, l.Of, 100*l.Overlap)
+		}
+		t.row(s.ID, present, fmt.Sprint(s.Dimension), fmt.Sprint(s.MaxTokens), s.Precision, layers, s.License, s.Fingerprint[:12])
 	}
 	return t.flush()
 }

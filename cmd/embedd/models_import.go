@@ -65,6 +65,9 @@ func (c *modelsImportCmd) Run(e *env) error {
 		return err
 	}
 	o := &models.ImportOptions{ID: id, License: c.License, Replace: c.Force}
+	if err := models.Importable(root, network, o); err != nil {
+		return err
+	}
 	if c.Query != "" || c.Document != "" {
 		o.Prompts = &models.Prompts{Query: c.Query, Document: c.Document}
 	}
