@@ -55,7 +55,7 @@ $(BUF): tools/package.json tools/package-lock.json
 	@touch $@
 
 .PHONY: bars
-bars: setup ## Print the figures that the project holds itself to (about 10 minutes; needs the evaluation sets)
+bars: setup ## Print the figures that the project holds itself to (about 25 minutes; needs the evaluation sets)
 	scripts/bars.sh
 
 .PHONY: clean

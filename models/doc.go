@@ -5,7 +5,8 @@
 // normalisation, the graph's inputs and output). Nothing is guessed from a file's name or content.
 //
 //	Builtin  the manifests that come with the program
-//	Pull     fetch a model's files from the source that its manifest names
+//	Pull     fetch a model's files from the source that its manifest names, or write them from fetched ones
+//	Import   make a model of a Hugging Face folder
 //	Open     a model that is there
 //	ReadFile a file's bytes, given out only if size and sha256 are the manifest's
 //

@@ -10,10 +10,11 @@ import (
 )
 
 type modelsCmd struct {
-	List   modelsListCmd   `cmd:"" help:"List the models that embedd knows, and which are there."`
-	Pull   modelsPullCmd   `cmd:"" help:"Bring a model's files and check them."`
-	Import modelsImportCmd `cmd:"" help:"Make a model of a Hugging Face folder."`
-	Verify modelsVerifyCmd `cmd:"" help:"Check a model's files, load it and encode a text."`
+	List    modelsListCmd    `cmd:"" help:"List the models that embedd knows, and which are there."`
+	Pull    modelsPullCmd    `cmd:"" help:"Bring a model's files and check them."`
+	Import  modelsImportCmd  `cmd:"" help:"Make a model of a Hugging Face folder."`
+	Compare modelsCompareCmd `cmd:"" help:"How alike two models' vectors are."`
+	Verify  modelsVerifyCmd  `cmd:"" help:"Check a model's files, load it and encode a text."`
 }
 
 // modelsFlags say where the models are.

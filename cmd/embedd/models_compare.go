@@ -1,0 +1,127 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"embedd/embed"
+)
+
+type modelsCompareCmd struct {
+	One    string `arg:"" help:"Id of a model."`
+	Other  string `arg:"" help:"Id of the model that it is compared with."`
+	Corpus string `arg:"" help:"JSONL file or BEIR folder with texts."`
+	Papers int    `short:"n" help:"Use the first N papers; 0: all." default:"1000" placeholder:"N"`
+
+	Library string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
+	outputFlags
+	modelsFlags
+}
+
+func (modelsCompareCmd) Help() string {
+	return `Encodes papers with two models and prints how alike their vectors are: for the same network in two precisions.
+
+Example:
+  embedd models compare all-MiniLM-L6-v2 all-MiniLM-L6-v2-fp32 path/to/scifact`
+}
+
+// compareReport is what models compare prints.
+type compareReport struct {
+	One   string `json:"one"`
+	Other string `json:"other"`
+	Texts int    `json:"texts"`
+	// Mean and Worst are cosines between the two vectors of a text.
+	Mean  float64 `json:"mean_cosine"`
+	Worst float64 `json:"worst_cosine"`
+	// Overlap is the mean share of a text's ten nearest others that are the same under both.
+	Overlap float64 `json:"top10_overlap"`
+}
+
+func (c *modelsCompareCmd) Run(e *env) error {
+	papers, _, err := readPapers(c.Corpus, c.Papers)
+	if err != nil {
+		return err
+	}
+	if len(papers) < 11 {
+		return fmt.Errorf("%s has %d papers; at least 11 are needed", c.Corpus, len(papers))
+	}
+	var texts []string
+	for _, p := range papers {
+		texts = append(texts, p.Title+" "+p.Abstract)
+	}
+	var sides [2][]embed.Encoding
+	for i, id := range []string{c.One, c.Other} {
+		if sides[i], err = c.encode(e, id, texts); err != nil {
+			return err
+		}
+	}
+	if a, b := len(sides[0][0].Vector), len(sides[1][0].Vector); a != b {
+		return fmt.Errorf("%s has %d dimensions, %s has %d: their vectors cannot be compared", c.One, a, c.Other, b)
+	}
+	report := compareReport{One: c.One, Other: c.Other, Texts: len(texts), Worst: 1}
+	for i := range texts {
+		cosine := dot(sides[0][i].Vector, sides[1][i].Vector)
+		report.Mean += cosine / float64(len(texts))
+		report.Worst = min(report.Worst, cosine)
+		one, other := nearest(sides[0], i), nearest(sides[1], i)
+		for _, x := range one {
+			if slices.Contains(other, x) {
+				report.Overlap += 1 / float64(len(one)*len(texts))
+			}
+		}
+	}
+	if c.JSON {
+		return printJSON(e.stdout, report)
+	}
+	_, err = fmt.Fprintf(e.stdout, "%s and %s, %d texts: cosine %.5f on average, %.5f at worst; %.3f of the ten nearest are the same\n",
+		c.One, c.Other, report.Texts, report.Mean, report.Worst, report.Overlap)
+	return err
+}
+
+func (c *modelsCompareCmd) encode(e *env, id string, texts []string) (_ []embed.Encoding, err error) {
+	f := engineFlags{Model: id, Models: c.Models, Library: c.Library}
+	if err := f.resolve(); err != nil {
+		return nil, err
+	}
+	encoder, err := openEncoder(&f)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, encoder.Close()) }()
+	bar := newProgress(e, "encoding with "+id, "texts")
+	defer bar.Done()
+	var all []embed.Encoding
+	for part := range slices.Chunk(texts, 64) {
+		bar.Set(len(all), len(texts))
+		encodings, err := encoder.Encode(e.ctx, embed.Document, part)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, encodings...)
+	}
+	return all, nil
+}
+
+func dot(a, b []float32) float64 {
+	var sum float64
+	for i, x := range a {
+		sum += float64(x) * float64(b[i])
+	}
+	return sum
+}
+
+// nearest gives the ten texts nearest to text i, itself left out.
+func nearest(all []embed.Encoding, i int) []int {
+	scores := make([]float64, len(all))
+	var others []int
+	for j := range all {
+		if j != i {
+			scores[j] = dot(all[i].Vector, all[j].Vector)
+			others = append(others, j)
+		}
+	}
+	slices.SortStableFunc(others, func(x, y int) int { return cmp.Compare(scores[y], scores[x]) })
+	return others[:10]
+}
