@@ -60,7 +60,6 @@ type Network struct {
 	layers     []layer
 	relative   []float32 // mpnet: [heads × positions × positions] bias of the attention scores
 	pooler     *linear   // cross-encoder
-	activate   string    // of the pooler: tanh
 	classifier *linear
 }
 
