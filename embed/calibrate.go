@@ -1,7 +1,6 @@
 package embed
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	ort "github.com/yalue/onnxruntime_go"
 
 	"embedd/models/convert"
-	"embedd/models/onnx"
 )
 
 // Converter runs the graphs of a network that is being imported, in the runtime that will serve it.
@@ -41,7 +39,7 @@ func NewConverter(library string, n *convert.Network, tokenizerJSON []byte, text
 		}
 		var x convert.Text
 		for _, id := range ids {
-			x.IDs = append(x.IDs, int32(id))
+			x = append(x, int32(id))
 		}
 		c.texts = append(c.texts, x)
 	}
@@ -56,43 +54,15 @@ func (c *Converter) Calibrate(ctx context.Context, progress func(done, total int
 	return convert.Calibrate(ctx, c.network, c.texts, openGraph, progress)
 }
 
-// neighbours is how many nearest texts Overlap compares.
-const neighbours = 10
-
-// Overlap tells how well a graph keeps the neighbourhoods of another: the mean share of a text's ten nearest texts that
-// are the same under both, from 0 to 1, and over how many texts.
-func (c *Converter) Overlap(ctx context.Context, one, other []byte) (share float64, texts int, err error) {
-	if len(c.texts) <= neighbours {
-		return 0, 0, fmt.Errorf("%d texts are too few to compare the %d nearest of each", len(c.texts), neighbours)
-	}
-	a, err := c.nearest(ctx, one)
-	if err != nil {
-		return 0, 0, err
-	}
-	b, err := c.nearest(ctx, other)
-	if err != nil {
-		return 0, 0, err
-	}
-	same := 0
-	for i := range a {
-		for _, x := range a[i] {
-			if slices.Contains(b[i], x) {
-				same++
-			}
-		}
-	}
-	return float64(same) / float64(neighbours*len(a)), len(a), nil
-}
-
-// nearest gives the nearest other texts of each.
-func (c *Converter) nearest(ctx context.Context, graph []byte) (_ [][]int, err error) {
+// Vectors gives each text's vector under a graph of the network.
+func (c *Converter) Vectors(ctx context.Context, graph []byte) (_ [][]float32, err error) {
 	runner, err := openGraph(graph, []string{convert.SentenceEmbedding})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, runner.Close()) }()
-	vectors := make([][]float32, len(c.texts))
-	for i, t := range c.texts {
+	var vectors [][]float32
+	for _, t := range c.texts {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -100,71 +70,38 @@ func (c *Converter) nearest(ctx context.Context, graph []byte) (_ [][]int, err e
 		if err != nil {
 			return nil, err
 		}
-		vectors[i] = slices.Clone(out[0])
+		vectors = append(vectors, out[0])
 	}
-	lists := make([][]int, len(vectors))
-	for i, v := range vectors {
-		scores := make([]float64, len(vectors))
-		var others []int
-		for j, w := range vectors {
-			if j == i {
-				continue
-			}
-			for k := range v {
-				scores[j] += float64(v[k]) * float64(w[k])
-			}
-			others = append(others, j)
-		}
-		slices.SortStableFunc(others, func(x, y int) int { return cmp.Compare(scores[y], scores[x]) })
-		lists[i] = others[:neighbours]
-	}
-	return lists, nil
+	return vectors, nil
 }
 
 // graphRunner is a convert.Runner: a graph with the inputs that package convert writes.
 type graphRunner struct {
 	s       *ort.DynamicAdvancedSession
-	pair    bool
 	outputs int
 }
 
 // openGraph is a convert.Runtime.
-func openGraph(graph []byte, outputs []string) (_ convert.Runner, err error) {
-	info, err := onnx.Inspect(graph)
-	if err != nil {
-		return nil, err
-	}
+func openGraph(graph []byte, outputs []string) (convert.Runner, error) {
 	o, err := sessionOptions()
 	if err != nil {
 		return nil, err
 	}
 	defer o.Destroy()
-	r := &graphRunner{outputs: len(outputs)}
-	inputs := []string{convert.InputIDs, convert.AttentionMask}
-	if _, r.pair = info.Inputs[convert.TokenTypeIDs]; r.pair {
-		inputs = append(inputs, convert.TokenTypeIDs)
-	}
-	if r.s, err = ort.NewDynamicAdvancedSessionWithONNXData(graph, inputs, outputs, o); err != nil {
+	s, err := ort.NewDynamicAdvancedSessionWithONNXData(graph, []string{convert.InputIDs, convert.AttentionMask}, outputs, o)
+	if err != nil {
 		return nil, fmt.Errorf("load graph: %w", err)
 	}
-	return r, nil
+	return &graphRunner{s, len(outputs)}, nil
 }
 
 // Run runs one text. The outputs are copies.
 func (r *graphRunner) Run(t convert.Text) ([][]float32, error) {
-	mask := slices.Repeat([]int32{1}, len(t.IDs))
-	data := [][]int32{t.IDs, mask}
-	if r.pair {
-		types := t.Types
-		if types == nil {
-			types = make([]int32, len(t.IDs))
-		}
-		data = append(data, types)
-	}
+	mask := slices.Repeat([]int32{1}, len(t))
 	var in []ort.Value
 	defer func() { destroy(in) }()
-	for _, d := range data {
-		v, err := ort.NewTensor(ort.NewShape(1, int64(len(t.IDs))), d)
+	for _, data := range [][]int32{t, mask} {
+		v, err := ort.NewTensor(ort.NewShape(1, int64(len(t))), data)
 		if err != nil {
 			return nil, err
 		}
@@ -174,15 +111,16 @@ func (r *graphRunner) Run(t convert.Text) ([][]float32, error) {
 	if err := r.s.Run(in, out); err != nil {
 		return nil, fmt.Errorf("run graph: %w", err)
 	}
-	runtime.KeepAlive(data) // the tensors hold bare pointers into it
+	runtime.KeepAlive(t) // the tensors hold bare pointers into both
+	runtime.KeepAlive(mask)
 	defer destroy(out)
 	values := make([][]float32, len(out))
 	for i, v := range out {
-		t, ok := v.(*ort.Tensor[float32])
+		tensor, ok := v.(*ort.Tensor[float32])
 		if !ok {
 			return nil, fmt.Errorf("the graph's output %d is %T, expected float32", i, v)
 		}
-		values[i] = slices.Clone(t.GetData())
+		values[i] = slices.Clone(tensor.GetData())
 	}
 	return values, nil
 }

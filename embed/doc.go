@@ -1,9 +1,10 @@
 // Package embed turns texts into unit vectors with a sentence encoder that runs in the process, through ONNX Runtime.
 //
-//	tokenizer  text -> token ids        (the Hugging Face tokenizers library)
-//	session    token ids -> token vectors  (one ONNX Runtime session, shared by all workers)
-//	pool       token vectors -> one unit vector
+//	tokenizer  text -> token ids (the Hugging Face tokenizers library)
+//	session    token ids -> unit vector (one ONNX Runtime session, shared by all workers)
+//	pool       token vectors -> one unit vector, for graphs that do not pool themselves
 //	Encoder    a worker per core around them
+//	Converter  runs a network that is being imported
 //
 // # Promises
 //

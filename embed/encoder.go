@@ -117,7 +117,7 @@ func Open(m *models.Model, o *Options) (_ *Encoder, err error) {
 	if e.session, err = newSession(graph, m.Manifest); err != nil {
 		return nil, errors.Join(fmt.Errorf("model %s: %w", m.ID, err), e.tokenizer.close())
 	}
-	if err := e.session.checkOutput(newBuffers(2, m.Dimension)); err != nil {
+	if err := e.session.checkOutput(e.session.newBuffers(2)); err != nil {
 		return nil, errors.Join(fmt.Errorf("model %s: %w", m.ID, err), e.session.close(), e.tokenizer.close())
 	}
 	for range workers {
@@ -215,7 +215,7 @@ func (e *Encoder) tokenize(role Role, text string) (ids []uint32, total int, err
 // work is one worker: a text at a time until the jobs end.
 func (e *Encoder) work() {
 	defer e.done.Done()
-	b := newBuffers(e.manifest.MaxTokens, e.manifest.Dimension)
+	b := e.session.newBuffers(e.manifest.MaxTokens)
 	for j := range e.jobs {
 		j.err = e.encodeOne(b, j)
 		j.done.Done()
@@ -261,16 +261,19 @@ func (e *Encoder) Bare(ctx context.Context, texts []string) (time.Duration, erro
 	}
 	close(tokens)
 	errs := make([]error, e.workers)
+	memory := make([]*buffers, e.workers)
+	for w := range memory {
+		memory[w] = e.session.newBuffers(e.manifest.MaxTokens)
+	}
 	begin := time.Now()
 	var wg sync.WaitGroup
 	for w := range e.workers {
 		wg.Go(func() {
-			b := newBuffers(e.manifest.MaxTokens, e.manifest.Dimension)
 			for ids := range tokens {
 				if errs[w] = ctx.Err(); errs[w] != nil {
 					return
 				}
-				if _, errs[w] = e.session.run(b, ids); errs[w] != nil {
+				if _, errs[w] = e.session.run(memory[w], ids); errs[w] != nil {
 					return
 				}
 			}

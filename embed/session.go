@@ -158,18 +158,19 @@ func (s *session) checkOutput(b *buffers) error {
 	return nil
 }
 
-// buffers are one worker's memory, reused from Run to Run: each input in both widths, and the output.
+// buffers are one worker's memory, reused from Run to Run: the inputs in both widths, of which a graph reads one, and the
+// output.
 type buffers struct {
 	ids, mask, types       []int64
 	ids32, mask32, types32 []int32
 	out                    []float32
 }
 
-func newBuffers(maxTokens, dim int) *buffers {
+func (s *session) newBuffers(maxTokens int) *buffers {
 	b := &buffers{
 		ids: make([]int64, maxTokens), mask: make([]int64, maxTokens), types: make([]int64, maxTokens),
 		ids32: make([]int32, maxTokens), mask32: make([]int32, maxTokens), types32: make([]int32, maxTokens),
-		out: make([]float32, maxTokens*dim),
+		out: make([]float32, s.outputShape(maxTokens).FlattenedSize()),
 	}
 	for i := range b.mask {
 		b.mask[i], b.mask32[i] = 1, 1

@@ -21,8 +21,9 @@ type ImportOptions struct {
 	Description, License string
 	// Calibration makes the graph static int8; nil makes it float32.
 	Calibration *convert.Calibration
-	// Prompts, where they are set, instead of those that the folder names query and document.
-	Prompts *Prompts
+	// Query and Document, where they are set, are the prompts, instead of those that the folder has under these names;
+	// "passage" is document too.
+	Query, Document *string
 	// Layers, where layers were left out.
 	Layers *Layers
 	// Replace takes the place of a model of the same id; else that is an error.
@@ -30,7 +31,7 @@ type ImportOptions struct {
 }
 
 // Import writes a network as a model into the folder root/ID: graph, tokenizer and manifest. The manifest is written
-// last. A cross-encoder is refused: nothing runs one yet.
+// last.
 func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions) (*Model, error) {
 	if err := Importable(root, n, o); err != nil {
 		return nil, err
@@ -40,27 +41,20 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 		Format: FormatVersion, ID: o.ID, Description: o.Description, License: o.License,
 		Architecture: n.Architecture, Precision: PrecisionFP32, Dimension: n.Dimension, MaxTokens: n.MaxTokens,
 		Pooling: Pooling(n.Pooling), Normalize: true,
-		Prompts: Prompts{Query: n.Prompts["query"], Document: n.Prompts["document"]},
-		Inputs:  []string{convert.InputIDs, convert.AttentionMask}, Output: convert.SentenceEmbedding,
+		Inputs: []string{convert.InputIDs, convert.AttentionMask}, Output: convert.SentenceEmbedding,
 		Layers: o.Layers,
 	}
-	if o.Prompts != nil {
-		m.Prompts = *o.Prompts
-	}
+	m.Prompts = o.prompts(n)
 	if m.License == "" {
 		m.License = "NOASSERTION"
 	}
 	if m.Description == "" {
 		m.Description = "imported from a Hugging Face folder"
 	}
-	var graph []byte
-	var err error
 	if o.Calibration != nil {
 		m.Precision = PrecisionInt8
-		graph, err = n.Int8(o.Calibration)
-	} else {
-		graph, err = n.FP32()
 	}
+	graph, err := n.Graph(o.Calibration)
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +82,14 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 
 // Importable returns the error that Import would return for the network and the id, before anything is calibrated.
 func Importable(root string, n *convert.Network, o *ImportOptions) error {
-	if n.CrossEncoder {
-		return errors.New(`config.json: field "architectures": is a cross-encoder, which embedd cannot run yet`)
+	for name, text := range n.Prompts {
+		switch name {
+		case "query", "document", "passage":
+		default:
+			if text != "" && (o.Query == nil || o.Document == nil) {
+				return fmt.Errorf(`config_sentence_transformers.json: field "prompts": has %q, which has no place here; say which prompts to use with --query-prompt and --document-prompt, "" for none`, name)
+			}
+		}
 	}
 	if !idForm.MatchString(o.ID) {
 		return fmt.Errorf("model id %q is not 1 to 100 letters, digits, '.', '_' or '-'", o.ID)
@@ -102,6 +102,22 @@ func Importable(root string, n *convert.Network, o *ImportOptions) error {
 		return fmt.Errorf("model %s is in %s already; replace it with --force", o.ID, dir)
 	}
 	return nil
+}
+
+// prompts are the options', else the folder's.
+func (o *ImportOptions) prompts(n *convert.Network) Prompts {
+	document := n.Prompts["document"]
+	if document == "" {
+		document = n.Prompts["passage"]
+	}
+	p := Prompts{Query: n.Prompts["query"], Document: document}
+	if o.Query != nil {
+		p.Query = *o.Query
+	}
+	if o.Document != nil {
+		p.Document = *o.Document
+	}
+	return p
 }
 
 // describe is the manifest's entry of a file.

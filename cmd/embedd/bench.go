@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -24,35 +23,6 @@ type benchCmd struct {
 	Encode  benchEncodeCmd  `cmd:"" help:"Encoding against the bare ONNX Runtime session."`
 	Index   benchIndexCmd   `cmd:"" help:"Indexing end to end against the bare encoder session."`
 	Related benchRelatedCmd `cmd:"" help:"Related by id over gRPC: concurrent clients against one."`
-}
-
-// readPapers reads up to n papers of a corpus, 0 for all, and counts the lines that it had to pass over.
-func readPapers(path string, n int) (papers []ingest.Paper, rejected int, err error) {
-	r, err := ingest.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	return takePapers(r, n)
-}
-
-// takePapers reads what readPapers does, and closes the reader.
-func takePapers(r *ingest.Reader, n int) (papers []ingest.Paper, rejected int, err error) {
-	for n == 0 || len(papers) < n {
-		p, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		var line *ingest.LineError
-		if errors.As(err, &line) {
-			rejected++
-			continue
-		}
-		if err != nil {
-			return nil, 0, errors.Join(err, r.Close())
-		}
-		papers = append(papers, p)
-	}
-	return papers, rejected, r.Close()
 }
 
 type benchIndexCmd struct {
@@ -84,12 +54,9 @@ type benchIndexReport struct {
 }
 
 func (c *benchIndexCmd) Run(e *env) (err error) {
-	papers, rejected, err := readPapers(c.Corpus, c.Papers)
+	papers, err := corpusPapers(e, c.Corpus, c.Papers)
 	if err != nil {
 		return err
-	}
-	if rejected > 0 {
-		fmt.Fprintf(e.stderr, "embedd: note: %d papers of the corpus cannot be read and are left out\n", rejected)
 	}
 	if c.Rounds < 1 || len(papers) < c.Rounds {
 		return fmt.Errorf("--rounds: is %d; must be 1 to the number of papers, %d", c.Rounds, len(papers))
@@ -113,7 +80,7 @@ func (c *benchIndexCmd) Run(e *env) (err error) {
 		part := papers[round*len(papers)/c.Rounds : (round+1)*len(papers)/c.Rounds]
 		texts := make([]string, len(part))
 		for i, p := range part {
-			texts[i] = p.Title + " " + p.Abstract
+			texts[i] = textOf(p)
 		}
 		file := filepath.Join(tmp, fmt.Sprintf("part-%d.jsonl", round))
 		if err := writePapers(file, part); err != nil {
@@ -224,12 +191,9 @@ type latencyReport struct {
 }
 
 func (c *benchRelatedCmd) Run(e *env) (err error) {
-	papers, rejected, err := readPapers(c.Corpus, c.Papers)
+	papers, err := corpusPapers(e, c.Corpus, c.Papers)
 	if err != nil {
 		return err
-	}
-	if rejected > 0 {
-		fmt.Fprintf(e.stderr, "embedd: note: %d papers of the corpus cannot be read and are left out\n", rejected)
 	}
 	if len(papers) == 0 || c.Calls < 1 || c.Clients < 1 {
 		return errors.New("papers, --calls and --clients must be at least 1")

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"embedd/embed"
 )
 
@@ -21,8 +23,9 @@ type benchEncodeCmd struct {
 
 func (benchEncodeCmd) Help() string {
 	return `Measures the encoder against its limit, the bare ONNX Runtime session over texts that are tokenised beforehand: papers
-in bulk, titles in bulk, and one title at a time from one caller. The sides take turns in each round, one first, then the
-other; ratios are the medians of the rounds'.
+in bulk; titles from as many callers as there are workers, each with one text a call, one call after the other; and titles
+from one caller while nothing else runs. The sides take turns in each round, one first, then the other; ratios are the
+medians of the rounds'.
 
 Example:
   embedd bench encode path/to/scifact --papers 2000`
@@ -37,10 +40,12 @@ type benchEncodeReport struct {
 	TextsPerSecond float64 `json:"texts_per_second"`
 	BarePerSecond  float64 `json:"bare_texts_per_second"`
 	// Ratio is encoding papers in bulk against the bare session.
-	Ratio            float64 `json:"ratio"`
+	Ratio float64 `json:"ratio"`
+	// Of titles, one a call, from as many callers as there are workers.
+	QueryTokens      float64 `json:"query_tokens"`
 	QueriesPerSecond float64 `json:"queries_per_second"`
 	QueryRatio       float64 `json:"query_ratio"`
-	// Of one title at a time, idle otherwise.
+	// Of one title at a time from one caller, idle otherwise.
 	IdleP50 float64 `json:"idle_p50_us"`
 	IdleP99 float64 `json:"idle_p99_us"`
 	// AddedP50 is the median of what encoding adds to the bare session for one title, tokenising included.
@@ -48,7 +53,7 @@ type benchEncodeReport struct {
 }
 
 func (c *benchEncodeCmd) Run(e *env) (err error) {
-	papers, _, err := readPapers(c.Corpus, c.Papers)
+	papers, err := corpusPapers(e, c.Corpus, c.Papers)
 	if err != nil {
 		return err
 	}
@@ -60,7 +65,7 @@ func (c *benchEncodeCmd) Run(e *env) (err error) {
 	}
 	var texts, titles []string
 	for _, p := range papers {
-		texts = append(texts, p.Title+" "+p.Abstract)
+		texts = append(texts, textOf(p))
 		if strings.TrimSpace(p.Title) != "" {
 			titles = append(titles, p.Title)
 		}
@@ -83,14 +88,15 @@ func (c *benchEncodeCmd) Run(e *env) (err error) {
 	var idle, added []float64
 	for round := range c.Rounds {
 		bar.Set(round, c.Rounds)
-		if err := bulk.measure(e, encoder, texts[round*len(texts)/c.Rounds:(round+1)*len(texts)/c.Rounds], round%2 == 1); err != nil {
+		part := texts[round*len(texts)/c.Rounds : (round+1)*len(texts)/c.Rounds]
+		if err := bulk.measure(e, encoder, part, 1, len(part), round%2 == 1); err != nil {
 			return err
 		}
-		part := make([]string, c.Queries)
+		part = make([]string, c.Queries)
 		for i := range part {
 			part[i] = titles[(round*c.Queries+i)%len(titles)]
 		}
-		if err := short.measure(e, encoder, part, round%2 == 1); err != nil {
+		if err := short.measure(e, encoder, part, c.Engine.Workers, 1, round%2 == 1); err != nil {
 			return err
 		}
 		for _, text := range part[:min(len(part), 100)] {
@@ -110,6 +116,7 @@ func (c *benchEncodeCmd) Run(e *env) (err error) {
 	bar.Done()
 	report.TextsPerSecond, report.BarePerSecond, report.Ratio = bulk.rates()
 	report.QueriesPerSecond, _, report.QueryRatio = short.rates()
+	report.QueryTokens = float64(short.tokens) / float64(short.texts)
 	slices.Sort(idle)
 	report.IdleP50, report.IdleP99, report.AddedP50 = median(idle), idle[len(idle)*99/100], median(added)
 	if c.JSON {
@@ -117,27 +124,43 @@ func (c *benchEncodeCmd) Run(e *env) (err error) {
 	}
 	_, err = fmt.Fprintf(e.stdout, `%s, %d workers
 papers, in bulk   %8.1f texts/s   bare session %8.1f   ratio %.3f
-titles, in bulk   %8.1f texts/s                           ratio %.3f
+titles, one a call %7.1f texts/s   %4.1f tokens each         ratio %.3f
 one title, idle   p50 %.0f µs, p99 %.0f µs; over the bare session %.0f µs
-`, report.Model, report.Workers, report.TextsPerSecond, report.BarePerSecond, report.Ratio, report.QueriesPerSecond, report.QueryRatio, report.IdleP50, report.IdleP99, report.AddedP50)
+`, report.Model, report.Workers, report.TextsPerSecond, report.BarePerSecond, report.Ratio, report.QueriesPerSecond, report.QueryTokens, report.QueryRatio, report.IdleP50, report.IdleP99, report.AddedP50)
 	return err
 }
 
 // pair adds up two sides that are measured in turns.
 type pair struct {
-	texts       int
-	bare, whole time.Duration
-	ratios      []float64
+	texts, tokens int
+	bare, whole   time.Duration
+	ratios        []float64
 }
 
-// measure runs both sides over texts.
-func (p *pair) measure(e *env, encoder *embed.Encoder, texts []string, wholeFirst bool) error {
+// measure runs both sides over texts; callers at once send them, size texts a call, each one call after the other.
+func (p *pair) measure(e *env, encoder *embed.Encoder, texts []string, callers, size int, wholeFirst bool) error {
 	var b, w time.Duration
+	tokens := make([]int, callers)
 	sides := []func() error{
 		func() (err error) { b, err = encoder.Bare(e.ctx, texts); return err },
 		func() error {
 			begin := time.Now()
-			_, err := encoder.Encode(e.ctx, embed.Document, texts)
+			var all errgroup.Group
+			for caller := range callers {
+				all.Go(func() error {
+					for first := caller * size; first < len(texts); first += callers * size {
+						encodings, err := encoder.Encode(e.ctx, embed.Document, texts[first:min(first+size, len(texts))])
+						if err != nil {
+							return err
+						}
+						for _, enc := range encodings {
+							tokens[caller] += enc.Tokens
+						}
+					}
+					return nil
+				})
+			}
+			err := all.Wait()
 			w = time.Since(begin)
 			return err
 		},
@@ -151,6 +174,9 @@ func (p *pair) measure(e *env, encoder *embed.Encoder, texts []string, wholeFirs
 		}
 	}
 	p.texts, p.bare, p.whole = p.texts+len(texts), p.bare+b, p.whole+w
+	for _, n := range tokens {
+		p.tokens += n
+	}
 	p.ratios = append(p.ratios, b.Seconds()/w.Seconds())
 	return nil
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -40,37 +38,36 @@ type compareReport struct {
 }
 
 func (c *modelsCompareCmd) Run(e *env) error {
-	papers, _, err := readPapers(c.Corpus, c.Papers)
+	papers, err := corpusPapers(e, c.Corpus, c.Papers)
 	if err != nil {
 		return err
 	}
-	if len(papers) < 11 {
-		return fmt.Errorf("%s has %d papers; at least 11 are needed", c.Corpus, len(papers))
-	}
 	var texts []string
 	for _, p := range papers {
-		texts = append(texts, p.Title+" "+p.Abstract)
+		if text := textOf(p); text != "" {
+			texts = append(texts, text)
+		}
 	}
-	var sides [2][]embed.Encoding
+	var sides [2][][]float32
 	for i, id := range []string{c.One, c.Other} {
 		if sides[i], err = c.encode(e, id, texts); err != nil {
 			return err
 		}
 	}
-	if a, b := len(sides[0][0].Vector), len(sides[1][0].Vector); a != b {
+	report := compareReport{One: c.One, Other: c.Other, Texts: len(texts), Worst: 1}
+	if report.Overlap, err = overlap(sides[0], sides[1]); err != nil {
+		return err
+	}
+	if a, b := len(sides[0][0]), len(sides[1][0]); a != b {
 		return fmt.Errorf("%s has %d dimensions, %s has %d: their vectors cannot be compared", c.One, a, c.Other, b)
 	}
-	report := compareReport{One: c.One, Other: c.Other, Texts: len(texts), Worst: 1}
-	for i := range texts {
-		cosine := dot(sides[0][i].Vector, sides[1][i].Vector)
+	for i, v := range sides[0] {
+		var cosine float64
+		for j, x := range v {
+			cosine += float64(x) * float64(sides[1][i][j])
+		}
 		report.Mean += cosine / float64(len(texts))
 		report.Worst = min(report.Worst, cosine)
-		one, other := nearest(sides[0], i), nearest(sides[1], i)
-		for _, x := range one {
-			if slices.Contains(other, x) {
-				report.Overlap += 1 / float64(len(one)*len(texts))
-			}
-		}
 	}
 	if c.JSON {
 		return printJSON(e.stdout, report)
@@ -80,7 +77,7 @@ func (c *modelsCompareCmd) Run(e *env) error {
 	return err
 }
 
-func (c *modelsCompareCmd) encode(e *env, id string, texts []string) (_ []embed.Encoding, err error) {
+func (c *modelsCompareCmd) encode(e *env, id string, texts []string) (_ [][]float32, err error) {
 	f := engineFlags{Model: id, Models: c.Models, Library: c.Library}
 	if err := f.resolve(); err != nil {
 		return nil, err
@@ -89,39 +86,19 @@ func (c *modelsCompareCmd) encode(e *env, id string, texts []string) (_ []embed.
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, encoder.Close()) }()
+	defer finish(&err, encoder.Close)
 	bar := newProgress(e, "encoding with "+id, "texts")
 	defer bar.Done()
-	var all []embed.Encoding
+	var all [][]float32
 	for part := range slices.Chunk(texts, 64) {
 		bar.Set(len(all), len(texts))
 		encodings, err := encoder.Encode(e.ctx, embed.Document, part)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, encodings...)
-	}
-	return all, nil
-}
-
-func dot(a, b []float32) float64 {
-	var sum float64
-	for i, x := range a {
-		sum += float64(x) * float64(b[i])
-	}
-	return sum
-}
-
-// nearest gives the ten texts nearest to text i, itself left out.
-func nearest(all []embed.Encoding, i int) []int {
-	scores := make([]float64, len(all))
-	var others []int
-	for j := range all {
-		if j != i {
-			scores[j] = dot(all[i].Vector, all[j].Vector)
-			others = append(others, j)
+		for _, enc := range encodings {
+			all = append(all, enc.Vector)
 		}
 	}
-	slices.SortStableFunc(others, func(x, y int) int { return cmp.Compare(scores[y], scores[x]) })
-	return others[:10]
+	return all, nil
 }

@@ -2,33 +2,30 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"embedd/embed"
 	"embedd/internal/ingest"
-	"embedd/internal/native"
 	"embedd/models"
 	"embedd/models/convert"
 	"embedd/samples"
 )
 
 type modelsImportCmd struct {
-	Folder    string `arg:"" help:"Hugging Face folder: config.json, model.safetensors, tokenizer.json."`
-	ID        string `help:"Id of the new model; default: the folder's name." placeholder:"ID"`
-	Precision string `help:"Arithmetic of the graph: int8 (about twice as fast or more) or fp32." enum:"int8,fp32" default:"int8"`
-	Pooling   string `help:"How token vectors become one, where the folder does not say: mean, cls, last or max." placeholder:"POOLING"`
-	Layers    int    `help:"Keep the first N layers; 0: all." default:"0" placeholder:"N"`
-	Cosine    bool   `help:"Accept a model that was trained for another similarity than the cosine."`
-	Query     string `name:"query-prompt" help:"Put before each query; default: the folder's prompt named query." placeholder:"TEXT"`
-	Document  string `name:"document-prompt" help:"Put before each paper; default: the folder's prompt named document." placeholder:"TEXT"`
-	Texts     string `help:"Papers that int8 is calibrated with, as for embedd index; default: the sample papers." placeholder:"FILE"`
-	License   string `help:"SPDX identifier of the weights' licence." placeholder:"ID"`
-	Force     bool   `help:"Replace a model of the same id."`
-	Library   string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
+	Folder    string  `arg:"" help:"Hugging Face folder: config.json, model.safetensors, tokenizer.json."`
+	ID        string  `help:"Id of the new model; default: the folder's name." placeholder:"ID"`
+	Precision string  `help:"Arithmetic of the graph: int8 (about twice as fast or more) or fp32." enum:"int8,fp32" default:"int8"`
+	Pooling   string  `help:"How token vectors become one, where the folder does not say: mean, cls, last or max." placeholder:"POOLING"`
+	Layers    int     `help:"Keep the first N layers; 0: all." default:"0" placeholder:"N"`
+	Cosine    bool    `help:"Accept a model that was trained for another similarity than the cosine."`
+	Query     *string `name:"query-prompt" help:"Put before each query; default: the folder's prompt named query." placeholder:"TEXT"`
+	Document  *string `name:"document-prompt" help:"Put before each paper; default: the folder's prompt named document or passage." placeholder:"TEXT"`
+	Texts     string  `help:"Papers that int8 is calibrated with, as for embedd index, the first 2,000 of them; default: the sample papers." placeholder:"FILE"`
+	License   string  `help:"SPDX identifier of the weights' licence." placeholder:"ID"`
+	Force     bool    `help:"Replace a model of the same id."`
+	Library   string  `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
 	outputFlags
 	modelsFlags
 }
@@ -64,12 +61,9 @@ func (c *modelsImportCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	o := &models.ImportOptions{ID: id, License: c.License, Replace: c.Force}
+	o := &models.ImportOptions{ID: id, License: c.License, Replace: c.Force, Query: c.Query, Document: c.Document}
 	if err := models.Importable(root, network, o); err != nil {
 		return err
-	}
-	if c.Query != "" || c.Document != "" {
-		o.Prompts = &models.Prompts{Query: c.Query, Document: c.Document}
 	}
 	if c.Precision == "int8" || c.Layers != 0 {
 		if err := c.run(e, network, tokenizer, options, o); err != nil {
@@ -89,19 +83,15 @@ func (c *modelsImportCmd) Run(e *env) error {
 
 // run does what needs the runtime: the calibration of int8, and what leaving layers out costs.
 func (c *modelsImportCmd) run(e *env, n *convert.Network, tokenizer []byte, options convert.Options, o *models.ImportOptions) error {
-	texts, err := c.texts()
+	texts, err := c.texts(e)
 	if err != nil {
 		return err
 	}
-	library := c.Library
-	if library == "" {
-		home, err := native.Home()
-		if err != nil {
-			return err
-		}
-		library = native.RuntimeLibrary(home)
+	f := engineFlags{Models: c.Models, Library: c.Library}
+	if err := f.resolve(); err != nil {
+		return err
 	}
-	converter, err := embed.NewConverter(library, n, tokenizer, texts)
+	converter, err := embed.NewConverter(f.Library, n, tokenizer, texts)
 	if err != nil {
 		return err
 	}
@@ -111,16 +101,18 @@ func (c *modelsImportCmd) run(e *env, n *convert.Network, tokenizer []byte, opti
 		if err != nil {
 			return err
 		}
-		all, err := whole.FP32()
-		if err != nil {
-			return err
+		var sides [2][][]float32
+		for i, network := range []*convert.Network{n, whole} {
+			graph, err := network.Graph(nil)
+			if err != nil {
+				return err
+			}
+			if sides[i], err = converter.Vectors(e.ctx, graph); err != nil {
+				return err
+			}
 		}
-		some, err := n.FP32()
-		if err != nil {
-			return err
-		}
-		o.Layers = &models.Layers{Kept: n.Layers, Of: n.OfLayers}
-		if o.Layers.Overlap, o.Layers.Texts, err = converter.Overlap(e.ctx, some, all); err != nil {
+		o.Layers = &models.Layers{Kept: n.Layers, Of: n.OfLayers, Texts: len(sides[0])}
+		if o.Layers.Overlap, err = overlap(sides[0], sides[1]); err != nil {
 			return err
 		}
 		fmt.Fprintf(e.stderr, "%d of %d layers: of a text's ten nearest, %.0f %% are those of the whole network (%d texts, float32)\n", n.Layers, n.OfLayers, 100*o.Layers.Overlap, o.Layers.Texts)
@@ -133,8 +125,11 @@ func (c *modelsImportCmd) run(e *env, n *convert.Network, tokenizer []byte, opti
 	return err
 }
 
+// calibrationPapers is how many papers a calibration runs at most.
+const calibrationPapers = 2000
+
 // texts gives each paper as it is encoded, and its title alone, which is as long as a query.
-func (c *modelsImportCmd) texts() ([]string, error) {
+func (c *modelsImportCmd) texts(e *env) ([]string, error) {
 	r := ingest.NewReader(bytes.NewReader(samples.Papers), "sample papers")
 	if c.Texts != "" {
 		var err error
@@ -142,17 +137,14 @@ func (c *modelsImportCmd) texts() ([]string, error) {
 			return nil, err
 		}
 	}
-	papers, _, err := takePapers(r, 2000)
+	papers, rejected, err := takePapers(r, calibrationPapers)
+	noteRejected(e, rejected)
 	if err != nil {
 		return nil, err
 	}
 	var texts []string
 	for _, p := range papers {
-		texts = append(texts, p.Title+" "+p.Abstract, p.Title)
-	}
-	texts = slices.DeleteFunc(texts, func(s string) bool { return s == "" })
-	if len(texts) == 0 {
-		return nil, errors.New("--texts: has no paper")
+		texts = append(texts, textOf(p), p.Title)
 	}
 	return texts, nil
 }

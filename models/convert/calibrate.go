@@ -87,10 +87,8 @@ func (c *Calibration) fits(n *Network) error {
 	return nil
 }
 
-// Text is a tokenised text, special tokens included. Types are the token types of a pair, for a cross-encoder.
-type Text struct {
-	IDs, Types []int32
-}
+// Text is a tokenised text, special tokens included.
+type Text []int32
 
 // Runner runs a graph on one text at a time.
 type Runner interface {
@@ -131,7 +129,7 @@ func Calibrate(ctx context.Context, n *Network, texts []Text, run Runtime, progr
 	total := len(texts) + n.Layers*int(sites)
 	c := &Calibration{Texts: len(texts), Layers: make([][sites]Range, n.Layers)}
 	for _, t := range texts {
-		c.Tokens += len(t.IDs)
+		c.Tokens += len(t)
 	}
 	seen, err := observe(ctx, n, texts, c.Tokens, run, func(done int) { progress(done, total) })
 	if err != nil {
@@ -191,10 +189,10 @@ func observe(ctx context.Context, n *Network, texts []Text, tokens int, run Runt
 		for at, values := range outputs {
 			a := &seen[at/int(sites)][at%int(sites)]
 			in := len(a.low)
-			if len(values) != len(t.IDs)*in {
-				return nil, fmt.Errorf("calibration: output %s has %d values for %d tokens", names[at], len(values), len(t.IDs))
+			if len(values) != len(t)*in {
+				return nil, fmt.Errorf("calibration: output %s has %d values for %d tokens", names[at], len(values), len(t))
 			}
-			for r := range t.IDs {
+			for r := range t {
 				x := values[r*in : (r+1)*in]
 				for j, v := range x {
 					a.low[j] = min(a.low[j], v)
@@ -205,7 +203,7 @@ func observe(ctx context.Context, n *Network, texts []Text, tokens int, run Runt
 				}
 			}
 		}
-		row += len(t.IDs)
+		row += len(t)
 		progress(done + 1)
 	}
 	return seen, nil
@@ -213,7 +211,7 @@ func observe(ctx context.Context, n *Network, texts []Text, tokens int, run Runt
 
 // choose searches the smoothing and the range of one product.
 func choose(l *linear, a *activations, s site) Range {
-	exact := newExact(l, a)
+	e := newExact(l, a)
 	reach := make([]float32, l.in)
 	for j := range reach {
 		reach[j] = max(abs(a.low[j]), abs(a.high[j]))
@@ -221,7 +219,7 @@ func choose(l *linear, a *activations, s site) Range {
 	var best Range
 	least := math.Inf(1)
 	try := func(r Range) {
-		if loss := exact.loss(l, &r); loss < least {
+		if loss := e.loss(l, &r); loss < least {
 			best, least = r, loss
 		}
 	}
@@ -252,7 +250,7 @@ func choose(l *linear, a *activations, s site) Range {
 		best.Smooth[j] = short(x)
 	}
 	best.Low, best.High = short(best.Low), short(best.High)
-	best.Bias = exact.bias(l, &best)
+	best.Bias = e.bias(l, &best)
 	for j, x := range best.Bias {
 		best.Bias[j] = short(x)
 	}
@@ -323,11 +321,15 @@ func balance(reach []float32, l *linear, alpha, beta float64) []float32 {
 
 // exact is a product in float32 on the rows that were kept.
 type exact struct {
-	rows                 []float32 // [rows × in]
-	want                 []float32 // [searchRows × out] without bias
-	mean                 []float64 // of the rows, by channel
-	weight, searchWeight []float64 // of each row
-	wt                   []float32 // weights by column, [out × in]
+	rows   []float32 // [rows × in]
+	weight []float64 // of each row
+	mean   []float64 // of the rows, by channel
+	wt     []float32 // weights by column, [out × in]
+
+	// The rows that the smoothing is chosen by, spread over all.
+	search       []float32 // [searchRows × in]
+	searchWant   []float32 // [searchRows × out] without bias
+	searchWeight []float64
 }
 
 func newExact(l *linear, a *activations) *exact {
@@ -344,8 +346,14 @@ func newExact(l *linear, a *activations) *exact {
 	for j := range e.mean {
 		e.mean[j] /= total
 	}
-	e.want = multiply(e.search(l.in), e.wt, l.in, l.out)
-	e.searchWeight = weigh(e.want, l.out)
+	count := len(e.weight)
+	some := min(count, searchRows)
+	for i := range some {
+		r := i * count / some
+		e.search = append(e.search, e.rows[r*l.in:(r+1)*l.in]...)
+		e.searchWant = append(e.searchWant, want[r*l.out:(r+1)*l.out]...)
+	}
+	e.searchWeight = weigh(e.searchWant, l.out)
 	return e
 }
 
@@ -365,20 +373,6 @@ func weigh(rows []float32, out int) []float64 {
 		norms[r] = 1 / (norms[r] + median)
 	}
 	return norms
-}
-
-// search gives the rows that the smoothing is chosen by, spread over all.
-func (e *exact) search(in int) []float32 {
-	count := len(e.rows) / in
-	if count <= searchRows {
-		return e.rows
-	}
-	var some []float32
-	for i := range searchRows {
-		r := i * count / searchRows
-		some = append(some, e.rows[r*in:(r+1)*in]...)
-	}
-	return some
 }
 
 // multiply gives x·w for w by columns.
@@ -408,23 +402,8 @@ func inParallel(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// rounded gives rows as the int8 graph would see them, in float32, with the copies of channels.
-func (r *Range) rounded(rows []float32) []float32 {
-	scale, zero := r.affine()
-	channels := r.channels()
-	in := len(r.Smooth)
-	out := make([]float32, 0, len(rows)/in*len(channels))
-	for ; len(rows) > 0; rows = rows[in:] {
-		for _, j := range channels {
-			code := math.RoundToEven(float64(rows[j]/r.Smooth[j]/scale)) + float64(zero)
-			out = append(out, float32(max(0, min(255, code))-float64(zero))*scale)
-		}
-	}
-	return out
-}
-
-// unrounded gives rows as smoothing and copies alone would change them.
-func (r *Range) unrounded(rows []float32) []float32 {
+// smoothed gives rows divided by the smoothing, with the copies of channels.
+func (r *Range) smoothed(rows []float32) []float32 {
 	channels := r.channels()
 	in := len(r.Smooth)
 	out := make([]float32, 0, len(rows)/in*len(channels))
@@ -432,6 +411,17 @@ func (r *Range) unrounded(rows []float32) []float32 {
 		for _, j := range channels {
 			out = append(out, rows[j]/r.Smooth[j])
 		}
+	}
+	return out
+}
+
+// rounded gives smoothed values as the int8 graph would see them, in float32.
+func (r *Range) rounded(smoothed []float32) []float32 {
+	scale, zero := r.affine()
+	out := make([]float32, len(smoothed))
+	for i, x := range smoothed {
+		code := math.RoundToEven(float64(x/scale)) + float64(zero)
+		out[i] = float32(max(0, min(255, code))-float64(zero)) * scale
 	}
 	return out
 }
@@ -490,26 +480,12 @@ func (q *linearInt8) weights() []float32 {
 // loss is the squared error of the int8 product after the best constant correction of each column, and that of the
 // rounded weights alone, weightShare times.
 func (e *exact) loss(l *linear, r *Range) float64 {
-	q := quantizeForSearch(l, r)
-	got := multiply(r.rounded(e.search(l.in)), q.weights(), q.in, l.out)
-	exactIn := multiply(r.unrounded(e.search(l.in)), q.weights(), q.in, l.out)
+	q := quantizeLinear(l, r, 1) // one scale a column is enough to compare smoothings
+	w, x := q.weights(), r.smoothed(e.search)
+	both, weights := multiply(r.rounded(x), w, q.in, l.out), multiply(x, w, q.in, l.out)
 	losses := make([]float64, l.out)
 	inParallel(l.out, func(j int) {
-		var sum, squares, weights float64
-		for k, w := range e.searchWeight {
-			d := float64(got[k*l.out+j] - e.want[k*l.out+j])
-			sum += w * d
-			squares += w * d * d
-			weights += w
-		}
-		losses[j] = squares - sum*sum/weights
-		sum, squares = 0, 0
-		for k, w := range e.searchWeight {
-			d := float64(exactIn[k*l.out+j] - e.want[k*l.out+j])
-			sum += w * d
-			squares += w * d * d
-		}
-		losses[j] += weightShare * (squares - sum*sum/weights)
+		losses[j] = e.spread(both, l.out, j) + weightShare*e.spread(weights, l.out, j)
 	})
 	var total float64
 	for _, x := range losses {
@@ -518,19 +494,29 @@ func (e *exact) loss(l *linear, r *Range) float64 {
 	return total
 }
 
+// spread is the squared error of column j around its mean.
+func (e *exact) spread(got []float32, out, j int) float64 {
+	var sum, squares, weights float64
+	for k, w := range e.searchWeight {
+		d := float64(got[k*out+j] - e.searchWant[k*out+j])
+		sum += w * d
+		squares += w * d * d
+		weights += w
+	}
+	return squares - sum*sum/weights
+}
+
 // bias is what the rounding of weights takes from the product on average: mean(x)·(w − rounded w). That of the
 // activations is left out: its mean hangs on where values lie between two steps, and what corrects it for some texts
 // was measured to make others worse.
 func (e *exact) bias(l *linear, r *Range) []float32 {
-	r.Bias = make([]float32, l.out)
 	q := quantizeLinear(l, r, fineTries)
-	rounded := r.unrounded(e.rows)
 	mean := make([]float64, q.in)
 	var total float64
 	for _, w := range e.weight {
 		total += w
 	}
-	for i, x := range rounded {
+	for i, x := range r.smoothed(e.rows) {
 		mean[i%q.in] += e.weight[i/q.in] / total * float64(x)
 	}
 	wt := q.weights()
@@ -546,12 +532,4 @@ func (e *exact) bias(l *linear, r *Range) []float32 {
 		bias[j] = float32(sum)
 	}
 	return bias
-}
-
-// quantizeForSearch rounds with one scale a column, which is enough to compare smoothings.
-func quantizeForSearch(l *linear, r *Range) *linearInt8 {
-	with := *r
-	with.Bias = make([]float32, l.out)
-	q := quantizeLinear(l, &with, 1)
-	return &q
 }

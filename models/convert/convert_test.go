@@ -141,6 +141,7 @@ func TestReadRefusesWithTheName(t *testing.T) {
 	}{
 		{`"model_type"`, c("model_type", "llama")},
 		{`"architectures"`, c("architectures", []string{"BertForTokenClassification"})},
+		{`"architectures"`, c("architectures", []string{"BertForSequenceClassification"})},
 		{`"hidden_act"`, c("hidden_act", "silu")},
 		{`"hidden_size"`, func(f files, _ map[string][]int) { f["config.json"]["hidden_size"] = 0 }},
 		{`"num_attention_heads"`, c("num_attention_heads", 5)},
@@ -207,7 +208,7 @@ func TestGraphsAreTheSameEachTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if graphs[i][0], err = n.FP32(); err != nil {
+		if graphs[i][0], err = n.Graph(nil); err != nil {
 			t.Fatal(err)
 		}
 		text, err := json.Marshal(convert.PlainCalibration(n))
@@ -218,7 +219,7 @@ func TestGraphsAreTheSameEachTime(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if graphs[i][1], err = n.Int8(c); err != nil {
+		if graphs[i][1], err = n.Graph(c); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,13 +1,12 @@
 // Package convert turns a Hugging Face folder of a BERT-like encoder into an ONNX graph, without Python.
 //
 //	Read       config.json, the sentence-transformers files and model.safetensors -> Network
-//	FP32       Network -> graph in float32
 //	Calibrate  texts through the float32 graph -> Calibration: ranges, smoothing, bias correction
-//	Int8       Network and Calibration -> graph in static int8
+//	Graph      Network -> graph in float32, or with a Calibration in static int8
 //
 // The graphs take int32 inputs of shape [batch, tokens], use the fused operators of ONNX Runtime, and end in one vector
 // for each text, pooled and of L2 norm 1 (output "sentence_embedding"), with the token vectors beside it
-// ("last_hidden_state"); a cross-encoder's end in "logits".
+// ("last_hidden_state").
 //
 // # Promises
 //

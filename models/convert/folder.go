@@ -36,11 +36,8 @@ type Options struct {
 type Network struct {
 	// Architecture is the folder's model_type: bert, roberta, xlm-roberta or mpnet.
 	Architecture string
-	// CrossEncoder: the network scores a pair of texts instead of giving a vector.
-	CrossEncoder bool
-	Pooling      Pooling // of an encoder
-	Dimension    int     // of a vector; of a cross-encoder's hidden states
-	Labels       int     // scores of a cross-encoder
+	Pooling      Pooling
+	Dimension    int
 	Heads        int
 	Layers       int // kept
 	OfLayers     int // in the folder
@@ -55,12 +52,9 @@ type Network struct {
 	vocabulary int
 	positions  []float32 // [positions × dimension], from the first text token on
 	types      []float32 // [types × dimension]
-	typeCount  int
 	norm       layerNorm
 	layers     []layer
 	relative   []float32 // mpnet: [heads × positions × positions] bias of the attention scores
-	pooler     *linear   // cross-encoder
-	classifier *linear
 }
 
 type layerNorm struct{ weight, bias []float32 }
@@ -96,9 +90,6 @@ type config struct {
 	AddCrossAttention     bool     `json:"add_cross_attention"`
 	RelativeBuckets       int      `json:"relative_attention_num_buckets"`
 	Quantization          any      `json:"quantization_config"`
-	// Labels of a cross-encoder, by index.
-	ID2Label  map[string]string `json:"id2label"`
-	NumLabels *int              `json:"num_labels"`
 	// Adapters would change every layer.
 	Adapters any `json:"adapters"`
 }
@@ -164,18 +155,9 @@ func (n *Network) shape(c *config) error {
 		architecture = c.Architectures[0]
 	}
 	switch {
-	case architecture == "BertForSequenceClassification":
-		n.CrossEncoder = true
-		n.Labels = len(c.ID2Label)
-		if c.NumLabels != nil {
-			n.Labels = *c.NumLabels
-		}
-		if n.Labels < 1 || n.Labels > 1000 {
-			return field("id2label", "has %d labels, must have 1 to 1,000", n.Labels)
-		}
 	case architecture == "" || strings.HasSuffix(architecture, "Model") || strings.HasSuffix(architecture, "ForMaskedLM") || strings.HasSuffix(architecture, "ForPreTraining"):
 	default:
-		return field("architectures", "is %q; supported are an encoder (…Model, …ForMaskedLM) and BertForSequenceClassification", architecture)
+		return field("architectures", "is %q; supported are encoders (…Model, …ForMaskedLM, …ForPreTraining)", architecture)
 	}
 	positive := func(name string, v, limit int) error {
 		if v < 1 || v > limit {
@@ -217,8 +199,6 @@ func (n *Network) shape(c *config) error {
 		return field("adapters", "is set; merge the adapters into the weights first")
 	case c.ModelType == "mpnet" && c.RelativeBuckets < 2:
 		return field("relative_attention_num_buckets", "is %d, must be at least 2", c.RelativeBuckets)
-	case c.ModelType != "bert" && n.CrossEncoder:
-		return field("model_type", "is %q; a cross-encoder must be bert", c.ModelType)
 	}
 	n.Dimension, n.Heads, n.vocabulary = c.HiddenSize, c.NumAttentionHeads, c.VocabSize
 	n.activation, n.epsilon = c.HiddenAct, float32(c.LayerNormEps)
@@ -305,9 +285,6 @@ func (n *Network) sentence(dir string, c *config, o Options) error {
 	}
 	if st.Default != nil && st.Prompts[*st.Default] != "" {
 		return fmt.Errorf("config_sentence_transformers.json: %w", field("default_prompt_name", "is %q: one prompt for every text; prompts go by role (query, document)", *st.Default))
-	}
-	if n.CrossEncoder {
-		return nil
 	}
 	return n.pool(dir, optional, c, o)
 }

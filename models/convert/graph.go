@@ -6,19 +6,15 @@ import (
 	"embedd/models/onnx"
 )
 
-// Names of the graphs' inputs and outputs. Inputs are int32 of shape [batch, tokens]; TokenTypeIDs is there for a
-// cross-encoder only.
+// Names of the graphs' inputs and outputs. Inputs are int32 of shape [batch, tokens].
 const (
 	InputIDs      = "input_ids"
 	AttentionMask = "attention_mask"
-	TokenTypeIDs  = "token_type_ids"
 
 	// SentenceEmbedding is float32 [batch, dimension] of L2 norm 1.
 	SentenceEmbedding = "sentence_embedding"
 	// LastHiddenState is float32 [batch, tokens, dimension].
 	LastHiddenState = "last_hidden_state"
-	// Logits is float32 [batch, labels], of a cross-encoder.
-	Logits = "logits"
 )
 
 const (
@@ -41,9 +37,15 @@ func (s site) String() string { return [...]string{"qkv", "o", "i", "d"}[s] }
 
 func (l *layer) at(s site) *linear { return [...]*linear{&l.qkv, &l.o, &l.i, &l.d}[s] }
 
-// FP32 writes the graph in float32.
-func (n *Network) FP32() ([]byte, error) {
+// Graph writes the network: in static int8 by a calibration, which must be of this network, or in float32 without one.
+func (n *Network) Graph(c *Calibration) ([]byte, error) {
 	g := n.begin()
+	if c != nil {
+		if err := c.fits(n); err != nil {
+			return nil, err
+		}
+		g.quantized = n.quantize(c)
+	}
 	return g.finish(n, g.body(n))
 }
 
@@ -51,8 +53,7 @@ func (n *Network) FP32() ([]byte, error) {
 func (n *Network) probes() ([]byte, error) {
 	g := n.begin()
 	g.probe = true
-	x := g.body(n)
-	return g.finish(n, x)
+	return g.finish(n, g.body(n))
 }
 
 func probeName(layer int, s site) string { return fmt.Sprintf("layer.%d.%v", layer, s) }
@@ -60,8 +61,8 @@ func probeName(layer int, s site) string { return fmt.Sprintf("layer.%d.%v", lay
 // graph is a network on its way into a file.
 type graph struct {
 	*onnx.Builder
-	ids, mask, types string
-	probe            bool
+	ids, mask string
+	probe     bool
 	// int8 arithmetic, where it is set.
 	quantized *quantized
 }
@@ -70,9 +71,6 @@ func (n *Network) begin() *graph {
 	g := &graph{Builder: onnx.NewBuilder("embedd")}
 	g.ids = g.Input(InputIDs, i32, "batch", "tokens")
 	g.mask = g.Input(AttentionMask, i32, "batch", "tokens")
-	if n.CrossEncoder {
-		g.types = g.Input(TokenTypeIDs, i32, "batch", "tokens")
-	}
 	return g
 }
 
@@ -110,7 +108,7 @@ func (g *graph) embeddings(n *Network) string {
 		words = g.Node("Gather", []string{g.Floats("words", n.words, n.vocabulary, dim), g.ids})
 	}
 	positions := append([]float32(nil), n.positions[:n.MaxTokens*dim]...)
-	if n.types != nil && g.types == "" {
+	if n.types != nil {
 		// Every token of an encoder is of type 0: its row goes into the positions. PyTorch adds words and types first;
 		// the order of the sum costs at most a last bit.
 		for i := range positions {
@@ -120,9 +118,6 @@ func (g *graph) embeddings(n *Network) string {
 	table := g.Floats("positions", positions, 1, n.MaxTokens, dim)
 	rows := g.Node("Slice", []string{table, g.Int64s("zero", []int64{0}, 1), g.tokens(), g.Int64s("axis", []int64{1}, 1)})
 	x := g.Node("Add", []string{words, rows})
-	if g.types != "" {
-		x = g.Node("Add", []string{x, g.Node("Gather", []string{g.Floats("types", n.types, n.typeCount, dim), g.types})})
-	}
 	return g.Node("LayerNormalization", []string{x, g.Floats("norm", n.norm.weight, dim), g.Floats("norm_bias", n.norm.bias, dim)},
 		onnx.Attr{Name: "axis", Value: -1}, onnx.Attr{Name: "epsilon", Value: n.epsilon})
 }
@@ -151,7 +146,7 @@ func (g *graph) observe(i int, s site, x string, dim int) string {
 func (g *graph) attention(n *Network, i int, x, bias string) string {
 	l := &n.layers[i]
 	heads := onnx.Attr{Name: "num_heads", Value: n.Heads}
-	if q := g.quantized; q != nil {
+	if g.quantized != nil {
 		return g.attentionInt8(n, i, x, bias, heads)
 	}
 	g.observe(i, siteQKV, x, n.Dimension)
@@ -197,13 +192,6 @@ func (g *graph) activation(n *Network, x string) string {
 
 // finish adds what follows the last hidden state and gives the file's bytes.
 func (g *graph) finish(n *Network, x string) ([]byte, error) {
-	if n.CrossEncoder {
-		first := g.Node("Gather", []string{x, g.Int64s("first", []int64{0})}, onnx.Attr{Name: "axis", Value: 1})
-		pooled := g.Node("Tanh", []string{g.Node("Gemm", []string{first, g.Floats("pooler", n.pooler.w, n.pooler.in, n.pooler.out), g.Floats("pooler_bias", n.pooler.b, n.pooler.out)})})
-		logits := g.Node("Gemm", []string{pooled, g.Floats("classifier", n.classifier.w, n.classifier.in, n.classifier.out), g.Floats("classifier_bias", n.classifier.b, n.classifier.out)})
-		g.Output(logits, Logits, f32, "batch", n.Labels)
-		return g.Bytes()
-	}
 	pooled, err := g.pool(n, x)
 	if err != nil {
 		return nil, err
@@ -217,12 +205,19 @@ func (g *graph) finish(n *Network, x string) ([]byte, error) {
 // pool makes [batch, dimension] of the token vectors, up to a factor, which the norm takes out.
 func (g *graph) pool(n *Network, x string) (string, error) {
 	axis := func(v int64) string { return g.Int64s("axis", []int64{v}, 1) }
+	first := func(x string) string {
+		return g.Node("Gather", []string{x, g.Int64s("first", []int64{0})}, onnx.Attr{Name: "axis", Value: 1})
+	}
 	switch n.Pooling {
-	case Mean: // the sum over the mask
+	case Mean:
+		// The sum over the mask, as a product. With one row, ONNX Runtime would take the product of a vector and a matrix,
+		// which adds four tokens at a time and those left over in another order, so that padding changed the last bit. With
+		// the same row twice it takes that of two matrices, which adds token by token.
 		mask := g.Node("Unsqueeze", []string{g.Node("Cast", []string{g.mask}, onnx.Attr{Name: "to", Value: int(f32)}), axis(1)})
-		return g.Node("Squeeze", []string{g.Node("MatMul", []string{mask, x}), axis(1)}), nil
+		twice := g.Node("Concat", []string{mask, mask}, onnx.Attr{Name: "axis", Value: 1})
+		return first(g.Node("MatMul", []string{twice, x})), nil
 	case CLS:
-		return g.Node("Gather", []string{x, g.Int64s("first", []int64{0})}, onnx.Attr{Name: "axis", Value: 1}), nil
+		return first(x), nil
 	case Last: // texts are padded at their end: the last token stands at the mask's sum - 1
 		count := g.Node("ReduceSum", []string{g.Node("Cast", []string{g.mask}, onnx.Attr{Name: "to", Value: int(onnx.TensorProto_DATA_TYPE_INT64)}), axis(1)}, onnx.Attr{Name: "keepdims", Value: 1})
 		return g.Node("GatherND", []string{x, g.Node("Sub", []string{count, g.Int64s("one", []int64{1}, 1)})}, onnx.Attr{Name: "batch_dims", Value: 1}), nil

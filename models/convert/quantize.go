@@ -2,6 +2,7 @@ package convert
 
 import (
 	"math"
+	"slices"
 
 	"embedd/models/onnx"
 )
@@ -45,16 +46,6 @@ type linearInt8 struct {
 	bias    []float32
 }
 
-// Int8 writes the graph in static int8. The calibration must be of this network.
-func (n *Network) Int8(c *Calibration) ([]byte, error) {
-	if err := c.fits(n); err != nil {
-		return nil, err
-	}
-	g := n.begin()
-	g.quantized = n.quantize(c)
-	return g.finish(n, g.body(n))
-}
-
 // quantize rounds the whole network.
 func (n *Network) quantize(c *Calibration) *quantized {
 	q := &quantized{layers: make([]layerInt8, n.Layers)}
@@ -63,6 +54,9 @@ func (n *Network) quantize(c *Calibration) *quantized {
 		for s := range sites {
 			l, r := n.layers[i].at(s), &c.Layers[i][s]
 			x := quantizeLinear(l, r, fineTries)
+			for j := range x.bias {
+				x.bias[j] += r.Bias[j]
+			}
 			if s == siteI {
 				x = x.columns(c.Layers[i][siteD].channels())
 			}
@@ -103,7 +97,7 @@ func quantizeRows(m []float32, rows, cols int) (codes []int8, scales []float32) 
 	return codes, scales
 }
 
-// quantizeLinear rounds a product by its calibration, trying so many scales for each column.
+// quantizeLinear rounds a product by its calibration, trying so many scales for each column. The bias stays as it is.
 func quantizeLinear(l *linear, r *Range, tries int) linearInt8 {
 	channels := r.channels()
 	in := len(channels)
@@ -112,7 +106,7 @@ func quantizeLinear(l *linear, r *Range, tries int) linearInt8 {
 		inverse: make([]float32, in),
 		w:       make([]int8, in*l.out),
 		scales:  make([]float32, l.out),
-		bias:    make([]float32, l.out),
+		bias:    slices.Clone(l.b),
 	}
 	q.scale, q.zero = r.affine()
 	factor := make([]float32, in) // of each row of the weights
@@ -132,7 +126,6 @@ func quantizeLinear(l *linear, r *Range, tries int) linearInt8 {
 		for k, c := range codes {
 			q.w[k*l.out+j] = c
 		}
-		q.bias[j] = l.b[j] + r.Bias[j]
 	}
 	return q
 }

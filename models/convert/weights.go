@@ -20,8 +20,7 @@ func (n *Network) load(t *tensors, c *config) error {
 	n.words = l.floats("embeddings.word_embeddings.weight", n.vocabulary, dim)
 	positions := l.floats("embeddings.position_embeddings.weight", c.MaxPositionEmbeddings, dim)
 	if n.Architecture != "mpnet" {
-		n.typeCount = max(c.TypeVocabSize, 1)
-		n.types = l.floats("embeddings.token_type_embeddings.weight", n.typeCount, dim)
+		n.types = l.floats("embeddings.token_type_embeddings.weight", max(c.TypeVocabSize, 1), dim)
 	}
 	n.norm = l.norm("embeddings.LayerNorm", dim)
 	for i := range n.OfLayers {
@@ -31,15 +30,6 @@ func (n *Network) load(t *tensors, c *config) error {
 		buckets := l.floats("encoder.relative_attention_bias.weight", c.RelativeBuckets, n.Heads)
 		if l.err == nil {
 			n.relative = relativeBias(buckets, c.RelativeBuckets, n.Heads, n.MaxTokens)
-		}
-	}
-	if n.CrossEncoder {
-		pooler := l.linear("pooler.dense", dim, dim)
-		l.prefix = ""
-		classifier := l.linear("classifier", dim, n.Labels)
-		n.pooler, n.classifier = &pooler, &classifier
-		if n.typeCount < 2 {
-			return fmt.Errorf("config.json: %w", field("type_vocab_size", "is %d; a cross-encoder needs 2", n.typeCount))
 		}
 	}
 	if l.err != nil {
@@ -55,7 +45,7 @@ func (n *Network) load(t *tensors, c *config) error {
 		rest := strings.TrimPrefix(name, prefix)
 		switch {
 		case rest == "embeddings.position_ids" || rest == "embeddings.token_type_ids": // 0, 1, 2, … and zeros
-		case strings.HasPrefix(rest, "pooler.") && !n.CrossEncoder: // of next-sentence prediction
+		case strings.HasPrefix(rest, "pooler."): // of next-sentence prediction
 		case strings.HasPrefix(name, "cls.") || strings.HasPrefix(name, "lm_head."): // of masked-word prediction
 		default:
 			return fmt.Errorf("model.safetensors: tensor %q has no place in the network that config.json describes", name)

@@ -23,11 +23,6 @@ type Info struct {
 	Inputs map[string]TensorProto_DataType
 	// Outputs are the names of the graph's outputs.
 	Outputs []string
-	// Nodes is the number of operators, those of inner graphs included.
-	Nodes int
-	// DynamicQuantized: activations are rounded by ranges taken from the whole batch, so that a text's vector depends on
-	// the texts that it is run with.
-	DynamicQuantized bool
 }
 
 // Inspect reads a model file and refuses what must not reach a runtime: data outside of the file, which could name any
@@ -46,11 +41,11 @@ func Inspect(file []byte) (*Info, error) {
 		}
 	}
 	info := &Info{Inputs: map[string]TensorProto_DataType{}}
-	if err := info.graph(m.GetGraph(), 0); err != nil {
+	if err := checkGraph(m.GetGraph(), 0); err != nil {
 		return nil, err
 	}
 	for _, f := range m.GetFunctions() {
-		if err := info.nodes(f.GetNode(), 0); err != nil {
+		if err := checkNodes(f.GetNode(), 0); err != nil {
 			return nil, err
 		}
 	}
@@ -69,7 +64,7 @@ func Inspect(file []byte) (*Info, error) {
 	return info, nil
 }
 
-func (info *Info) graph(g *GraphProto, depth int) error {
+func checkGraph(g *GraphProto, depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("%w: graphs lie more than %d deep in each other", ErrRefused, maxDepth)
 	}
@@ -83,18 +78,13 @@ func (info *Info) graph(g *GraphProto, depth int) error {
 			return err
 		}
 	}
-	return info.nodes(g.GetNode(), depth)
+	return checkNodes(g.GetNode(), depth)
 }
 
-func (info *Info) nodes(nodes []*NodeProto, depth int) error {
+func checkNodes(nodes []*NodeProto, depth int) error {
 	for _, n := range nodes {
-		info.Nodes++
 		if !slices.Contains(domains, n.GetDomain()) {
 			return fmt.Errorf("%w: node %q is a custom operator, %s of %q", ErrRefused, n.GetName(), n.GetOpType(), n.GetDomain())
-		}
-		switch n.GetOpType() {
-		case "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM":
-			info.DynamicQuantized = true
 		}
 		for _, a := range n.GetAttribute() {
 			tensors := append(slices.Clone(a.GetTensors()), a.GetT())
@@ -110,7 +100,7 @@ func (info *Info) nodes(nodes []*NodeProto, depth int) error {
 				if g == nil {
 					continue
 				}
-				if err := info.graph(g, depth+1); err != nil {
+				if err := checkGraph(g, depth+1); err != nil {
 					return err
 				}
 			}
