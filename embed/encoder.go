@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"embedd/embed/lane"
 	"embedd/models"
 )
 
@@ -58,13 +62,41 @@ type Encoding struct {
 	Truncated bool
 }
 
+// Lane says who waits for a call; see package lane.
+type Lane = lane.Lane
+
+const (
+	// Interactive is for a text that someone waits for.
+	Interactive = lane.Interactive
+	// Bulk is for texts that come in numbers: they let interactive ones go first.
+	Bulk = lane.Bulk
+)
+
+// BusyError refuses a call whose lane is full, or that would not begin before its deadline, and says how long to wait.
+type BusyError = lane.BusyError
+
+// Plan says how texts are put together into Runs; see package lane.
+type Plan = lane.Plan
+
 // Options tune Open.
 type Options struct {
 	// Library is the path of ONNX Runtime's shared library. Required.
 	Library string
 	// Workers is how many Runs go on at once; 0 means one for each core that the process may use.
 	Workers int
+	// CachedQueries is how many vectors of queries are kept, those used last, of queries of up to 1 KiB; 0 keeps none. A
+	// vector takes its dimension times 4 bytes.
+	CachedQueries int
 }
+
+// The most tokens in flight, for each worker: some seconds of work in the interactive lane, some tens of seconds in bulk.
+const (
+	interactiveTokens = 8 << 10
+	bulkTokens        = 128 << 10
+)
+
+// maxCachedBytes is the longest query whose vector is kept.
+const maxCachedBytes = 1 << 10
 
 // Encoder turns texts into vectors. All methods may be called from many goroutines at once.
 type Encoder struct {
@@ -72,25 +104,18 @@ type Encoder struct {
 	tokenizer *tokenizer
 	session   *session
 	workers   int
-
-	jobs chan *job
-	done sync.WaitGroup // the workers
+	buffers   []*buffers // by slot
+	lanes     *lane.Scheduler
+	queries   *lru.Cache[string, Encoding] // nil: none are kept
+	metrics   *metrics
 
 	// mu is held for reading by each call and for writing by Close, so that nothing is freed under a call.
 	mu     sync.RWMutex
 	closed bool
 }
 
-// job is one text on its way through a worker.
-type job struct {
-	ctx  context.Context
-	ids  []uint32
-	out  *Encoding
-	err  error
-	done *sync.WaitGroup
-}
-
-// Open loads a model: its files are checked against the manifest, the graph's output against the dimension.
+// Open loads a model: its files are checked against the manifest, the graph's output against the dimension. Until WarmUp
+// each text is a Run of its own.
 func Open(m *models.Model, o *Options) (_ *Encoder, err error) {
 	if o == nil || o.Library == "" {
 		return nil, errors.New("embed: Options.Library is required")
@@ -110,19 +135,31 @@ func Open(m *models.Model, o *Options) (_ *Encoder, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Encoder{manifest: m.Manifest, workers: workers, jobs: make(chan *job)}
+	e := &Encoder{manifest: m.Manifest, workers: workers}
 	if e.tokenizer, err = newTokenizer(vocabulary, m.MaxTokens); err != nil {
 		return nil, fmt.Errorf("model %s: %w", m.ID, err)
 	}
 	if e.session, err = newSession(graph, m.Manifest); err != nil {
 		return nil, errors.Join(fmt.Errorf("model %s: %w", m.ID, err), e.tokenizer.close())
 	}
-	if err := e.session.checkOutput(e.session.newBuffers(2)); err != nil {
-		return nil, errors.Join(fmt.Errorf("model %s: %w", m.ID, err), e.session.close(), e.tokenizer.close())
-	}
 	for range workers {
-		e.done.Add(1)
-		go e.work()
+		b := &buffers{}
+		e.session.reserve(b, 1, m.MaxTokens)
+		e.buffers = append(e.buffers, b)
+	}
+	e.metrics = newMetrics()
+	e.lanes = lane.New(lane.Options{
+		Slots: workers, Limits: [2]int{workers * interactiveTokens, workers * bulkTokens},
+		Run: func(slot int, batch [][]uint32, out []lane.Result) error {
+			return e.session.vectors(e.buffers[slot], batch, out)
+		},
+		Observer: observer{e.metrics},
+	})
+	e.metrics.lanes = e.lanes
+	if o.CachedQueries > 0 {
+		if e.queries, err = lru.New[string, Encoding](o.CachedQueries); err != nil {
+			return nil, errors.Join(err, e.session.close(), e.tokenizer.close())
+		}
 	}
 	return e, nil
 }
@@ -130,57 +167,92 @@ func Open(m *models.Model, o *Options) (_ *Encoder, err error) {
 // Manifest describes the model. It must not be changed.
 func (e *Encoder) Manifest() *models.Manifest { return e.manifest }
 
-// Encode returns a vector for each text, in order. A blank or over-long text is a *TextError and fails the call before
-// anything is encoded. When ctx ends, texts that no worker has begun are dropped and ctx's error is returned.
-func (e *Encoder) Encode(ctx context.Context, role Role, texts []string) ([]Encoding, error) {
+// enter begins a call, which ends with leave.
+func (e *Encoder) enter() error {
 	e.mu.RLock()
-	defer e.mu.RUnlock()
 	if e.closed {
-		return nil, ErrClosed
+		e.mu.RUnlock()
+		return ErrClosed
 	}
+	return nil
+}
+
+func (e *Encoder) leave() { e.mu.RUnlock() }
+
+// Encode returns a vector for each text, in order. A blank or over-long text is a *TextError and fails the call before
+// anything is encoded; a call that the lane has no room or no time for is a *BusyError. When ctx ends, texts that are not
+// running yet are dropped and ctx's error is returned.
+func (e *Encoder) Encode(ctx context.Context, l Lane, role Role, texts []string) ([]Encoding, error) {
+	if err := e.enter(); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	out, err := e.encode(ctx, l, role, texts)
+	e.metrics.called(role, len(texts), err)
+	return out, err
+}
+
+func (e *Encoder) encode(ctx context.Context, l Lane, role Role, texts []string) ([]Encoding, error) {
+	tokens := 0
 	for i, text := range texts {
 		if err := checkText(text); err != nil {
 			return nil, &TextError{Index: i, Err: err}
 		}
+		tokens += min(e.manifest.MaxTokens, 2+len(text)/4) // before they are counted
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(texts) == 0 {
+		return nil, nil
+	}
+	keep := e.queries != nil && role == Query && len(texts) == 1 && len(texts[0]) <= maxCachedBytes
+	if keep {
+		if enc, ok := e.queries.Get(texts[0]); ok {
+			enc.Vector = slices.Clone(enc.Vector)
+			e.metrics.cached.Inc()
+			return []Encoding{enc}, nil
+		}
+	}
+	call, err := e.lanes.Begin(ctx, l, len(texts), tokens)
+	if err != nil {
+		return nil, err
+	}
+	defer call.End()
 	out := make([]Encoding, len(texts))
-	jobs := make([]job, len(texts))
-	var pending sync.WaitGroup
-	var failed error
 	for i, text := range texts {
-		ids, total, err := e.tokenize(role, text)
+		begin := time.Now()
+		prompted := e.prompt(role) + text
+		ids, total, err := e.tokenize(prompted, role)
 		if err != nil {
-			failed = &TextError{Index: i, Err: err}
-			break
-		}
-		out[i] = Encoding{Tokens: total, Truncated: total > e.manifest.MaxTokens}
-		jobs[i] = job{ctx: ctx, ids: ids, out: &out[i], done: &pending}
-		pending.Add(1)
-		select {
-		case e.jobs <- &jobs[i]:
-			continue
-		case <-ctx.Done():
-			pending.Done()
-			failed = context.Cause(ctx)
-		}
-		break
-	}
-	if failed != nil {
-		cancel(failed) // what is queued is not worth running
-	}
-	pending.Wait()
-	if failed != nil {
-		return nil, failed
-	}
-	for i := range jobs {
-		if err := jobs[i].err; err != nil {
-			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-				return nil, err
-			}
 			return nil, &TextError{Index: i, Err: err}
 		}
+		e.metrics.tokenized(l, time.Since(begin))
+		out[i] = Encoding{Tokens: total, Truncated: total > e.manifest.MaxTokens}
+		if out[i].Truncated {
+			e.metrics.truncated.Inc()
+		}
+		if err := call.Add(i, prompted, ids); err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			break // the text at fault is found below
+		}
+	}
+	results, err := call.Wait()
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range results {
+		if r.Err != nil {
+			return nil, &TextError{Index: i, Err: r.Err}
+		}
+		out[i].Vector = r.Vector
+	}
+	if keep {
+		enc := out[0]
+		enc.Vector = slices.Clone(enc.Vector)
+		e.queries.Add(texts[0], enc)
 	}
 	return out, nil
 }
@@ -196,91 +268,33 @@ func checkText(text string) error {
 	return nil
 }
 
-// tokenize gives the ids that the model reads of a text in a role, and how many the whole text has.
-func (e *Encoder) tokenize(role Role, text string) (ids []uint32, total int, err error) {
-	prompt := e.manifest.Prompts.Document
+// prompt is what goes before a text in a role.
+func (e *Encoder) prompt(role Role) string {
 	if role == Query {
-		prompt = e.manifest.Prompts.Query
+		return e.manifest.Prompts.Query
 	}
-	ids, total, err = e.tokenizer.encode(prompt + text)
+	return e.manifest.Prompts.Document
+}
+
+// tokenize gives the ids that the model reads of a text that has its prompt, and how many the whole text has.
+func (e *Encoder) tokenize(prompted string, role Role) (ids []uint32, total int, err error) {
+	ids, total, err = e.tokenizer.encode(prompted)
 	if err != nil {
 		return nil, 0, err
 	}
-	if prompt == "" && total == 2 { // the two special tokens around nothing
+	if total == 2 && e.prompt(role) == "" { // the two special tokens around nothing
 		return nil, 0, fmt.Errorf("%w: the tokenizer finds no word in it", ErrBlank)
 	}
 	return ids, total, nil
 }
 
-// work is one worker: a text at a time until the jobs end.
-func (e *Encoder) work() {
-	defer e.done.Done()
-	b := e.session.newBuffers(e.manifest.MaxTokens)
-	for j := range e.jobs {
-		j.err = e.encodeOne(b, j)
-		j.done.Done()
-	}
-}
-
-func (e *Encoder) encodeOne(b *buffers, j *job) error {
-	if j.ctx.Err() != nil {
-		return context.Cause(j.ctx)
-	}
-	v, err := e.session.vector(b, j.ids)
-	if err != nil {
-		return err
-	}
-	j.out.Vector = v
-	return nil
-}
-
 // Canary encodes one text and returns an error if the encoder does not work.
 func (e *Encoder) Canary(ctx context.Context) error {
-	_, err := e.Encode(ctx, Query, []string{"related papers"})
+	_, err := e.Encode(ctx, Interactive, Query, []string{"related papers"})
 	if err != nil {
 		return fmt.Errorf("canary encode: %w", err)
 	}
 	return nil
-}
-
-// Bare measures the limit: the time that the session alone takes for texts that are tokenised beforehand, run one at a
-// time by as many goroutines as there are workers, without pooling, queue or results.
-func (e *Encoder) Bare(ctx context.Context, texts []string) (time.Duration, error) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	if e.closed {
-		return 0, ErrClosed
-	}
-	tokens := make(chan []uint32, len(texts))
-	for i, text := range texts {
-		ids, _, err := e.tokenize(Document, text)
-		if err != nil {
-			return 0, &TextError{Index: i, Err: err}
-		}
-		tokens <- ids
-	}
-	close(tokens)
-	errs := make([]error, e.workers)
-	memory := make([]*buffers, e.workers)
-	for w := range memory {
-		memory[w] = e.session.newBuffers(e.manifest.MaxTokens)
-	}
-	begin := time.Now()
-	var wg sync.WaitGroup
-	for w := range e.workers {
-		wg.Go(func() {
-			for ids := range tokens {
-				if errs[w] = ctx.Err(); errs[w] != nil {
-					return
-				}
-				if _, errs[w] = e.session.run(memory[w], ids); errs[w] != nil {
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return time.Since(begin), errors.Join(errs...)
 }
 
 // Close waits for running calls, then frees the model. Calls after it return ErrClosed.
@@ -291,7 +305,6 @@ func (e *Encoder) Close() error {
 		return nil
 	}
 	e.closed = true
-	close(e.jobs)
-	e.done.Wait()
+	e.lanes.Close()
 	return errors.Join(e.session.close(), e.tokenizer.close())
 }

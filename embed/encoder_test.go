@@ -125,7 +125,7 @@ func compareToReference(t *testing.T, e *Encoder, leastMean, leastWorst float64)
 	if len(reference.Texts) != 64 || len(raw) != 64*dim*4 {
 		t.Fatalf("%d texts and %d bytes of vectors, want 64 and %d", len(reference.Texts), len(raw), 64*dim*4)
 	}
-	got, err := e.Encode(t.Context(), Document, reference.Texts)
+	got, err := e.Encode(t.Context(), Bulk, Document, reference.Texts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestAloneAndInABatchGiveTheSameVector(t *testing.T) {
 		"state space models", "a", strings.Repeat("retrieval of related papers ", 100),
 		"Sentence encoders map a text to a vector.", "naïve café 量子 🙂", "[SEP] in the middle [CLS]",
 	}
-	batch, err := many.Encode(t.Context(), Document, texts)
+	batch, err := many.Encode(t.Context(), Bulk, Document, texts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestAloneAndInABatchGiveTheSameVector(t *testing.T) {
 				if round%2 == 1 {
 					e = many
 				}
-				alone, err := e.Encode(context.Background(), Document, []string{text})
+				alone, err := e.Encode(context.Background(), Bulk, Document, []string{text})
 				if err != nil {
 					t.Error(err)
 				} else if !slices.Equal(alone[0].Vector, batch[i].Vector) {
@@ -197,7 +197,7 @@ func TestAloneAndInABatchGiveTheSameVector(t *testing.T) {
 // What stands after a NUL, and around invalid bytes, is in the vector.
 func TestNothingIsLostAfterANul(t *testing.T) {
 	e := open(t, 1)
-	got, err := e.Encode(t.Context(), Document, []string{"graph\x00 neural networks", "graph neural networks", "graph \xffneural networks", "graph"})
+	got, err := e.Encode(t.Context(), Bulk, Document, []string{"graph\x00 neural networks", "graph neural networks", "graph \xffneural networks", "graph"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,13 +224,13 @@ func TestEncodeRefuses(t *testing.T) {
 		{"\u200b", ErrBlank},
 		{strings.Repeat("a", MaxTextBytes+1), ErrTooLong},
 	} {
-		_, err := e.Encode(t.Context(), Query, []string{"good", c.text})
+		_, err := e.Encode(t.Context(), Interactive, Query, []string{"good", c.text})
 		var about *TextError
 		if !errors.Is(err, c.want) || !errors.As(err, &about) || about.Index != 1 {
 			t.Errorf("%.20q: %v, want %v about texts[1]", c.text, err, c.want)
 		}
 	}
-	if got, err := e.Encode(t.Context(), Query, nil); err != nil || len(got) != 0 {
+	if got, err := e.Encode(t.Context(), Interactive, Query, nil); err != nil || len(got) != 0 {
 		t.Errorf("no texts give %v, %v", got, err)
 	}
 }
@@ -239,11 +239,11 @@ func TestEncodeStopsWhenItsContextEnds(t *testing.T) {
 	e := open(t, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := e.Encode(ctx, Query, []string{"a", "b"}); !errors.Is(err, context.Canceled) {
+	if _, err := e.Encode(ctx, Interactive, Query, []string{"a", "b"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want context.Canceled", err)
 	}
 	// The workers are free for the next call.
-	if _, err := e.Encode(t.Context(), Query, []string{"a", "b"}); err != nil {
+	if _, err := e.Encode(t.Context(), Interactive, Query, []string{"a", "b"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -253,7 +253,7 @@ func TestCloseWaitsAndThenRefuses(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			_, err := e.Encode(context.Background(), Query, []string{fmt.Sprint("text ", i)})
+			_, err := e.Encode(context.Background(), Interactive, Query, []string{fmt.Sprint("text ", i)})
 			if err != nil && !errors.Is(err, ErrClosed) {
 				t.Error(err)
 			}
@@ -263,7 +263,7 @@ func TestCloseWaitsAndThenRefuses(t *testing.T) {
 		t.Error(err)
 	}
 	wg.Wait()
-	if _, err := e.Encode(t.Context(), Query, []string{"a"}); !errors.Is(err, ErrClosed) {
+	if _, err := e.Encode(t.Context(), Interactive, Query, []string{"a"}); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v, want ErrClosed", err)
 	}
 }
@@ -331,7 +331,7 @@ func BenchmarkEncode(b *testing.B) {
 		text := strings.Repeat("paper ", words)
 		b.Run(fmt.Sprintf("words=%d", words), func(b *testing.B) {
 			for b.Loop() {
-				if _, err := e.Encode(b.Context(), Document, []string{text}); err != nil {
+				if _, err := e.Encode(b.Context(), Bulk, Document, []string{text}); err != nil {
 					b.Fatal(err)
 				}
 			}

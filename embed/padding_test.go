@@ -38,7 +38,7 @@ func TestPaddedAndAloneGiveTheSameVector(t *testing.T) {
 		}
 		defer s.Destroy()
 		for texts := range slices.Chunk(papers, 8) {
-			alone, err := e.Encode(t.Context(), Document, texts)
+			alone, err := e.Encode(t.Context(), Bulk, Document, texts)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,7 +10,9 @@ import (
 
 	ort "github.com/yalue/onnxruntime_go"
 
+	"embedd/embed/lane"
 	"embedd/models"
+	"embedd/models/convert"
 	"embedd/models/onnx"
 )
 
@@ -42,12 +44,14 @@ func initEnvironment(library string) error {
 	return nil
 }
 
-// session is a loaded graph. vector may be called from many goroutines at once, each with its own buffers.
+// session is a loaded graph. run and vectors may be called from many goroutines at once, each with its own buffers.
 type session struct {
-	s       *ort.DynamicAdvancedSession
-	inputs  []input
-	dim     int
-	pooling models.Pooling // of token vectors; "" where the graph pools
+	s      *ort.DynamicAdvancedSession
+	inputs []input
+	dim    int
+	// pooled: the graph gives a vector for each text; states: it gives token vectors. At least one of them.
+	pooled, states bool
+	pooling        models.Pooling
 }
 
 // input is an input of the graph: what it is and how wide its integers are.
@@ -56,7 +60,7 @@ type input struct {
 	wide bool // int64, else int32
 }
 
-// sessionOptions are those of every session. One thread inside each Run: the workers are the parallelism. The arena stays
+// sessionOptions are those of every session. One thread inside each Run: the slots are the parallelism. The arena stays
 // on and the memory pattern off, which keeps memory flat over texts of every length.
 func sessionOptions() (*ort.SessionOptions, error) {
 	o, err := ort.NewSessionOptions()
@@ -77,9 +81,35 @@ func sessionOptions() (*ort.SessionOptions, error) {
 	return o, nil
 }
 
-// newSession loads the graph.
-func newSession(graph []byte, m *models.Manifest) (_ *session, err error) {
-	inputs, err := matchInputs(graph, m)
+// newSession loads the graph and tries it. Token vectors beside the pooled ones are taken where they have its dimension.
+func newSession(graph []byte, m *models.Manifest) (*session, error) {
+	info, err := onnx.Inspect(graph)
+	if err != nil {
+		return nil, err
+	}
+	outputs := []string{m.Output}
+	if m.Output == models.Pooled && slices.Contains(info.Outputs, convert.LastHiddenState) {
+		outputs = append(outputs, convert.LastHiddenState)
+	}
+	for {
+		s, err := loadSession(graph, info, m, outputs)
+		if err != nil {
+			return nil, err
+		}
+		mismatch, err := s.checkOutputs(outputs)
+		if err == nil {
+			return s, nil
+		}
+		if err := errors.Join(err, s.close()); mismatch != convert.LastHiddenState || len(outputs) == 1 {
+			return nil, err
+		}
+		outputs = outputs[:1]
+	}
+}
+
+// loadSession loads the graph for these outputs.
+func loadSession(graph []byte, info *onnx.Info, m *models.Manifest, outputs []string) (*session, error) {
+	inputs, err := matchInputs(info, m)
 	if err != nil {
 		return nil, err
 	}
@@ -88,23 +118,17 @@ func newSession(graph []byte, m *models.Manifest) (_ *session, err error) {
 		return nil, err
 	}
 	defer o.Destroy()
-	s, err := ort.NewDynamicAdvancedSessionWithONNXData(graph, m.Inputs, []string{m.Output}, o)
-	if err != nil {
+	y := &session{inputs: inputs, dim: m.Dimension, pooling: m.Pooling}
+	y.pooled = m.Output == models.Pooled
+	y.states = !y.pooled || len(outputs) > 1
+	if y.s, err = ort.NewDynamicAdvancedSessionWithONNXData(graph, m.Inputs, outputs, o); err != nil {
 		return nil, fmt.Errorf("load graph: %w", err)
-	}
-	y := &session{s: s, inputs: inputs, dim: m.Dimension}
-	if m.Output != models.Pooled {
-		y.pooling = m.Pooling
 	}
 	return y, nil
 }
 
-// matchInputs inspects the file and compares its inputs and outputs with the manifest's.
-func matchInputs(graph []byte, m *models.Manifest) ([]input, error) {
-	info, err := onnx.Inspect(graph)
-	if err != nil {
-		return nil, err
-	}
+// matchInputs compares the graph's inputs and outputs with the manifest's.
+func matchInputs(info *onnx.Info, m *models.Manifest) ([]input, error) {
 	if !slices.Contains(info.Outputs, m.Output) {
 		return nil, fmt.Errorf("the graph has no output %q; it has %q", m.Output, info.Outputs)
 	}
@@ -129,76 +153,98 @@ func matchInputs(graph []byte, m *models.Manifest) ([]input, error) {
 	return inputs, nil
 }
 
-// outputShape is the shape of the output for one text of so many tokens.
-func (s *session) outputShape(tokens int) ort.Shape {
-	if s.pooling == "" {
-		return ort.NewShape(1, int64(s.dim))
+// shapes are those of the outputs for so many texts, padded to so many tokens, in the order of the session's outputs.
+func (s *session) shapes(rows, tokens int) []ort.Shape {
+	var all []ort.Shape
+	if s.pooled {
+		all = append(all, ort.NewShape(int64(rows), int64(s.dim)))
 	}
-	return ort.NewShape(1, int64(tokens), int64(s.dim))
+	if s.states {
+		all = append(all, ort.NewShape(int64(rows), int64(tokens), int64(s.dim)))
+	}
+	return all
 }
 
-// checkOutput runs two tokens and compares the output's shape with the manifest.
-func (s *session) checkOutput(b *buffers) error {
-	in, err := s.tensors(b, []uint32{0, 0})
+// checkOutputs runs two texts of three tokens and compares the outputs' shapes with the manifest. mismatch is the name of an
+// output that is not as it should be.
+func (s *session) checkOutputs(names []string) (mismatch string, err error) {
+	in, err := s.fill(&buffers{}, [][]uint32{{0, 0, 0}, {0, 0, 0}}, 3)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer destroy(in)
-	out := []ort.Value{nil}
+	want := s.shapes(2, 3)
+	out := make([]ort.Value, len(want))
 	if err := s.s.Run(in, out); err != nil {
-		return fmt.Errorf("run graph: %w", err)
+		return "", fmt.Errorf("run graph: %w", err)
 	}
 	defer destroy(out)
-	if _, ok := out[0].(*ort.Tensor[float32]); !ok {
-		return fmt.Errorf("the graph's output is %T, expected float32", out[0])
+	for i, shape := range want {
+		if _, ok := out[i].(*ort.Tensor[float32]); !ok {
+			return names[i], fmt.Errorf("the graph's output %q is %T, expected float32", names[i], out[i])
+		}
+		if got := out[i].GetShape(); !got.Equals(shape) {
+			return names[i], fmt.Errorf("the graph's output %q for 2 texts of 3 tokens has shape %v, the manifest's dimension %d asks for %v", names[i], got, s.dim, shape)
+		}
 	}
-	if shape := out[0].GetShape(); !shape.Equals(s.outputShape(2)) {
-		return fmt.Errorf("the graph's output for 2 tokens has shape %v, the manifest's dimension %d asks for %v", shape, s.dim, s.outputShape(2))
-	}
-	return nil
+	return "", nil
 }
 
-// buffers are one worker's memory, reused from Run to Run: the inputs in both widths, of which a graph reads one, and the
-// output.
+// buffers are one slot's memory, reused from Run to Run: the inputs in both widths, of which a graph reads one, and the
+// outputs.
 type buffers struct {
 	ids, mask, types       []int64
 	ids32, mask32, types32 []int32
-	out                    []float32
+	pooled, states         []float32
 }
 
-func (s *session) newBuffers(maxTokens int) *buffers {
-	b := &buffers{
-		ids: make([]int64, maxTokens), mask: make([]int64, maxTokens), types: make([]int64, maxTokens),
-		ids32: make([]int32, maxTokens), mask32: make([]int32, maxTokens), types32: make([]int32, maxTokens),
-		out: make([]float32, s.outputShape(maxTokens).FlattenedSize()),
+// reserve makes room for a batch of so many texts and n tokens, padding included.
+func (s *session) reserve(b *buffers, rows, n int) {
+	if len(b.ids) < n {
+		b.ids, b.mask, b.types = make([]int64, n), make([]int64, n), make([]int64, n)
+		b.ids32, b.mask32, b.types32 = make([]int32, n), make([]int32, n), make([]int32, n)
 	}
-	for i := range b.mask {
-		b.mask[i], b.mask32[i] = 1, 1
+	if s.pooled && len(b.pooled) < rows*s.dim {
+		b.pooled = make([]float32, rows*s.dim)
 	}
-	return b
+	if s.states && len(b.states) < n*s.dim {
+		b.states = make([]float32, n*s.dim)
+	}
 }
 
-// tensors wraps b's memory, filled with ids, as the graph's inputs of shape [1, len(ids)].
-func (s *session) tensors(b *buffers, ids []uint32) ([]ort.Value, error) {
-	for i, id := range ids {
-		b.ids[i], b.ids32[i] = int64(id), int32(id)
+// fill wraps b's memory, filled with a batch that is padded to so many tokens, as the graph's inputs. Padding is id 0, which
+// every vocabulary has, and the mask hides it.
+func (s *session) fill(b *buffers, batch [][]uint32, tokens int) ([]ort.Value, error) {
+	n := len(batch) * tokens
+	s.reserve(b, len(batch), n)
+	for row, ids := range batch {
+		for i := range tokens {
+			at := row*tokens + i
+			var id uint32
+			var mask int32
+			if i < len(ids) {
+				id, mask = ids[i], 1
+			}
+			b.ids[at], b.ids32[at] = int64(id), int32(id)
+			b.mask[at], b.mask32[at] = int64(mask), mask
+		}
 	}
-	shape := ort.NewShape(1, int64(len(ids)))
+	shape := ort.NewShape(int64(len(batch)), int64(tokens))
 	in := make([]ort.Value, 0, len(s.inputs))
 	for _, x := range s.inputs {
 		wide, narrow := b.ids, b.ids32
 		switch x.name {
-		case "attention_mask":
+		case convert.AttentionMask:
 			wide, narrow = b.mask, b.mask32
-		case "token_type_ids":
+		case tokenTypeIDs:
 			wide, narrow = b.types, b.types32
 		}
 		var t ort.Value
 		var err error
 		if x.wide {
-			t, err = ort.NewTensor(shape, wide[:len(ids)])
+			t, err = ort.NewTensor(shape, wide[:n])
 		} else {
-			t, err = ort.NewTensor(shape, narrow[:len(ids)])
+			t, err = ort.NewTensor(shape, narrow[:n])
 		}
 		if err != nil {
 			destroy(in)
@@ -209,41 +255,66 @@ func (s *session) tensors(b *buffers, ids []uint32) ([]ort.Value, error) {
 	return in, nil
 }
 
-// run computes the output for one text: its vector where the graph pools, else its token vectors, [len(ids) × dim]. The
-// result is b's memory until the next run.
-func (s *session) run(b *buffers, ids []uint32) ([]float32, error) {
-	in, err := s.tensors(b, ids)
+// tokenTypeIDs is the name of an input of graphs that others made. It is all zeros: the first text of no pair.
+const tokenTypeIDs = "token_type_ids"
+
+// run computes the outputs for a batch, each text padded to so many tokens, into b.pooled and b.states.
+func (s *session) run(b *buffers, batch [][]uint32, tokens int) error {
+	in, err := s.fill(b, batch, tokens)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer destroy(in)
-	shape := s.outputShape(len(ids))
-	values := b.out[:shape.FlattenedSize()]
-	out, err := ort.NewTensor(shape, values)
-	if err != nil {
-		return nil, fmt.Errorf("tensor output: %w", err)
+	memory := [][]float32{b.pooled, b.states}
+	if !s.pooled {
+		memory = memory[1:]
 	}
-	defer out.Destroy()
-	if err := s.s.Run(in, []ort.Value{out}); err != nil {
-		return nil, fmt.Errorf("run graph: %w", err)
+	var out []ort.Value
+	defer func() { destroy(out) }()
+	for i, shape := range s.shapes(len(batch), tokens) {
+		t, err := ort.NewTensor(shape, memory[i][:shape.FlattenedSize()])
+		if err != nil {
+			return fmt.Errorf("tensor output: %w", err)
+		}
+		out = append(out, t)
+	}
+	if err := s.s.Run(in, out); err != nil {
+		return fmt.Errorf("run graph: %w", err)
 	}
 	runtime.KeepAlive(b) // the tensors hold bare pointers into it
-	return values, nil
+	return nil
 }
 
-// vector computes the unit vector of one text.
-func (s *session) vector(b *buffers, ids []uint32) ([]float32, error) {
-	values, err := s.run(b, ids)
-	if err != nil {
-		return nil, err
+// longest is the number of tokens of the longest text of a batch.
+func longest(batch [][]uint32) int {
+	n := 0
+	for _, ids := range batch {
+		n = max(n, len(ids))
 	}
-	v := make([]float32, s.dim)
-	if s.pooling == "" {
-		copy(v, values)
-		return v, checkUnit(v)
+	return n
+}
+
+// vectors computes the unit vector of each text of a batch. A text whose vector has no direction is an error of its own.
+func (s *session) vectors(b *buffers, batch [][]uint32, out []lane.Result) error {
+	tokens := longest(batch)
+	if err := s.run(b, batch, tokens); err != nil {
+		return err
 	}
-	pool(v, values, s.pooling)
-	return v, normalize(v)
+	for row, ids := range batch {
+		v := make([]float32, s.dim)
+		var err error
+		if s.pooled {
+			copy(v, b.pooled[row*s.dim:])
+			err = checkUnit(v)
+		} else {
+			pool(v, b.states[row*tokens*s.dim:][:len(ids)*s.dim], s.pooling)
+			err = normalize(v)
+		}
+		if out[row] = (lane.Result{Vector: v}); err != nil {
+			out[row] = lane.Result{Err: err}
+		}
+	}
+	return nil
 }
 
 // destroy frees the C side of values. It can only fail for a value destroyed twice.

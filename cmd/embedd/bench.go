@@ -88,7 +88,7 @@ func (c *benchIndexCmd) Run(e *env) (err error) {
 		}
 		var b, x time.Duration
 		sides := []func() error{
-			func() (err error) { b, err = en.encoder.Bare(e.ctx, texts); return err },
+			func() (err error) { b, err = en.encoder.Bare(e.ctx, texts, 1); return err },
 			func() error {
 				begin := time.Now()
 				r, err := indexFiles(e, cl, []string{file})

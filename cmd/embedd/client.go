@@ -44,7 +44,7 @@ func newClient(conn *grpc.ClientConn, close func() error) *client {
 	}
 }
 
-// open connects. create allows --data to name a directory that is to be made. The caller closes the client, and must
+// open connects. create allows --data to name a directory that is to be made, and prepares for many texts. The caller closes the client, and must
 // report the error: with --data it is then that the index is saved.
 func (f *clientFlags) open(e *env, create bool) (*client, error) {
 	if f.Data == "" {
@@ -61,7 +61,7 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 	}
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	bar := newProgress(e, "rebuilding the index", "papers")
-	en, err := openEngine(e.ctx, &f.Engine, f.Data, log, bar.Set)
+	en, err := openEngine(e.ctx, &f.Engine, f.Data, create, log, bar.Set)
 	bar.Done()
 	if err != nil {
 		return nil, err

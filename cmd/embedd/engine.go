@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"embedd/ann"
 	"embedd/embed"
@@ -21,13 +22,17 @@ type engineFlags struct {
 	Model          string `help:"Id of the sentence encoder." default:"${model}" placeholder:"ID"`
 	Models         string `help:"Folder of the models; default: models in the .embedd folder." placeholder:"DIR"`
 	Library        string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
-	Workers        int    `help:"Texts encoded at once; 0: one for each core." default:"0" placeholder:"N"`
+	Workers        int    `help:"Runs of the encoder at once; 0: one for each core." default:"0" placeholder:"N"`
+	QueryCache     int    `help:"Vectors of queries that are kept for the next time; 0: none." default:"4096" placeholder:"N"`
 	M              int    `help:"HNSW: links of a new paper on each level of the graph." default:"16" placeholder:"N"`
 	EfConstruction int    `help:"HNSW: candidates looked at for these links." default:"200" placeholder:"N"`
 }
 
 // resolve fills the defaults that depend on where the .embedd folder is.
 func (f *engineFlags) resolve() error {
+	if f.QueryCache < 0 {
+		return fmt.Errorf("--query-cache: is %d; must be 0 or more", f.QueryCache)
+	}
 	if f.Workers < 0 {
 		return fmt.Errorf("--workers: is %d; must be 0 or more", f.Workers)
 	}
@@ -56,8 +61,9 @@ type engine struct {
 	collection *retrieval.Collection
 }
 
-// openEngine verifies and loads the model, opens the data directory, and encodes a canary.
-func openEngine(ctx context.Context, f *engineFlags, dir string, log *slog.Logger, progress func(done, total int)) (_ *engine, err error) {
+// openEngine verifies and loads the model, opens the data directory, and encodes a canary. warm also warms the encoder up,
+// which pays from some hundred texts on.
+func openEngine(ctx context.Context, f *engineFlags, dir string, warm bool, log *slog.Logger, progress func(done, total int)) (_ *engine, err error) {
 	if err := f.resolve(); err != nil {
 		return nil, err
 	}
@@ -77,16 +83,23 @@ func openEngine(ctx context.Context, f *engineFlags, dir string, log *slog.Logge
 	if err := encoder.Canary(ctx); err != nil {
 		return nil, errors.Join(err, en.Close())
 	}
+	if warm {
+		tuning, err := encoder.WarmUp(ctx)
+		if err != nil {
+			return nil, errors.Join(err, en.Close())
+		}
+		log.Info("warmed up", "took", tuning.Took.Round(time.Millisecond), "encoder", tuning)
+	}
 	return en, nil
 }
 
-// openEncoder loads the model that the flags name.
+// openEncoder loads the model that the flags name. It is not warmed up.
 func openEncoder(f *engineFlags) (*embed.Encoder, error) {
 	m, err := models.Open(f.Models, f.Model)
 	if err != nil {
 		return nil, err
 	}
-	return embed.Open(m, &embed.Options{Library: f.Library, Workers: f.Workers})
+	return embed.Open(m, &embed.Options{Library: f.Library, Workers: f.Workers, CachedQueries: f.QueryCache})
 }
 
 // Close saves and closes the data directory, then frees the model.
@@ -118,13 +131,20 @@ func checkDataDir(dir string) error {
 // encoderOf is package embed's encoder in the words of package retrieval: the two do not know each other.
 type encoderOf struct{ e *embed.Encoder }
 
-func (x encoderOf) Encode(ctx context.Context, role retrieval.Role, texts []string) ([]retrieval.Encoding, error) {
-	r := embed.Document
+func (x encoderOf) Encode(ctx context.Context, lane retrieval.Lane, role retrieval.Role, texts []string) ([]retrieval.Encoding, error) {
+	l, r := embed.Interactive, embed.Document
+	if lane == retrieval.Bulk {
+		l = embed.Bulk
+	}
 	if role == retrieval.Query {
 		r = embed.Query
 	}
-	encodings, err := x.e.Encode(ctx, r, texts)
+	encodings, err := x.e.Encode(ctx, l, r, texts)
 	if err != nil {
+		var busy *embed.BusyError
+		if errors.As(err, &busy) {
+			return nil, &retrieval.BusyError{Wait: busy.Wait, Err: err}
+		}
 		var about *embed.TextError
 		if errors.As(err, &about) {
 			return nil, &retrieval.TextError{Index: about.Index, Blank: errors.Is(err, embed.ErrBlank), Err: err}

@@ -220,6 +220,12 @@ func (x *indexer) upsert(ctx context.Context, batch []source) error {
 			batch = append(batch[:i:i], batch[i+1:]...)
 			continue
 		}
+		if wait, busy := retryAfter(err); busy {
+			if err := sleep(ctx, wait); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -227,6 +233,32 @@ func (x *indexer) upsert(ctx context.Context, batch []source) error {
 		return nil
 	}
 	return nil
+}
+
+// retryAfter reads the time to wait of a server that has no room for a call at the moment.
+func retryAfter(err error) (wait time.Duration, busy bool) {
+	st := status.Convert(err)
+	if st.Code() != codes.ResourceExhausted {
+		return 0, false
+	}
+	for _, d := range st.Details() {
+		if info, ok := d.(*errdetails.RetryInfo); ok {
+			return min(max(info.GetRetryDelay().AsDuration(), 50*time.Millisecond), 30*time.Second), true
+		}
+	}
+	return 0, false
+}
+
+// sleep waits, or gives the end of the context.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // refusedPaper reads the index of the paper that an INVALID_ARGUMENT is about, -1 if it is about none.

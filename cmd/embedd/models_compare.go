@@ -92,7 +92,7 @@ func (c *modelsCompareCmd) encode(e *env, id string, texts []string) (_ [][]floa
 	var all [][]float32
 	for part := range slices.Chunk(texts, 64) {
 		bar.Set(len(all), len(texts))
-		encodings, err := encoder.Encode(e.ctx, embed.Document, part)
+		encodings, err := encoder.Encode(e.ctx, embed.Bulk, embed.Document, part)
 		if err != nil {
 			return nil, err
 		}

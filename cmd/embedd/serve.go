@@ -61,7 +61,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return <-served
 	})
 	bar := newProgress(e, "rebuilding the index", "papers")
-	en, err := openEngine(e.ctx, &c.Engine, c.Data, log, bar.Set)
+	en, err := openEngine(e.ctx, &c.Engine, c.Data, true, log, bar.Set)
 	bar.Done()
 	if err != nil {
 		return err
@@ -104,6 +104,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
 	t.row("  models", shortPath(c.Engine.Models))
 	t.row("  library", shortPath(c.Engine.Library))
 	t.row("  workers", fmt.Sprint(c.Engine.Workers))
+	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
 	t.row("  index", fmt.Sprintf("HNSW, M %d, efConstruction %d", c.Engine.M, c.Engine.EfConstruction))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
 	t.row("  listen", addr.String())

@@ -161,8 +161,8 @@ func (s *Scheduler) SetPlan(p Plan, speed float64) {
 type Load struct {
 	// Queued texts, and all Tokens in flight, by lane.
 	Queued, Tokens [2]int
-	// Busy slots.
-	Busy int
+	// Slots there are, and those that are Busy.
+	Slots, Busy int
 	// Oldest is how long the oldest queued text has waited, by lane.
 	Oldest [2]time.Duration
 	// Speed is how many tokens a slot reads in a second, as of late.
@@ -173,7 +173,7 @@ type Load struct {
 func (s *Scheduler) Load() Load {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	load := Load{Tokens: s.tokens, Busy: s.o.Slots - len(s.free), Speed: s.speed}
+	load := Load{Tokens: s.tokens, Slots: s.o.Slots, Busy: s.o.Slots - len(s.free), Speed: s.speed}
 	for l, q := range s.queues {
 		load.Queued[l] = len(q)
 		if len(q) > 0 {

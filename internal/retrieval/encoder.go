@@ -1,13 +1,16 @@
 package retrieval
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Encoder is what a collection needs of a sentence encoder. Package embed has the real one; tests of this package use a
 // small fake, so that they need no native library. All methods may be called from many goroutines at once.
 type Encoder interface {
 	// Encode returns a vector of norm 1 and Model().Dimension values for each text, in order. An error that is about one
-	// of the texts is a *TextError.
-	Encode(ctx context.Context, role Role, texts []string) ([]Encoding, error)
+	// of the texts is a *TextError; a call that there is no room or time for is a *BusyError.
+	Encode(ctx context.Context, lane Lane, role Role, texts []string) ([]Encoding, error)
 	// Model describes the encoder; it does not change.
 	Model() Model
 }
@@ -20,6 +23,16 @@ const (
 	Document Role = iota
 	// Query is a text to find others with.
 	Query
+)
+
+// Lane says who waits for an encoding.
+type Lane uint8
+
+const (
+	// Interactive texts go first.
+	Interactive Lane = iota
+	// Bulk texts come in numbers.
+	Bulk
 )
 
 // Encoding is a text's vector and what the model read of the text.
@@ -58,3 +71,15 @@ func (e *TextError) Error() string { return e.Err.Error() }
 
 // Unwrap gives the cause.
 func (e *TextError) Unwrap() error { return e.Err }
+
+// BusyError is an encoder's refusal of a call that it has no room for, or no time before the call's deadline.
+type BusyError struct {
+	// Wait is how long to wait before another try.
+	Wait time.Duration
+	Err  error
+}
+
+func (e *BusyError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *BusyError) Unwrap() error { return e.Err }

@@ -3,6 +3,7 @@ package retrieval
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind says what went wrong, for the doors' one table from error to status.
@@ -19,6 +20,8 @@ const (
 	FailedPrecondition
 	// Unavailable is a collection that is closing; another try may succeed.
 	Unavailable
+	// Exhausted is work that there is no room or time for now; RetryAfter says when to try again.
+	Exhausted
 )
 
 // Error is an error about a request.
@@ -28,6 +31,8 @@ type Error struct {
 	Field string
 	// Message says what is wrong, the limit, and what to do, without the field.
 	Message string
+	// RetryAfter is set for Exhausted.
+	RetryAfter time.Duration
 	// Err is the cause, if there is one.
 	Err error
 }

@@ -98,7 +98,7 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 		if err := checkText(field("text"), *in.Text); err != nil {
 			return nil, 0, err
 		}
-		enc, err := c.encoder.Encode(ctx, Query, []string{*in.Text})
+		enc, err := c.encoder.Encode(ctx, Interactive, Query, []string{*in.Text})
 		if err != nil {
 			return nil, 0, encodeError(err, func(int) string { return field("text") })
 		}
@@ -195,7 +195,7 @@ func (c *Collection) hits(found []ann.Neighbor, self uint64, k int) (hits []Hit,
 }
 
 // Encode returns a vector for each text, in order.
-func (c *Collection) Encode(ctx context.Context, role Role, texts []string) ([]Encoding, error) {
+func (c *Collection) Encode(ctx context.Context, lane Lane, role Role, texts []string) ([]Encoding, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
 	}
@@ -212,7 +212,7 @@ func (c *Collection) Encode(ctx context.Context, role Role, texts []string) ([]E
 			return nil, err
 		}
 	}
-	enc, err := c.encoder.Encode(ctx, role, texts)
+	enc, err := c.encoder.Encode(ctx, lane, role, texts)
 	if err != nil {
 		return nil, encodeError(err, field)
 	}
@@ -223,6 +223,10 @@ func (c *Collection) Encode(ctx context.Context, role Role, texts []string) ([]E
 func encodeError(err error, field func(i int) string) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
+	}
+	var busy *BusyError
+	if errors.As(err, &busy) {
+		return &Error{Kind: Exhausted, Message: err.Error(), RetryAfter: busy.Wait, Err: err}
 	}
 	var about *TextError
 	if errors.As(err, &about) {

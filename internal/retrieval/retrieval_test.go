@@ -34,7 +34,7 @@ func newBag() *bag {
 
 func (b *bag) Model() Model { return b.model }
 
-func (b *bag) Encode(ctx context.Context, _ Role, texts []string) ([]Encoding, error) {
+func (b *bag) Encode(ctx context.Context, _ Lane, _ Role, texts []string) ([]Encoding, error) {
 	out := make([]Encoding, len(texts))
 	for i, text := range texts {
 		if ctx.Err() != nil {
@@ -413,7 +413,7 @@ func TestRefusals(t *testing.T) {
 		return func() error { _, err := c.Search(context.Background(), r); return err }
 	}
 	encode := func(texts ...string) func() error {
-		return func() error { _, err := c.Encode(context.Background(), Query, texts); return err }
+		return func() error { _, err := c.Encode(context.Background(), Interactive, Query, texts); return err }
 	}
 	remove := func(ids ...string) func() error {
 		return func() error { _, _, _, err := c.Delete(context.Background(), ids); return err }

@@ -145,7 +145,7 @@ func (u *upsert) encode(ctx context.Context, which []int) error {
 	for j, i := range which {
 		texts[j] = PaperText(&u.papers[i])
 	}
-	enc, err := u.c.encoder.Encode(ctx, Document, texts)
+	enc, err := u.c.encoder.Encode(ctx, Bulk, Document, texts)
 	if err != nil {
 		return encodeError(err, func(j int) string { return fmt.Sprintf("papers[%d]", which[j]) })
 	}

@@ -23,7 +23,19 @@ func (s *Server) Encode(ctx context.Context, req *embeddv1.EncodeRequest) (*embe
 	default:
 		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "role", Message: fmt.Sprintf("%d is not a Role", req.GetRole())}
 	}
-	encodings, err := c.Encode(ctx, role, req.GetTexts())
+	lane := retrieval.Interactive
+	switch req.GetLane() {
+	case embeddv1.Lane_LANE_UNSPECIFIED:
+		if len(req.GetTexts()) > 1 {
+			lane = retrieval.Bulk
+		}
+	case embeddv1.Lane_LANE_INTERACTIVE:
+	case embeddv1.Lane_LANE_BULK:
+		lane = retrieval.Bulk
+	default:
+		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "lane", Message: fmt.Sprintf("%d is not a Lane", req.GetLane())}
+	}
+	encodings, err := c.Encode(ctx, lane, role, req.GetTexts())
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"embedd/internal/retrieval"
 )
@@ -21,11 +23,12 @@ var codeOf = map[retrieval.Kind]codes.Code{
 	retrieval.NotFound:           codes.NotFound,
 	retrieval.FailedPrecondition: codes.FailedPrecondition,
 	retrieval.Unavailable:        codes.Unavailable,
+	retrieval.Exhausted:          codes.ResourceExhausted,
 	retrieval.Internal:           codes.Internal,
 }
 
 // toStatus turns an error of package retrieval into a status. An invalid field is named in the message and, for
-// programs, in a google.rpc.BadRequest detail. The cause of an internal error is for the log, not for the client.
+// programs, in a google.rpc.BadRequest detail; the time to wait is in a google.rpc.RetryInfo. The cause of an internal error is for the log, not for the client.
 func toStatus(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
@@ -42,11 +45,20 @@ func toStatus(err error) error {
 	}
 	st := status.New(code, err.Error())
 	var e *retrieval.Error
-	if errors.As(err, &e) && e.Kind == retrieval.Invalid && e.Field != "" {
-		detail := &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: e.Field, Description: e.Message}}}
-		if with, err := st.WithDetails(detail); err == nil {
-			st = with
-		}
+	if !errors.As(err, &e) {
+		return st.Err()
+	}
+	var detail protoadapt.MessageV1
+	switch {
+	case e.Kind == retrieval.Invalid && e.Field != "":
+		detail = &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: e.Field, Description: e.Message}}}
+	case e.Kind == retrieval.Exhausted:
+		detail = &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)}
+	default:
+		return st.Err()
+	}
+	if with, err := st.WithDetails(detail); err == nil {
+		st = with
 	}
 	return st.Err()
 }

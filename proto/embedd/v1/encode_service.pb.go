@@ -21,11 +21,67 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Lane says who waits for the vectors. Interactive texts go before bulk texts, and a bulk text that runs is short: an
+// interactive one waits for a few hundredths of a second at most. A lane that is full, or too slow for the call's deadline,
+// refuses the call with RESOURCE_EXHAUSTED and, in a google.rpc.RetryInfo, the time to wait.
+type Lane int32
+
+const (
+	// INTERACTIVE for one text, BULK for several.
+	Lane_LANE_UNSPECIFIED Lane = 0
+	// Someone waits for the answer.
+	Lane_LANE_INTERACTIVE Lane = 1
+	// Texts that come in numbers.
+	Lane_LANE_BULK Lane = 2
+)
+
+// Enum value maps for Lane.
+var (
+	Lane_name = map[int32]string{
+		0: "LANE_UNSPECIFIED",
+		1: "LANE_INTERACTIVE",
+		2: "LANE_BULK",
+	}
+	Lane_value = map[string]int32{
+		"LANE_UNSPECIFIED": 0,
+		"LANE_INTERACTIVE": 1,
+		"LANE_BULK":        2,
+	}
+)
+
+func (x Lane) Enum() *Lane {
+	p := new(Lane)
+	*p = x
+	return p
+}
+
+func (x Lane) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Lane) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedd_v1_encode_service_proto_enumTypes[0].Descriptor()
+}
+
+func (Lane) Type() protoreflect.EnumType {
+	return &file_embedd_v1_encode_service_proto_enumTypes[0]
+}
+
+func (x Lane) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Lane.Descriptor instead.
+func (Lane) EnumDescriptor() ([]byte, []int) {
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{0}
+}
+
 type EncodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to Limits.texts_per_call texts, none of them blank.
 	Texts         []string `protobuf:"bytes,1,rep,name=texts,proto3" json:"texts,omitempty"`
 	Role          Role     `protobuf:"varint,2,opt,name=role,proto3,enum=embedd.v1.Role" json:"role,omitempty"`
+	Lane          Lane     `protobuf:"varint,3,opt,name=lane,proto3,enum=embedd.v1.Lane" json:"lane,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -72,6 +128,13 @@ func (x *EncodeRequest) GetRole() Role {
 		return x.Role
 	}
 	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *EncodeRequest) GetLane() Lane {
+	if x != nil {
+		return x.Lane
+	}
+	return Lane_LANE_UNSPECIFIED
 }
 
 type EncodeResponse struct {
@@ -191,17 +254,22 @@ var File_embedd_v1_encode_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_encode_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/encode_service.proto\x12\tembedd.v1\x1a\x15embedd/v1/types.proto\"J\n" +
+	"\x1eembedd/v1/encode_service.proto\x12\tembedd.v1\x1a\x15embedd/v1/types.proto\"o\n" +
 	"\rEncodeRequest\x12\x14\n" +
 	"\x05texts\x18\x01 \x03(\tR\x05texts\x12#\n" +
-	"\x04role\x18\x02 \x01(\x0e2\x0f.embedd.v1.RoleR\x04role\"{\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x0f.embedd.v1.RoleR\x04role\x12#\n" +
+	"\x04lane\x18\x03 \x01(\x0e2\x0f.embedd.v1.LaneR\x04lane\"{\n" +
 	"\x0eEncodeResponse\x121\n" +
 	"\tencodings\x18\x01 \x03(\v2\x13.embedd.v1.EncodingR\tencodings\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12 \n" +
 	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\"d\n" +
 	"\bEncoding\x12)\n" +
 	"\x06vector\x18\x01 \x01(\v2\x11.embedd.v1.VectorR\x06vector\x12-\n" +
-	"\btext_use\x18\x02 \x01(\v2\x12.embedd.v1.TextUseR\atextUse2N\n" +
+	"\btext_use\x18\x02 \x01(\v2\x12.embedd.v1.TextUseR\atextUse*A\n" +
+	"\x04Lane\x12\x14\n" +
+	"\x10LANE_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10LANE_INTERACTIVE\x10\x01\x12\r\n" +
+	"\tLANE_BULK\x10\x022N\n" +
 	"\rEncodeService\x12=\n" +
 	"\x06Encode\x12\x18.embedd.v1.EncodeRequest\x1a\x19.embedd.v1.EncodeResponseB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
@@ -217,27 +285,30 @@ func file_embedd_v1_encode_service_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_encode_service_proto_rawDescData
 }
 
+var file_embedd_v1_encode_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_embedd_v1_encode_service_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_embedd_v1_encode_service_proto_goTypes = []any{
-	(*EncodeRequest)(nil),  // 0: embedd.v1.EncodeRequest
-	(*EncodeResponse)(nil), // 1: embedd.v1.EncodeResponse
-	(*Encoding)(nil),       // 2: embedd.v1.Encoding
-	(Role)(0),              // 3: embedd.v1.Role
-	(*Vector)(nil),         // 4: embedd.v1.Vector
-	(*TextUse)(nil),        // 5: embedd.v1.TextUse
+	(Lane)(0),              // 0: embedd.v1.Lane
+	(*EncodeRequest)(nil),  // 1: embedd.v1.EncodeRequest
+	(*EncodeResponse)(nil), // 2: embedd.v1.EncodeResponse
+	(*Encoding)(nil),       // 3: embedd.v1.Encoding
+	(Role)(0),              // 4: embedd.v1.Role
+	(*Vector)(nil),         // 5: embedd.v1.Vector
+	(*TextUse)(nil),        // 6: embedd.v1.TextUse
 }
 var file_embedd_v1_encode_service_proto_depIdxs = []int32{
-	3, // 0: embedd.v1.EncodeRequest.role:type_name -> embedd.v1.Role
-	2, // 1: embedd.v1.EncodeResponse.encodings:type_name -> embedd.v1.Encoding
-	4, // 2: embedd.v1.Encoding.vector:type_name -> embedd.v1.Vector
-	5, // 3: embedd.v1.Encoding.text_use:type_name -> embedd.v1.TextUse
-	0, // 4: embedd.v1.EncodeService.Encode:input_type -> embedd.v1.EncodeRequest
-	1, // 5: embedd.v1.EncodeService.Encode:output_type -> embedd.v1.EncodeResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 0: embedd.v1.EncodeRequest.role:type_name -> embedd.v1.Role
+	0, // 1: embedd.v1.EncodeRequest.lane:type_name -> embedd.v1.Lane
+	3, // 2: embedd.v1.EncodeResponse.encodings:type_name -> embedd.v1.Encoding
+	5, // 3: embedd.v1.Encoding.vector:type_name -> embedd.v1.Vector
+	6, // 4: embedd.v1.Encoding.text_use:type_name -> embedd.v1.TextUse
+	1, // 5: embedd.v1.EncodeService.Encode:input_type -> embedd.v1.EncodeRequest
+	2, // 6: embedd.v1.EncodeService.Encode:output_type -> embedd.v1.EncodeResponse
+	6, // [6:7] is the sub-list for method output_type
+	5, // [5:6] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_encode_service_proto_init() }
@@ -251,13 +322,14 @@ func file_embedd_v1_encode_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_encode_service_proto_rawDesc), len(file_embedd_v1_encode_service_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_embedd_v1_encode_service_proto_goTypes,
 		DependencyIndexes: file_embedd_v1_encode_service_proto_depIdxs,
+		EnumInfos:         file_embedd_v1_encode_service_proto_enumTypes,
 		MessageInfos:      file_embedd_v1_encode_service_proto_msgTypes,
 	}.Build()
 	File_embedd_v1_encode_service_proto = out.File
