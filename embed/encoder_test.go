@@ -24,6 +24,11 @@ func open(t testing.TB, workers int) *Encoder { return openModel(t, models.Defau
 
 func openModel(t testing.TB, id string, workers int) *Encoder {
 	t.Helper()
+	return openWith(t, id, func(o *Options) { o.Workers = workers })
+}
+
+func openWith(t testing.TB, id string, change func(*Options)) *Encoder {
+	t.Helper()
 	home, err := native.Home()
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +37,9 @@ func openModel(t testing.TB, id string, workers int) *Encoder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := Open(m, &Options{Library: native.RuntimeLibrary(home), Workers: workers})
+	o := Options{Library: native.RuntimeLibrary(home)}
+	change(&o)
+	e, err := Open(m, &o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,10 +41,11 @@ func newTokenizer(data []byte, maxTokens int) (*tokenizer, error) {
 // encode returns at most max ids, special tokens included, and how many the whole text has. A cut text keeps its last
 // id, the final special token, as truncation inside the tokenizer would.
 func (t *tokenizer) encode(text string) (ids []uint32, total int, err error) {
-	ids, _, err = t.t.EncodeErr(clean(text), true)
+	enc, err := t.t.EncodeWithOptionsErr(clean(text), true) // ids alone: EncodeErr makes a string of each token
 	if err != nil {
 		return nil, 0, fmt.Errorf("tokenizer: %w", err)
 	}
+	ids = enc.IDs
 	total = len(ids)
 	if total < 2 {
 		// The library reports a panic of its own as an empty result. Two ids are the special tokens of an empty text.

@@ -11,10 +11,10 @@ import (
 )
 
 // The shapes that warm-up measures, and for how long.
-const warmUpTime = 1500 * time.Millisecond
+const warmUpTime = 800 * time.Millisecond
 
 var (
-	warmUpBudgets = []int{64, 128, 256, 512}
+	warmUpBudgets = []int{64, 128, 256}
 	warmUpLengths = []int{16, 32, 64}
 )
 

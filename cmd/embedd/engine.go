@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"time"
 
 	"embedd/ann"
 	"embedd/embed"
@@ -59,6 +58,7 @@ func (f *engineFlags) resolve() error {
 type engine struct {
 	encoder    *embed.Encoder
 	collection *retrieval.Collection
+	tuning     *embed.Tuning // nil: not warmed up
 }
 
 // openEngine verifies and loads the model, opens the data directory, and encodes a canary. warm also warms the encoder up,
@@ -84,11 +84,9 @@ func openEngine(ctx context.Context, f *engineFlags, dir string, warm bool, log 
 		return nil, errors.Join(err, en.Close())
 	}
 	if warm {
-		tuning, err := encoder.WarmUp(ctx)
-		if err != nil {
+		if en.tuning, err = encoder.WarmUp(ctx); err != nil {
 			return nil, errors.Join(err, en.Close())
 		}
-		log.Info("warmed up", "took", tuning.Took.Round(time.Millisecond), "encoder", tuning)
 	}
 	return en, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,7 @@ func TestScripts(t *testing.T) {
 			"freeport": freeport,
 			"await":    await,
 			"flipbyte": flipbyte,
+			"get":      get,
 			"shown":    shown,
 			"tools":    tools,
 		},
@@ -92,6 +94,19 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("no server with %d papers at %s", papers, args[0])
+}
+
+// get URL FILE writes what an HTTP server answers to a file.
+func get(ts *testscript.TestScript, _ bool, args []string) {
+	res, err := http.Get(args[0])
+	ts.Check(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	if res.StatusCode != http.StatusOK {
+		ts.Fatalf("%s: %s: %s", args[0], res.Status, body)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), body, 0o644))
 }
 
 // shown FILE runs each command of a document's ```sh blocks, in order; all must succeed. bin/embedd is the program.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 
 type serveCmd struct {
 	Listen   string      `help:"Address to serve gRPC on." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
+	Metrics  string      `help:"Address to serve Prometheus metrics on, at /metrics; none when empty." placeholder:"HOST:PORT"`
 	Data     string      `help:"Data directory; default: data in the .embedd folder." placeholder:"DIR"`
 	Samples  string      `help:"Papers to index first if the data directory has none; the first of them is shown with its related papers." placeholder:"FILE"`
 	LogLevel string      `help:"What is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
@@ -48,6 +50,12 @@ func (c *serveCmd) Run(e *env) (err error) {
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w; choose another address with --listen", c.Listen, err)
 	}
+	var metrics net.Listener
+	if c.Metrics != "" {
+		if metrics, err = net.Listen("tcp", c.Metrics); err != nil {
+			return errors.Join(fmt.Errorf("--metrics %s: %w; choose another address with --metrics", c.Metrics, err), l.Close())
+		}
+	}
 	if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil {
 		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() {
 			log.Warn("anyone who can reach this address can read and change the papers: there is no authentication yet", "listen", l.Addr().String())
@@ -72,6 +80,14 @@ func (c *serveCmd) Run(e *env) (err error) {
 		finish(&err, en.Close)
 	}()
 	s.Ready(en.collection)
+	if metrics != nil {
+		stop, err := serveMetrics(metrics, log, en.encoder.Metrics())
+		if err != nil {
+			return err
+		}
+		defer finish(&err, stop)
+		c.Metrics = metrics.Addr().String()
+	}
 	if err := c.printConfiguration(e, en, l.Addr()); err != nil {
 		return err
 	}
@@ -104,10 +120,12 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
 	t.row("  models", shortPath(c.Engine.Models))
 	t.row("  library", shortPath(c.Engine.Library))
 	t.row("  workers", fmt.Sprint(c.Engine.Workers))
+	t.row("  warm-up", fmt.Sprintf("%.1f s: %v", en.tuning.Took.Seconds(), en.tuning))
 	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
 	t.row("  index", fmt.Sprintf("HNSW, M %d, efConstruction %d", c.Engine.M, c.Engine.EfConstruction))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
 	t.row("  listen", addr.String())
+	t.row("  metrics", cmp.Or(c.Metrics, "none"))
 	t.row("  log level", c.LogLevel)
 	t.row("  grace", fmt.Sprintf("%d s", c.Grace))
 	return t.flush()

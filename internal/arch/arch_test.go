@@ -22,7 +22,8 @@ var allowed = map[string][]string{
 	"models/onnx":        {},
 	"models/convert":     {"models/onnx"},
 	"samples":            {},
-	"embed":              {"models", "models/convert", "models/onnx", "internal/native"},
+	"embed":              {"embed/lane", "models", "models/convert", "models/onnx", "internal/native"},
+	"embed/lane":         {},
 	"internal/native":    {},
 	"internal/store":     {},
 	"internal/ingest":    {},
@@ -38,17 +39,19 @@ var allowed = map[string][]string{
 
 // owners says which packages of the module may import a library; the others reach it through them. Tests may use any.
 var owners = map[string][]string{
-	"github.com/yalue/onnxruntime_go":  {"embed"},
-	"github.com/daulet/tokenizers":     {"embed"},
-	"github.com/viterin/vek":           {"ann", "models/convert"},
-	"github.com/cockroachdb/pebble/v2": {"internal/store"},
-	"github.com/alecthomas/kong":       {"cmd/embedd"},
-	"github.com/vbauerster/mpb/v8":     {"cmd/embedd"},
-	"golang.org/x/term":                {"cmd/embedd"},
-	"golang.org/x/sync":                {"cmd/embedd"},
-	"google.golang.org/grpc":           {"internal/server", "proto/embedd/v1", "cmd/embedd"},
-	"google.golang.org/genproto":       {"internal/server", "cmd/embedd"},
-	"google.golang.org/protobuf":       {"models/onnx", "internal/server", "proto/embedd/v1", "cmd/embedd"},
+	"github.com/yalue/onnxruntime_go":     {"embed"},
+	"github.com/daulet/tokenizers":        {"embed"},
+	"github.com/viterin/vek":              {"ann", "models/convert"},
+	"github.com/cockroachdb/pebble/v2":    {"internal/store"},
+	"github.com/alecthomas/kong":          {"cmd/embedd"},
+	"github.com/vbauerster/mpb/v8":        {"cmd/embedd"},
+	"golang.org/x/term":                   {"cmd/embedd"},
+	"golang.org/x/sync":                   {"cmd/embedd"},
+	"github.com/prometheus/client_golang": {"embed", "cmd/embedd"},
+	"github.com/hashicorp/golang-lru/v2":  {"embed"},
+	"google.golang.org/grpc":              {"internal/server", "proto/embedd/v1", "cmd/embedd"},
+	"google.golang.org/genproto":          {"internal/server", "cmd/embedd"},
+	"google.golang.org/protobuf":          {"models/onnx", "internal/server", "proto/embedd/v1", "cmd/embedd"},
 }
 
 func TestImportRules(t *testing.T) {
