@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"embedd/embed/lane"
 )
 
 // Bare measures the limit: the time that the session alone takes for texts that are tokenised beforehand, run in groups of
@@ -16,17 +18,17 @@ func (e *Encoder) Bare(ctx context.Context, texts []string, group int) (time.Dur
 		return 0, err
 	}
 	defer e.leave()
-	all := make([][]uint32, len(texts))
+	all := make([]lane.Text, len(texts))
 	for i, text := range texts {
 		var err error
-		if all[i], _, err = e.tokenize(e.prompt(Document)+text, Document); err != nil {
+		if all[i].IDs, _, err = e.tokenize(e.prompt(Document)+text, Document); err != nil {
 			return 0, &TextError{Index: i, Err: err}
 		}
 	}
 	if group > 1 {
-		slices.SortFunc(all, func(a, b []uint32) int { return len(a) - len(b) })
+		slices.SortFunc(all, func(a, b lane.Text) int { return len(a.IDs) - len(b.IDs) })
 	}
-	batches := make(chan [][]uint32, len(all))
+	batches := make(chan []lane.Text, len(all))
 	for batch := range slices.Chunk(all, max(1, group)) {
 		batches <- batch
 	}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -51,6 +48,13 @@ const (
 	// Query is a text to find others with.
 	Query
 )
+
+func (r Role) String() string {
+	if r == Query {
+		return "query"
+	}
+	return "document"
+}
 
 // Encoding is a text's vector and what the model read of the text.
 type Encoding struct {
@@ -100,84 +104,28 @@ const maxCachedBytes = 1 << 10
 
 // Encoder turns texts into vectors. All methods may be called from many goroutines at once.
 type Encoder struct {
-	manifest  *models.Manifest
-	tokenizer *tokenizer
-	session   *session
-	workers   int
-	buffers   []*buffers // by slot
-	lanes     *lane.Scheduler
-	queries   *lru.Cache[string, Encoding] // nil: none are kept
-	metrics   *metrics
-
-	// mu is held for reading by each call and for writing by Close, so that nothing is freed under a call.
-	mu     sync.RWMutex
-	closed bool
+	*engine
+	queries *lru.Cache[string, Encoding] // nil: none are kept
 }
 
 // Open loads a model: its files are checked against the manifest, the graph's output against the dimension. Until WarmUp
-// each text is a Run of its own.
-func Open(m *models.Model, o *Options) (_ *Encoder, err error) {
-	if o == nil || o.Library == "" {
-		return nil, errors.New("embed: Options.Library is required")
+// each text is a Run of its own. A cross-encoder is an error: see OpenScorer.
+func Open(m *models.Model, o *Options) (*Encoder, error) {
+	if m.Task == models.TaskScore {
+		return nil, fmt.Errorf("model %s is a cross-encoder: it scores pairs of texts and gives no vectors", m.ID)
 	}
-	workers := o.Workers
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
-	if err := initEnvironment(o.Library); err != nil {
-		return nil, err
-	}
-	vocabulary, err := m.ReadFile(m.Files.Tokenizer)
-	if err != nil {
-		return nil, err
-	}
-	graph, err := m.ReadFile(m.Files.Model)
-	if err != nil {
-		return nil, err
-	}
-	e := &Encoder{manifest: m.Manifest, workers: workers}
-	if e.tokenizer, err = newTokenizer(vocabulary, m.MaxTokens); err != nil {
-		return nil, fmt.Errorf("model %s: %w", m.ID, err)
-	}
-	if e.session, err = newSession(graph, m.Manifest); err != nil {
-		return nil, errors.Join(fmt.Errorf("model %s: %w", m.ID, err), e.tokenizer.close())
-	}
-	for range workers {
-		b := &buffers{}
-		e.session.reserve(b, 1, m.MaxTokens)
-		e.buffers = append(e.buffers, b)
-	}
-	e.metrics = newMetrics()
-	e.lanes = lane.New(lane.Options{
-		Slots: workers, Limits: [2]int{workers * interactiveTokens, workers * bulkTokens},
-		Run: func(slot int, batch [][]uint32, out []lane.Result) error {
-			return e.session.vectors(e.buffers[slot], batch, out)
-		},
-		Observer: observer{e.metrics},
-	})
-	e.metrics.lanes = e.lanes
+	e := &Encoder{}
+	var err error
 	if o.CachedQueries > 0 {
 		if e.queries, err = lru.New[string, Encoding](o.CachedQueries); err != nil {
-			return nil, errors.Join(err, e.session.close(), e.tokenizer.close())
+			return nil, err
 		}
+	}
+	if e.engine, err = openEngine(m, o); err != nil {
+		return nil, err
 	}
 	return e, nil
 }
-
-// Manifest describes the model. It must not be changed.
-func (e *Encoder) Manifest() *models.Manifest { return e.manifest }
-
-// enter begins a call, which ends with leave.
-func (e *Encoder) enter() error {
-	e.mu.RLock()
-	if e.closed {
-		e.mu.RUnlock()
-		return ErrClosed
-	}
-	return nil
-}
-
-func (e *Encoder) leave() { e.mu.RUnlock() }
 
 // Encode returns a vector for each text, in order. A blank or over-long text is a *TextError and fails the call before
 // anything is encoded; a call that the lane has no room or no time for is a *BusyError. When ctx ends, texts that are not
@@ -188,7 +136,7 @@ func (e *Encoder) Encode(ctx context.Context, l Lane, role Role, texts []string)
 	}
 	defer e.leave()
 	out, err := e.encode(ctx, l, role, texts)
-	e.metrics.called(role, len(texts), err)
+	e.metrics.called(role.String(), len(texts), err)
 	return out, err
 }
 
@@ -200,11 +148,8 @@ func (e *Encoder) encode(ctx context.Context, l Lane, role Role, texts []string)
 		}
 		tokens += min(e.manifest.MaxTokens, 2+len(text)/4) // before they are counted
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	if len(texts) == 0 {
-		return nil, nil
+		return nil, ctx.Err()
 	}
 	keep := e.queries != nil && role == Query && len(texts) == 1 && len(texts[0]) <= maxCachedBytes
 	if keep {
@@ -214,40 +159,21 @@ func (e *Encoder) encode(ctx context.Context, l Lane, role Role, texts []string)
 			return []Encoding{enc}, nil
 		}
 	}
-	call, err := e.lanes.Begin(ctx, l, len(texts), tokens)
-	if err != nil {
-		return nil, err
-	}
-	defer call.End()
 	out := make([]Encoding, len(texts))
-	for i, text := range texts {
-		begin := time.Now()
-		prompted := e.prompt(role) + text
+	results, err := e.run(ctx, l, len(texts), tokens, func(i int) (lane.Text, error) {
+		prompted := e.prompt(role) + texts[i]
 		ids, total, err := e.tokenize(prompted, role)
-		if err != nil {
-			return nil, &TextError{Index: i, Err: err}
-		}
-		e.metrics.tokenized(l, time.Since(begin))
 		out[i] = Encoding{Tokens: total, Truncated: total > e.manifest.MaxTokens}
-		if out[i].Truncated {
-			e.metrics.truncated.Inc()
-		}
-		if err := call.Add(i, prompted, ids); err != nil {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			break // the text at fault is found below
-		}
-	}
-	results, err := call.Wait()
+		return lane.Text{Key: prompted, IDs: ids}, err
+	})
 	if err != nil {
 		return nil, err
 	}
 	for i, r := range results {
-		if r.Err != nil {
-			return nil, &TextError{Index: i, Err: r.Err}
-		}
 		out[i].Vector = r.Vector
+		if out[i].Truncated {
+			e.metrics.truncated.Inc()
+		}
 	}
 	if keep {
 		enc := out[0]
@@ -295,16 +221,4 @@ func (e *Encoder) Canary(ctx context.Context) error {
 		return fmt.Errorf("canary encode: %w", err)
 	}
 	return nil
-}
-
-// Close waits for running calls, then frees the model. Calls after it return ErrClosed.
-func (e *Encoder) Close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return nil
-	}
-	e.closed = true
-	e.lanes.Close()
-	return errors.Join(e.session.close(), e.tokenizer.close())
 }

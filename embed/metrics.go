@@ -74,8 +74,8 @@ func newMetrics() *metrics {
 	return m
 }
 
-// Metrics are the encoder's, to be registered. They may be collected for as long as the process lives.
-func (e *Encoder) Metrics() prometheus.Collector { return e.metrics }
+// Metrics are the model's, to be registered. They may be collected for as long as the process lives.
+func (e *engine) Metrics() prometheus.Collector { return e.metrics }
 
 func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.calls, m.texts, m.tokens, m.stages, m.rows, m.batch, m.busy, m.truncated, m.cached, m.joined, m.dropped, m.refused}
@@ -110,18 +110,14 @@ func (m *metrics) Collect(to chan<- prometheus.Metric) {
 	gauge(m.slotsSpeed, load.Speed)
 }
 
-// called counts a call of Encode.
-func (m *metrics) called(role Role, texts int, err error) {
-	name := "document"
-	if role == Query {
-		name = "query"
-	}
+// called counts a call about texts of a role.
+func (m *metrics) called(role string, texts int, err error) {
 	result := "error"
 	var about *BusyError
 	switch {
 	case err == nil:
 		result = "ok"
-		m.texts.WithLabelValues(name).Add(float64(texts))
+		m.texts.WithLabelValues(role).Add(float64(texts))
 	case errors.Is(err, ErrBlank) || errors.Is(err, ErrTooLong):
 		result = "invalid"
 	case errors.As(err, &about):
@@ -129,11 +125,8 @@ func (m *metrics) called(role Role, texts int, err error) {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		result = "cancelled"
 	}
-	m.calls.WithLabelValues(name, result).Inc()
+	m.calls.WithLabelValues(role, result).Inc()
 }
-
-// tokenized counts the tokenising of one text.
-func (m *metrics) tokenized(l Lane, took time.Duration) { m.tokenizeIn[l].Observe(took.Seconds()) }
 
 // observer is a lane.Observer that counts.
 type observer struct{ *metrics }

@@ -51,7 +51,9 @@ type session struct {
 	dim    int
 	// pooled: the graph gives a vector for each text; states: it gives token vectors. At least one of them.
 	pooled, states bool
-	pooling        models.Pooling
+	// score: the graph gives a number for each pair of texts, which is a pooled vector of one value.
+	score   bool
+	pooling models.Pooling
 }
 
 // input is an input of the graph: what it is and how wide its integers are.
@@ -119,7 +121,8 @@ func loadSession(graph []byte, info *onnx.Info, m *models.Manifest, outputs []st
 	}
 	defer o.Destroy()
 	y := &session{inputs: inputs, dim: m.Dimension, pooling: m.Pooling}
-	y.pooled = m.Output == models.Pooled
+	y.score = m.Task == models.TaskScore
+	y.pooled = y.score || m.Output == models.Pooled
 	y.states = !y.pooled || len(outputs) > 1
 	if y.s, err = ort.NewDynamicAdvancedSessionWithONNXData(graph, m.Inputs, outputs, o); err != nil {
 		return nil, fmt.Errorf("load graph: %w", err)
@@ -168,7 +171,8 @@ func (s *session) shapes(rows, tokens int) []ort.Shape {
 // checkOutputs runs two texts of three tokens and compares the outputs' shapes with the manifest. mismatch is the name of an
 // output that is not as it should be.
 func (s *session) checkOutputs(names []string) (mismatch string, err error) {
-	in, err := s.fill(&buffers{}, [][]uint32{{0, 0, 0}, {0, 0, 0}}, 3)
+	text := lane.Text{IDs: []uint32{0, 0, 0}}
+	in, err := s.fill(&buffers{}, []lane.Text{text, text}, 3)
 	if err != nil {
 		return "", err
 	}
@@ -214,19 +218,23 @@ func (s *session) reserve(b *buffers, rows, n int) {
 
 // fill wraps b's memory, filled with a batch that is padded to so many tokens, as the graph's inputs. Padding is id 0, which
 // every vocabulary has, and the mask hides it.
-func (s *session) fill(b *buffers, batch [][]uint32, tokens int) ([]ort.Value, error) {
+func (s *session) fill(b *buffers, batch []lane.Text, tokens int) ([]ort.Value, error) {
 	n := len(batch) * tokens
 	s.reserve(b, len(batch), n)
-	for row, ids := range batch {
+	for row, t := range batch {
 		for i := range tokens {
-			at := row*tokens + i
 			var id uint32
-			var mask int32
-			if i < len(ids) {
-				id, mask = ids[i], 1
+			var mask, kind int32
+			if i < len(t.IDs) {
+				id, mask = t.IDs[i], 1
+				if t.Second > 0 && i >= t.Second {
+					kind = 1
+				}
 			}
+			at := row*tokens + i
 			b.ids[at], b.ids32[at] = int64(id), int32(id)
 			b.mask[at], b.mask32[at] = int64(mask), mask
+			b.types[at], b.types32[at] = int64(kind), kind
 		}
 	}
 	shape := ort.NewShape(int64(len(batch)), int64(tokens))
@@ -236,7 +244,7 @@ func (s *session) fill(b *buffers, batch [][]uint32, tokens int) ([]ort.Value, e
 		switch x.name {
 		case convert.AttentionMask:
 			wide, narrow = b.mask, b.mask32
-		case tokenTypeIDs:
+		case convert.TokenTypeIDs:
 			wide, narrow = b.types, b.types32
 		}
 		var t ort.Value
@@ -255,11 +263,8 @@ func (s *session) fill(b *buffers, batch [][]uint32, tokens int) ([]ort.Value, e
 	return in, nil
 }
 
-// tokenTypeIDs is the name of an input of graphs that others made. It is all zeros: the first text of no pair.
-const tokenTypeIDs = "token_type_ids"
-
 // run computes the outputs for a batch, each text padded to so many tokens, into b.pooled and b.states.
-func (s *session) run(b *buffers, batch [][]uint32, tokens int) error {
+func (s *session) run(b *buffers, batch []lane.Text, tokens int) error {
 	in, err := s.fill(b, batch, tokens)
 	if err != nil {
 		return err
@@ -286,32 +291,47 @@ func (s *session) run(b *buffers, batch [][]uint32, tokens int) error {
 }
 
 // longest is the number of tokens of the longest text of a batch.
-func longest(batch [][]uint32) int {
+func longest(batch []lane.Text) int {
 	n := 0
-	for _, ids := range batch {
-		n = max(n, len(ids))
+	for _, t := range batch {
+		n = max(n, len(t.IDs))
 	}
 	return n
 }
 
-// vectors computes the unit vector of each text of a batch. A text whose vector has no direction is an error of its own.
-func (s *session) vectors(b *buffers, batch [][]uint32, out []lane.Result) error {
+// results computes what the model makes of each text of a batch: its unit vector, or a pair's score. A text whose result is no
+// direction, or no number, is an error of its own.
+func (s *session) results(b *buffers, batch []lane.Text, out []lane.Result) error {
 	tokens := longest(batch)
 	if err := s.run(b, batch, tokens); err != nil {
 		return err
 	}
-	for row, ids := range batch {
+	for row, t := range batch {
 		v := make([]float32, s.dim)
+		var states []float32
+		if s.states {
+			states = b.states[row*tokens*s.dim:][:len(t.IDs)*s.dim]
+		}
 		var err error
-		if s.pooled {
+		switch {
+		case s.score:
+			if v[0] = b.pooled[row]; v[0]-v[0] != 0 {
+				err = fmt.Errorf("the model gave a score of %v", v[0])
+			}
+		case s.pooled:
 			copy(v, b.pooled[row*s.dim:])
 			err = checkUnit(v)
-		} else {
-			pool(v, b.states[row*tokens*s.dim:][:len(ids)*s.dim], s.pooling)
+		default:
+			pool(v, states, s.pooling)
 			err = normalize(v)
 		}
-		if out[row] = (lane.Result{Vector: v}); err != nil {
+		if err != nil {
 			out[row] = lane.Result{Err: err}
+			continue
+		}
+		out[row] = lane.Result{Vector: v}
+		if t.Whole {
+			out[row].Tokens = slices.Clone(states)
 		}
 	}
 	return nil

@@ -42,7 +42,7 @@ func (t *Tuning) String() string {
 // WarmUp chooses how texts are put together, by trying it out for less than two seconds, and brings the runtime's memory to
 // its height. Texts are only put together where their vectors are the same to the bit as alone, on this machine. It is to be
 // called before there is load.
-func (e *Encoder) WarmUp(ctx context.Context) (*Tuning, error) {
+func (e *engine) WarmUp(ctx context.Context) (*Tuning, error) {
 	if err := e.enter(); err != nil {
 		return nil, err
 	}
@@ -72,14 +72,15 @@ type warmUp struct {
 type shape struct{ rows, tokens int }
 
 // batch makes up texts of a shape, the last of them shorter by cut. Ids are small numbers, which every vocabulary has.
-func (s shape) batch(cut int) [][]uint32 {
-	all := make([][]uint32, s.rows)
+func (s shape) batch(cut int) []lane.Text {
+	all := make([]lane.Text, s.rows)
 	for row := range all {
 		for i := range s.tokens {
-			all[row] = append(all[row], uint32(1+(row*7+i*13)%97))
+			all[row].IDs = append(all[row].IDs, uint32(1+(row*7+i*13)%97))
 		}
 	}
-	all[s.rows-1] = all[s.rows-1][:s.tokens-cut]
+	last := &all[s.rows-1]
+	last.IDs = last.IDs[:s.tokens-cut]
 	return all
 }
 
@@ -194,12 +195,12 @@ func (w *warmUp) dependent() (reason string, err error) {
 		}
 		batch := s.batch(5)
 		together := make([]lane.Result, s.rows)
-		if err := w.session.vectors(&w.memory, batch, together); err != nil {
+		if err := w.session.results(&w.memory, batch, together); err != nil {
 			return "", err
 		}
 		for row := range batch {
 			alone := make([]lane.Result, 1)
-			if err := w.session.vectors(&w.memory, batch[row:row+1], alone); err != nil {
+			if err := w.session.results(&w.memory, batch[row:row+1], alone); err != nil {
 				return "", err
 			}
 			if !slices.Equal(alone[0].Vector, together[row].Vector) {

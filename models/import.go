@@ -44,7 +44,12 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 		Inputs: []string{convert.InputIDs, convert.AttentionMask}, Output: convert.SentenceEmbedding,
 		Layers: o.Layers,
 	}
-	m.Prompts = o.prompts(n)
+	if n.CrossEncoder() {
+		m.Task, m.Dimension, m.Pooling, m.Normalize = TaskScore, 1, "", false
+		m.Inputs, m.Output = append(m.Inputs, convert.TokenTypeIDs), ScoreOutput
+	} else {
+		m.Prompts = o.prompts(n)
+	}
 	if m.License == "" {
 		m.License = "NOASSERTION"
 	}
@@ -82,6 +87,9 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 
 // Importable returns the error that Import would return for the network and the id, before anything is calibrated.
 func Importable(root string, n *convert.Network, o *ImportOptions) error {
+	if n.CrossEncoder() && (o.Query != nil || o.Document != nil) {
+		return errors.New("prompts: a cross-encoder has none; leave out --query-prompt and --document-prompt")
+	}
 	for name, text := range n.Prompts {
 		switch name {
 		case "query", "document", "passage":

@@ -33,6 +33,8 @@ type Manifest struct {
 	Description string `json:"description"`
 	// License is the SPDX identifier of the weights' licence.
 	License string `json:"license"`
+	// Task is what the graph does: see the Task constants; absent for TaskEncode.
+	Task Task `json:"task,omitempty"`
 	// Architecture is the family of the network: bert, roberta, xlm-roberta or mpnet.
 	Architecture string `json:"architecture"`
 	// Precision says how the graph computes: see the Precision constants.
@@ -58,6 +60,17 @@ type Manifest struct {
 	// Files are the model's files.
 	Files Files `json:"files"`
 }
+
+// Task says what a graph does.
+type Task string
+
+const (
+	// TaskEncode is turning a text into a vector.
+	TaskEncode Task = ""
+	// TaskScore is scoring a pair of texts: a cross-encoder. Such a model has dimension 1, no pooling, no norm and no prompts,
+	// and its output is ScoreOutput.
+	TaskScore Task = "score"
+)
 
 // Precision says in which arithmetic the graph computes.
 type Precision string
@@ -96,6 +109,9 @@ var poolings = []Pooling{PoolingMean, PoolingCLS, PoolingLast, PoolingMax}
 
 // Pooled is the name of an output that the graph has pooled itself.
 const Pooled = "sentence_embedding"
+
+// ScoreOutput is the name of a cross-encoder's output: float32 of shape [batch, 1]. More is nearer.
+const ScoreOutput = "score"
 
 // Layers says how many of a network's layers were kept, and what that cost.
 type Layers struct {
@@ -215,12 +231,18 @@ func (m *Manifest) Validate() error {
 		return bad("dimension", "is %d, must be 1 to 65536", m.Dimension)
 	case m.MaxTokens < 3 || m.MaxTokens > 8192:
 		return bad("max_tokens", "is %d, must be 3 to 8192", m.MaxTokens)
-	case !slices.Contains(poolings, m.Pooling):
+	}
+	switch {
+	case m.Task == TaskEncode && !slices.Contains(poolings, m.Pooling):
 		return bad("pooling", "is %q, supported are %v", m.Pooling, poolings)
-	case !m.Normalize:
+	case m.Task == TaskEncode && !m.Normalize:
 		return bad("normalize", "is false; the index compares by cosine, so vectors must be normalised")
-	case m.Output == "":
+	case m.Task == TaskEncode && m.Output == "":
 		return bad("output", "is missing")
+	case m.Task == TaskScore && (m.Dimension != 1 || m.Pooling != "" || m.Normalize || m.Prompts != (Prompts{}) || m.Output != ScoreOutput):
+		return bad("task", "is %q, for which dimension must be 1, pooling and prompts empty, normalize false and output %q", m.Task, ScoreOutput)
+	case m.Task != TaskEncode && m.Task != TaskScore:
+		return bad("task", "is %q; supported is %q, and none for an encoder", m.Task, TaskScore)
 	}
 	if l := m.Layers; l != nil && (l.Kept < 1 || l.Kept >= l.Of || l.Overlap < 0 || l.Overlap > 1) {
 		return bad("layers", "keeps %d of %d with an overlap of %v; must keep fewer than all, with an overlap of 0 to 1", l.Kept, l.Of, l.Overlap)
@@ -234,6 +256,9 @@ func (m *Manifest) Validate() error {
 			return bad("inputs", "%q is there twice", in)
 		}
 		seen[in] = true
+	}
+	if m.Task == TaskScore && !seen["token_type_ids"] {
+		return bad("inputs", "must contain token_type_ids, which tell the two texts of a pair apart")
 	}
 	if !seen["input_ids"] || !seen["attention_mask"] {
 		return bad("inputs", "must contain input_ids and attention_mask")
@@ -335,8 +360,12 @@ func (m *Manifest) Fingerprint() string {
 	h := sha256.New()
 	// JSON quotes the strings, so that no two manifests run together into the same bytes.
 	e := json.NewEncoder(h)
+	format := "embedd model fingerprint 1"
+	if m.Task != TaskEncode {
+		format += " " + string(m.Task)
+	}
 	for _, v := range []any{
-		"embedd model fingerprint 1",
+		format,
 		m.Architecture, m.Precision, m.Dimension, m.MaxTokens, m.Pooling, m.Normalize,
 		m.Prompts.Query, m.Prompts.Document, inputs, m.Output,
 		m.Files.Model.SHA256, m.Files.Tokenizer.SHA256,

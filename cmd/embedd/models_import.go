@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,6 +58,9 @@ func (c *modelsImportCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	if network.CrossEncoder() && c.Layers != 0 {
+		return errors.New("--layers: is for encoders; this is a cross-encoder")
+	}
 	tokenizer, err := os.ReadFile(filepath.Join(c.Folder, "tokenizer.json"))
 	if err != nil {
 		return err
@@ -77,13 +81,17 @@ func (c *modelsImportCmd) Run(e *env) error {
 	if c.JSON {
 		return printJSON(e.stdout, map[string]any{"id": m.ID, "folder": m.Dir, "precision": m.Precision, "fingerprint": m.Fingerprint(), "layers": m.Layers})
 	}
+	if network.CrossEncoder() {
+		_, err = fmt.Fprintf(e.stdout, "%s (%s, a cross-encoder, %d tokens) is in %s; use it with embedd score --model %s\n", m.ID, m.Precision, m.MaxTokens, m.Dir, m.ID)
+		return err
+	}
 	_, err = fmt.Fprintf(e.stdout, "%s (%s, %s pooling, %d dimensions, %d tokens) is in %s; use it with --model %s\n", m.ID, m.Precision, m.Pooling, m.Dimension, m.MaxTokens, m.Dir, m.ID)
 	return err
 }
 
 // run does what needs the runtime: the calibration of int8, and what leaving layers out costs.
 func (c *modelsImportCmd) run(e *env, n *convert.Network, tokenizer []byte, options convert.Options, o *models.ImportOptions) error {
-	texts, err := c.texts(e)
+	texts, pairs, err := c.texts(e)
 	if err != nil {
 		return err
 	}
@@ -91,7 +99,7 @@ func (c *modelsImportCmd) run(e *env, n *convert.Network, tokenizer []byte, opti
 	if err := f.resolve(); err != nil {
 		return err
 	}
-	converter, err := embed.NewConverter(f.Library, n, tokenizer, texts)
+	converter, err := embed.NewConverter(f.Library, n, tokenizer, texts, pairs)
 	if err != nil {
 		return err
 	}
@@ -128,23 +136,22 @@ func (c *modelsImportCmd) run(e *env, n *convert.Network, tokenizer []byte, opti
 // calibrationPapers is how many papers a calibration runs at most.
 const calibrationPapers = 2000
 
-// texts gives each paper as it is encoded, and its title alone, which is as long as a query.
-func (c *modelsImportCmd) texts(e *env) ([]string, error) {
+// texts gives each paper as it is encoded, and its title alone, which is as long as a query; and title and abstract as a pair.
+func (c *modelsImportCmd) texts(e *env) (texts []string, pairs []embed.Pair, err error) {
 	r := ingest.NewReader(bytes.NewReader(samples.Papers), "sample papers")
 	if c.Texts != "" {
-		var err error
 		if r, err = ingest.Open(c.Texts); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	papers, rejected, err := takePapers(r, calibrationPapers)
 	noteRejected(e, rejected)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var texts []string
 	for _, p := range papers {
 		texts = append(texts, textOf(p), p.Title)
+		pairs = append(pairs, embed.Pair{Query: p.Title, Text: p.Abstract})
 	}
-	return texts, nil
+	return texts, pairs, nil
 }

@@ -76,10 +76,9 @@ func (s *Scheduler) reading(tokens int) time.Duration {
 	return time.Duration(float64(tokens) / (s.speed * float64(s.o.Slots)) * float64(time.Second))
 }
 
-// Add takes the call's next text: its place in the call, its key, and its tokens, which must not be changed. It waits while a
-// window's texts of the call are in flight, and gives the call's first error so far. A call of one text may find it run when
-// Add returns.
-func (c *Call) Add(index int, key string, ids []uint32) error {
+// Add takes the call's next text and its place in the call. It waits while a window's texts of the call are in flight, and
+// gives the call's first error so far. A call of one text may find it run when Add returns.
+func (c *Call) Add(index int, text Text) error {
 	for c.flying == window {
 		if err := c.land(); err != nil {
 			return err
@@ -91,15 +90,15 @@ func (c *Call) Add(index int, key string, ids []uint32) error {
 	c.flying++
 	s := c.s
 	s.mu.Lock()
-	s.hold(c, len(ids)-c.share)
-	name := flight{c.lane, key}
+	s.hold(c, len(text.IDs)-c.share)
+	name := flight{c.lane, text.Key}
 	if t := s.flights[name]; t != nil {
 		t.waiters = append(t.waiters, waiter{c, index})
 		s.mu.Unlock()
 		s.o.Observer.Joined(c.lane)
 		return nil
 	}
-	t := &text{flight: name, ids: ids, since: time.Now(), first: [1]waiter{{c, index}}}
+	t := &entry{Text: text, flight: name, since: time.Now(), first: [1]waiter{{c, index}}}
 	t.waiters = t.first[:]
 	s.flights[name] = t
 	if len(s.free) == 0 {
@@ -111,10 +110,10 @@ func (c *Call) Add(index int, key string, ids []uint32) error {
 	s.free = s.free[:len(s.free)-1]
 	s.mu.Unlock()
 	if c.texts > 1 {
-		go s.serve(slot, []*text{t})
+		go s.serve(slot, []*entry{t})
 		return nil
 	}
-	s.run(slot, []*text{t})
+	s.run(slot, []*entry{t})
 	if batch := s.next(slot); batch != nil {
 		go s.serve(slot, batch)
 	}

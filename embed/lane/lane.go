@@ -57,15 +57,29 @@ func (e *BusyError) Error() string {
 	return fmt.Sprintf("the encoder's %s lane is full: %d of at most %d tokens are in flight; try again in %v", e.Lane, e.Tokens, e.Limit, wait)
 }
 
+// Text is what a call adds.
+type Text struct {
+	// Key names the text: texts of one key are the same in every other field.
+	Key string
+	// IDs are its tokens, at least one. They must not be changed.
+	IDs []uint32
+	// Second is the place of the first token of the second text of a pair, 0 for a text that is no pair.
+	Second int
+	// Whole asks for what the Run makes of each token too. Such a text runs alone.
+	Whole bool
+}
+
 // Result is what became of one text: a vector or an error.
 type Result struct {
 	Vector []float32
+	// Tokens are the vectors of the tokens, one after the other, where they were asked for.
+	Tokens []float32
 	Err    error
 }
 
 // Run computes the results of a batch. It is called for one batch at a time with the same slot. An error of the whole batch
 // makes the scheduler run each text of it alone.
-type Run func(slot int, batch [][]uint32, out []Result) error
+type Run func(slot int, batch []Text, out []Result) error
 
 // Plan says how texts are put together. The zero Plan runs each alone.
 type Plan struct {
@@ -104,9 +118,9 @@ type Scheduler struct {
 	mu     sync.Mutex
 	plan   Plan
 	free   []int // slots
-	queues [lanes][]*text
+	queues [lanes][]*entry
 	// flights are the texts that are queued or running.
-	flights map[flight]*text
+	flights map[flight]*entry
 	// tokens are those that calls have reserved or that are in flight.
 	tokens [lanes]int
 	// speed is how many tokens a slot reads in a second, as of late; 0 before the first batch.
@@ -122,10 +136,10 @@ type flight struct {
 	key  string
 }
 
-// text is one text, from Add to its result.
-type text struct {
+// entry is one text, from Add to its result.
+type entry struct {
+	Text
 	flight
-	ids     []uint32
 	since   time.Time
 	waiters []waiter
 	first   [1]waiter // the memory of waiters, for the usual one
@@ -138,7 +152,7 @@ type waiter struct {
 
 // New makes a scheduler with all its slots free.
 func New(o Options) *Scheduler {
-	s := &Scheduler{o: o, flights: map[flight]*text{}}
+	s := &Scheduler{o: o, flights: map[flight]*entry{}}
 	s.idle.L = &s.mu
 	for slot := range o.Slots {
 		s.free = append(s.free, slot)
@@ -194,7 +208,7 @@ func (s *Scheduler) Close() {
 }
 
 // next gives a slot that is done the batch to go on with; without one, the slot is free.
-func (s *Scheduler) next(slot int) []*text {
+func (s *Scheduler) next(slot int) []*entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	batch := s.take()
@@ -208,29 +222,29 @@ func (s *Scheduler) next(slot int) []*text {
 }
 
 // serve runs batches in a slot until nothing is queued.
-func (s *Scheduler) serve(slot int, batch []*text) {
+func (s *Scheduler) serve(slot int, batch []*entry) {
 	for ; batch != nil; batch = s.next(slot) {
 		s.run(slot, batch)
 	}
 }
 
 // run runs a batch in a slot and hands out the results.
-func (s *Scheduler) run(slot int, batch []*text) {
+func (s *Scheduler) run(slot int, batch []*entry) {
 	begin := time.Now()
-	ids := make([][]uint32, len(batch))
+	texts := make([]Text, len(batch))
 	waits := make([]time.Duration, len(batch))
 	tokens, longest := 0, 0
 	for i, t := range batch {
-		ids[i] = t.ids
+		texts[i] = t.Text
 		waits[i] = begin.Sub(t.since)
-		tokens += len(t.ids)
-		longest = max(longest, len(t.ids))
+		tokens += len(t.IDs)
+		longest = max(longest, len(t.IDs))
 	}
 	results := make([]Result, len(batch))
-	if err := s.o.Run(slot, ids, results); err != nil {
+	if err := s.o.Run(slot, texts, results); err != nil {
 		for i := range batch {
 			if len(batch) > 1 {
-				err = s.o.Run(slot, ids[i:i+1], results[i:i+1])
+				err = s.o.Run(slot, texts[i:i+1], results[i:i+1])
 			}
 			if err != nil {
 				results[i] = Result{Err: err}
@@ -243,7 +257,7 @@ func (s *Scheduler) run(slot int, batch []*text) {
 }
 
 // deliver gives the results of a batch, which was read at this speed, to those who wait for them.
-func (s *Scheduler) deliver(batch []*text, results []Result, speed float64) {
+func (s *Scheduler) deliver(batch []*entry, results []Result, speed float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.speed == 0 {
@@ -256,7 +270,7 @@ func (s *Scheduler) deliver(batch []*text, results []Result, speed float64) {
 }
 
 // land ends a text's flight. Each who waits gets a vector of their own.
-func (s *Scheduler) land(t *text, r Result) {
+func (s *Scheduler) land(t *entry, r Result) {
 	delete(s.flights, t.flight)
 	for i, w := range slices.Backward(t.waiters) {
 		if w.call.left {
@@ -264,9 +278,9 @@ func (s *Scheduler) land(t *text, r Result) {
 		}
 		own := r
 		if i > 0 { // the vector itself goes out last, so nobody can change it while it is copied
-			own.Vector = slices.Clone(r.Vector)
+			own.Vector, own.Tokens = slices.Clone(r.Vector), slices.Clone(r.Tokens)
 		}
-		s.hold(w.call, -len(t.ids))
+		s.hold(w.call, -len(t.IDs))
 		if w.call.later > 0 {
 			w.call.later--
 			s.hold(w.call, w.call.share)
@@ -284,7 +298,7 @@ func (s *Scheduler) hold(c *Call, tokens int) {
 
 // take removes the texts of the next batch from their queue: nil if there are none. The oldest text of the lane is always
 // in the batch.
-func (s *Scheduler) take() []*text {
+func (s *Scheduler) take() []*entry {
 	for l := range s.queues {
 		s.drop(Lane(l))
 	}
@@ -302,14 +316,14 @@ func (s *Scheduler) take() []*text {
 		return nil
 	}
 	chosen := s.company(q)
-	batch := make([]*text, len(chosen))
+	batch := make([]*entry, len(chosen))
 	for i, at := range chosen {
 		batch[i], q[at] = q[at], nil
 	}
 	if len(chosen) == 1 { // the usual case, without moving the queue
 		s.queues[l] = q[1:]
 	} else {
-		s.queues[l] = slices.DeleteFunc(q, func(t *text) bool { return t == nil })
+		s.queues[l] = slices.DeleteFunc(q, func(t *entry) bool { return t == nil })
 	}
 	return batch
 }
@@ -327,35 +341,35 @@ func (s *Scheduler) drop(l Lane) {
 }
 
 // wanted tells whether someone still waits for the text.
-func (t *text) wanted() bool {
+func (t *entry) wanted() bool {
 	return slices.ContainsFunc(t.waiters, func(w waiter) bool { return !w.call.left && w.call.ctx.Err() == nil })
 }
 
 // company chooses from a queue the places of the texts to run with the oldest, which is at 0: the nearest in length that the
 // plan has room for, of about that length, so that little is padding.
-func (s *Scheduler) company(q []*text) []int {
-	oldest := len(q[0].ids)
+func (s *Scheduler) company(q []*entry) []int {
+	oldest := len(q[0].IDs)
 	rows := min(s.plan.Rows, s.plan.Budget/oldest)
 	chosen := []int{0}
-	if rows < 2 {
+	if rows < 2 || q[0].Whole {
 		return chosen
 	}
 	gap := func(at int) int {
-		if n := len(q[at].ids) - oldest; n < 0 {
+		if n := len(q[at].IDs) - oldest; n < 0 {
 			return -n
 		} else {
 			return n
 		}
 	}
 	for at := 1; at < min(len(q), window); at++ {
-		if gap(at) <= 2+oldest/8 && q[at].wanted() {
+		if gap(at) <= 2+oldest/8 && !q[at].Whole && q[at].wanted() {
 			chosen = append(chosen, at)
 		}
 	}
 	slices.SortStableFunc(chosen[1:], func(a, b int) int { return gap(a) - gap(b) })
 	longest := oldest
 	for i, at := range chosen {
-		longest = max(longest, len(q[at].ids))
+		longest = max(longest, len(q[at].IDs))
 		if i >= rows || longest*(i+1) > s.plan.Budget {
 			return chosen[:i]
 		}

@@ -25,15 +25,15 @@ type record struct {
 	fail    func(id uint32) error
 }
 
-func (r *record) run(_ int, batch [][]uint32, out []Result) error {
+func (r *record) run(_ int, batch []Text, out []Result) error {
 	r.mu.Lock()
 	r.running++
 	r.most = max(r.most, r.running)
 	var ids []uint32
 	longest := 0
 	for _, t := range batch {
-		ids = append(ids, t[0])
-		longest = max(longest, len(t))
+		ids = append(ids, t.IDs[0])
+		longest = max(longest, len(t.IDs))
 	}
 	r.batches = append(r.batches, ids)
 	r.mu.Unlock()
@@ -43,11 +43,11 @@ func (r *record) run(_ int, batch [][]uint32, out []Result) error {
 	r.running--
 	for i, t := range batch {
 		if r.fail != nil {
-			if err := r.fail(t[0]); err != nil {
+			if err := r.fail(t.IDs[0]); err != nil {
 				return err
 			}
 		}
-		out[i].Vector = []float32{float32(t[0]), float32(len(t))}
+		out[i].Vector = []float32{float32(t.IDs[0]), float32(len(t.IDs))}
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ func send(ctx context.Context, s *Scheduler, l Lane, key string, ids []uint32) (
 		return nil, err
 	}
 	defer c.End()
-	if err := c.Add(0, key, ids); err != nil {
+	if err := c.Add(0, Text{Key: key, IDs: ids}); err != nil {
 		return nil, err
 	}
 	r, err := c.Wait()
@@ -274,7 +274,7 @@ func TestLargeCall(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range n {
-			if err := c.Add(i, fmt.Sprint(i), tokens(uint32(i), 5+i%30)); err != nil {
+			if err := c.Add(i, Text{Key: fmt.Sprint(i), IDs: tokens(uint32(i), 5+i%30)}); err != nil {
 				t.Fatal(err)
 			}
 			if load := s.Load(); load.Queued[Bulk]+load.Busy*8 > window+16 {
@@ -311,7 +311,7 @@ func TestFailure(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 5 {
-			if err := c.Add(i, fmt.Sprint(i), tokens(uint32(i), 10)); err != nil {
+			if err := c.Add(i, Text{Key: fmt.Sprint(i), IDs: tokens(uint32(i), 10)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -334,9 +334,9 @@ func TestRandom(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := &record{}
-	quick := func(_ int, batch [][]uint32, out []Result) error {
-		for i, ids := range batch {
-			out[i].Vector = []float32{float32(ids[0]), float32(len(ids))}
+	quick := func(_ int, batch []Text, out []Result) error {
+		for i, t := range batch {
+			out[i].Vector = []float32{float32(t.IDs[0]), float32(len(t.IDs))}
 		}
 		return nil
 	}
@@ -362,7 +362,7 @@ func TestRandom(t *testing.T) {
 				texts := make([][]uint32, n)
 				for i := range n {
 					texts[i] = tokens(uint32(rng.IntN(50)), 1+rng.IntN(40))
-					if err = c.Add(i, fmt.Sprint(texts[i][0], len(texts[i])), texts[i]); err != nil {
+					if err = c.Add(i, Text{Key: fmt.Sprint(texts[i][0], len(texts[i])), IDs: texts[i]}); err != nil {
 						break
 					}
 				}

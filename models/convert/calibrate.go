@@ -87,8 +87,12 @@ func (c *Calibration) fits(n *Network) error {
 	return nil
 }
 
-// Text is a tokenised text, special tokens included.
-type Text []int32
+// Text is a tokenised text, or a pair of texts, special tokens included.
+type Text struct {
+	IDs []int32
+	// Second is the place of the first token of the second text of a pair, 0 for a text that is no pair.
+	Second int
+}
 
 // Runner runs a graph on one text at a time.
 type Runner interface {
@@ -129,7 +133,7 @@ func Calibrate(ctx context.Context, n *Network, texts []Text, run Runtime, progr
 	total := len(texts) + n.Layers*int(sites)
 	c := &Calibration{Texts: len(texts), Layers: make([][sites]Range, n.Layers)}
 	for _, t := range texts {
-		c.Tokens += len(t)
+		c.Tokens += len(t.IDs)
 	}
 	seen, err := observe(ctx, n, texts, c.Tokens, run, func(done int) { progress(done, total) })
 	if err != nil {
@@ -189,10 +193,10 @@ func observe(ctx context.Context, n *Network, texts []Text, tokens int, run Runt
 		for at, values := range outputs {
 			a := &seen[at/int(sites)][at%int(sites)]
 			in := len(a.low)
-			if len(values) != len(t)*in {
-				return nil, fmt.Errorf("calibration: output %s has %d values for %d tokens", names[at], len(values), len(t))
+			if len(values) != len(t.IDs)*in {
+				return nil, fmt.Errorf("calibration: output %s has %d values for %d tokens", names[at], len(values), len(t.IDs))
 			}
-			for r := range t {
+			for r := range t.IDs {
 				x := values[r*in : (r+1)*in]
 				for j, v := range x {
 					a.low[j] = min(a.low[j], v)
@@ -203,7 +207,7 @@ func observe(ctx context.Context, n *Network, texts []Text, tokens int, run Runt
 				}
 			}
 		}
-		row += len(t)
+		row += len(t.IDs)
 		progress(done + 1)
 	}
 	return seen, nil

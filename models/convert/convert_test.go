@@ -93,6 +93,10 @@ func weights(c map[string]any) map[string][]int {
 			w[p+name+".weight"], w[p+name+".bias"] = []int{dim}, []int{dim}
 		}
 	}
+	if c["id2label"] != nil {
+		dense("pooler.dense", dim, dim)
+		dense("classifier", dim, 1)
+	}
 	return w
 }
 
@@ -141,6 +145,11 @@ func TestReadRefusesWithTheName(t *testing.T) {
 	}{
 		{`"model_type"`, c("model_type", "llama")},
 		{`"architectures"`, c("architectures", []string{"BertForTokenClassification"})},
+		{`"id2label"`, c("architectures", []string{"BertForSequenceClassification"})},
+		{`"type_vocab_size"`, func(f files, _ map[string][]int) {
+			crossEncoder(f)
+			f["config.json"]["type_vocab_size"] = 1
+		}},
 		{`"architectures"`, c("architectures", []string{"BertForSequenceClassification"})},
 		{`"hidden_act"`, c("hidden_act", "silu")},
 		{`"hidden_size"`, func(f files, _ map[string][]int) { f["config.json"]["hidden_size"] = 0 }},

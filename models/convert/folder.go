@@ -52,6 +52,8 @@ type Network struct {
 	vocabulary int
 	positions  []float32 // [positions × dimension], from the first text token on
 	types      []float32 // [types × dimension]
+	pooler     *linear   // of a cross-encoder, with its classifier
+	classifier *linear   // [dimension × 1]
 	norm       layerNorm
 	layers     []layer
 	relative   []float32 // mpnet: [heads × positions × positions] bias of the attention scores
@@ -92,7 +94,12 @@ type config struct {
 	Quantization          any      `json:"quantization_config"`
 	// Adapters would change every layer.
 	Adapters any `json:"adapters"`
+	// Labels of a classifier.
+	ID2Label map[string]string `json:"id2label"`
 }
+
+// CrossEncoder tells whether the network scores pairs of texts instead of giving vectors.
+func (n *Network) CrossEncoder() bool { return n.classifier != nil }
 
 // Read reads the folder dir. It reads config.json, model.safetensors, tokenizer.json and, where they are, modules.json,
 // 1_Pooling/config.json, sentence_bert_config.json and config_sentence_transformers.json.
@@ -155,9 +162,17 @@ func (n *Network) shape(c *config) error {
 		architecture = c.Architectures[0]
 	}
 	switch {
+	case architecture == "BertForSequenceClassification" && c.ModelType == "bert":
+		if len(c.ID2Label) != 1 {
+			return field("id2label", "has %d labels; a cross-encoder has one, the score", len(c.ID2Label))
+		}
+		if c.TypeVocabSize != 2 {
+			return field("type_vocab_size", "is %d; a cross-encoder needs 2, for the two texts", c.TypeVocabSize)
+		}
+		n.pooler, n.classifier = &linear{}, &linear{}
 	case architecture == "" || strings.HasSuffix(architecture, "Model") || strings.HasSuffix(architecture, "ForMaskedLM") || strings.HasSuffix(architecture, "ForPreTraining"):
 	default:
-		return field("architectures", "is %q; supported are encoders (…Model, …ForMaskedLM, …ForPreTraining)", architecture)
+		return field("architectures", "is %q; supported are encoders (…Model, …ForMaskedLM, …ForPreTraining) and, of bert, the cross-encoder BertForSequenceClassification", architecture)
 	}
 	positive := func(name string, v, limit int) error {
 		if v < 1 || v > limit {
@@ -259,6 +274,12 @@ func (n *Network) sentence(dir string, c *config, o Options) error {
 		return fmt.Errorf("sentence_bert_config.json: %w", field("do_lower_case", "is true, but tokenizer.json does not lower-case"))
 	}
 
+	if n.CrossEncoder() {
+		if o.Pooling != "" {
+			return fmt.Errorf("pooling: is %q; a cross-encoder has none", o.Pooling)
+		}
+		return nil
+	}
 	var modules []struct{ Type, Path string }
 	if _, err := optional("modules.json", &modules); err != nil {
 		return err

@@ -6,15 +6,19 @@ import (
 	"embedd/models/onnx"
 )
 
-// Names of the graphs' inputs and outputs. Inputs are int32 of shape [batch, tokens].
+// Names of the graphs' inputs and outputs. Inputs are int32 of shape [batch, tokens]; TokenTypeIDs is there for a
+// cross-encoder only.
 const (
 	InputIDs      = "input_ids"
 	AttentionMask = "attention_mask"
+	TokenTypeIDs  = "token_type_ids"
 
 	// SentenceEmbedding is float32 [batch, dimension] of L2 norm 1.
 	SentenceEmbedding = "sentence_embedding"
 	// LastHiddenState is float32 [batch, tokens, dimension].
 	LastHiddenState = "last_hidden_state"
+	// Score is float32 [batch, 1], of a cross-encoder: what its classifier gives, without an activation. More is nearer.
+	Score = "score"
 )
 
 const (
@@ -62,6 +66,7 @@ func probeName(layer int, s site) string { return fmt.Sprintf("layer.%d.%v", lay
 type graph struct {
 	*onnx.Builder
 	ids, mask string
+	types     string // of a cross-encoder
 	probe     bool
 	// int8 arithmetic, where it is set.
 	quantized *quantized
@@ -71,6 +76,9 @@ func (n *Network) begin() *graph {
 	g := &graph{Builder: onnx.NewBuilder("embedd")}
 	g.ids = g.Input(InputIDs, i32, "batch", "tokens")
 	g.mask = g.Input(AttentionMask, i32, "batch", "tokens")
+	if n.classifier != nil {
+		g.types = g.Input(TokenTypeIDs, i32, "batch", "tokens")
+	}
 	return g
 }
 
@@ -108,7 +116,7 @@ func (g *graph) embeddings(n *Network) string {
 		words = g.Node("Gather", []string{g.Floats("words", n.words, n.vocabulary, dim), g.ids})
 	}
 	positions := append([]float32(nil), n.positions[:n.MaxTokens*dim]...)
-	if n.types != nil {
+	if n.types != nil && g.types == "" {
 		// Every token of an encoder is of type 0: its row goes into the positions. PyTorch adds words and types first;
 		// the order of the sum costs at most a last bit.
 		for i := range positions {
@@ -118,6 +126,9 @@ func (g *graph) embeddings(n *Network) string {
 	table := g.Floats("positions", positions, 1, n.MaxTokens, dim)
 	rows := g.Node("Slice", []string{table, g.Int64s("zero", []int64{0}, 1), g.tokens(), g.Int64s("axis", []int64{1}, 1)})
 	x := g.Node("Add", []string{words, rows})
+	if g.types != "" {
+		x = g.Node("Add", []string{x, g.Node("Gather", []string{g.Floats("types", n.types, len(n.types)/dim, dim), g.types})})
+	}
 	return g.Node("LayerNormalization", []string{x, g.Floats("norm", n.norm.weight, dim), g.Floats("norm_bias", n.norm.bias, dim)},
 		onnx.Attr{Name: "axis", Value: -1}, onnx.Attr{Name: "epsilon", Value: n.epsilon})
 }
@@ -192,6 +203,10 @@ func (g *graph) activation(n *Network, x string) string {
 
 // finish adds what follows the last hidden state and gives the file's bytes.
 func (g *graph) finish(n *Network, x string) ([]byte, error) {
+	if n.classifier != nil {
+		g.Output(g.score(n, x), Score, f32, "batch", 1)
+		return g.Bytes()
+	}
 	pooled, err := g.pool(n, x)
 	if err != nil {
 		return nil, err
@@ -227,4 +242,16 @@ func (g *graph) pool(n *Network, x string) (string, error) {
 		return g.Node("ReduceMax", []string{g.Node("Add", []string{x, low})}, onnx.Attr{Name: "axes", Value: []int{1}}, onnx.Attr{Name: "keepdims", Value: 0}), nil
 	}
 	return "", fmt.Errorf("pooling: %q cannot be expressed", n.Pooling)
+}
+
+// score makes [batch, 1] of the token vectors: the first token's through the pooler and the classifier. The row is there twice,
+// as in pool, so that a batch of one is no product of a vector.
+func (g *graph) score(n *Network, x string) string {
+	p, c := n.pooler, n.classifier
+	twice := g.Node("Gather", []string{x, g.Int64s("twice", []int64{0, 0}, 2)}, onnx.Attr{Name: "axis", Value: 1})
+	y := g.Node("Add", []string{g.Node("MatMul", []string{twice, g.Floats("pooler", p.w, p.in, p.out)}), g.Floats("pooler_bias", p.b, p.out)})
+	y = g.Node("Gather", []string{g.Node("Tanh", []string{y}), g.Int64s("first", []int64{0})}, onnx.Attr{Name: "axis", Value: 1})
+	y = g.Node("Mul", []string{y, g.Floats("classifier", c.w, c.in)})
+	y = g.Node("ReduceSum", []string{y, g.Int64s("axis", []int64{-1}, 1)}, onnx.Attr{Name: "keepdims", Value: 1})
+	return g.Node("Add", []string{y, g.Floats("classifier_bias", c.b, 1)})
 }

@@ -2,17 +2,21 @@ package convert
 
 import "math"
 
-// Reference computes a text's vector from the weights in float64, as the papers describe the networks: the slow truth
+// Reference computes a text's vector, or a pair's score as the only value, from the weights in float64, as the papers describe the networks: the slow truth
 // beside the graphs.
-func Reference(n *Network, ids []int32) []float64 {
+func Reference(n *Network, text Text) []float64 {
 	dim := n.Dimension
 	var rows [][]float64
-	for t, id := range ids {
+	for t, id := range text.IDs {
 		row := make([]float64, dim)
+		kind := 0
+		if text.Second > 0 && t >= text.Second {
+			kind = 1
+		}
 		for j := range row {
 			row[j] = float64(n.words[int(id)*dim+j]) + float64(n.positions[t*dim+j])
 			if n.types != nil {
-				row[j] += float64(n.types[j])
+				row[j] += float64(n.types[kind*dim+j])
 			}
 		}
 		rows = append(rows, normed(row, n.norm, n.epsilon))
@@ -32,6 +36,13 @@ func Reference(n *Network, ids []int32) []float64 {
 		for t, y := range apply(&l.d, h) {
 			rows[t] = normed(plus(y, rows[t]), l.norm2, n.epsilon)
 		}
+	}
+	if n.classifier != nil {
+		pooled := apply(n.pooler, rows[:1])
+		for j, x := range pooled[0] {
+			pooled[0][j] = math.Tanh(x)
+		}
+		return apply(n.classifier, pooled)[0]
 	}
 	out := make([]float64, dim)
 	for j := range out {

@@ -32,6 +32,11 @@ func (n *Network) load(t *tensors, c *config) error {
 			n.relative = relativeBias(buckets, c.RelativeBuckets, n.Heads, n.MaxTokens)
 		}
 	}
+	if n.CrossEncoder() {
+		*n.pooler = l.linear("pooler.dense", dim, dim)
+		l.prefix = ""
+		*n.classifier = l.linear("classifier", dim, 1)
+	}
 	if l.err != nil {
 		return l.err
 	}
@@ -45,7 +50,7 @@ func (n *Network) load(t *tensors, c *config) error {
 		rest := strings.TrimPrefix(name, prefix)
 		switch {
 		case rest == "embeddings.position_ids" || rest == "embeddings.token_type_ids": // 0, 1, 2, … and zeros
-		case strings.HasPrefix(rest, "pooler."): // of next-sentence prediction
+		case strings.HasPrefix(rest, "pooler.") && !n.CrossEncoder(): // of next-sentence prediction
 		case strings.HasPrefix(name, "cls.") || strings.HasPrefix(name, "lm_head."): // of masked-word prediction
 		default:
 			return fmt.Errorf("model.safetensors: tensor %q has no place in the network that config.json describes", name)
