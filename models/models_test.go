@@ -186,6 +186,19 @@ func TestParseRefusesWithTheFieldsName(t *testing.T) {
 	}
 }
 
+// The manifest that the docs show is one.
+func TestDocumentedManifest(t *testing.T) {
+	_, text, _ := strings.Cut(content(t, "..", "docs", "models.md"), "```json\n")
+	text, _, found := strings.Cut(text, "```")
+	m, err := Parse(strings.NewReader(text))
+	if !found || err != nil {
+		t.Fatal(err)
+	}
+	if m.Files.Model.Source.HuggingFace == nil || m.Files.Tokenizer.Source.Folder == nil {
+		t.Error("the docs do not show both sources")
+	}
+}
+
 // write lays a model folder out.
 func write(t *testing.T, manifest any, files map[string]string) (root string) {
 	t.Helper()
