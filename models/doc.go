@@ -5,7 +5,8 @@
 // normalisation, the graph's inputs and output). Nothing is guessed from a file's name or content.
 //
 //	Builtin  the manifests that come with the program
-//	Pull     fetch a model's files from the source that its manifest names, or write them from fetched ones
+//	Load     a manifest of one's own, for Pull
+//	Pull     fetch a model's files from the sources that its manifest names, or write them from fetched ones
 //	Import   make a model of a Hugging Face folder
 //	Open     a model that is there
 //	ReadFile a file's bytes, given out only if size and sha256 are the manifest's
@@ -16,5 +17,5 @@
 //     name of the field: a model is never run on half of its instructions.
 //  2. A file that is not exactly the one in the manifest is refused with its name. It is hashed each time it is read.
 //  3. Two models with the same [Manifest.Fingerprint] give the same vectors; whatever changes a vector changes it.
-//  4. Only Pull uses the network.
+//  4. Only Pull uses the network. A token of the Hugging Face Hub goes to the Hub's own host and port, never further.
 package models

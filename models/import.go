@@ -1,6 +1,7 @@
 package models
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -78,7 +79,7 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 		name string
 		data []byte
 	}{{m.Files.Model.Path, graph}, {m.Files.Tokenizer.Path, tokenizer}, {ManifestName, append(text, '\n')}} {
-		if err := replaceFile(filepath.Join(dir, f.name), f.data); err != nil {
+		if err := replaceFile(filepath.Join(dir, f.name), bytes.NewReader(f.data)); err != nil {
 			return nil, fmt.Errorf("import %s: %w", o.ID, err)
 		}
 	}

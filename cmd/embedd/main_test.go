@@ -176,16 +176,18 @@ func TestInterruptedIndexIsNotASuccess(t *testing.T) {
 func TestProgressLine(t *testing.T) {
 	begin := time.Now()
 	for _, c := range []struct {
-		done, total int
-		after       time.Duration
-		want        string
+		from, done, total int
+		after             time.Duration
+		want              string
 	}{
-		{0, 100, 0, "indexing: 0 of about 100 papers"},
-		{50, 200, 10 * time.Second, "indexing: 50 of about 200 papers, 5/s, 30s left"},
-		{200, 200, 40 * time.Second, "indexing: 200 of about 200 papers, 5/s"},
-		{10, 0, time.Second, "indexing: 10 papers, 10/s"},
+		{0, 0, 100, 0, "indexing: 0 of about 100 papers"},
+		{0, 50, 200, 10 * time.Second, "indexing: 50 of about 200 papers, 5/s, 30s left"},
+		{0, 200, 200, 40 * time.Second, "indexing: 200 of about 200 papers, 5/s"},
+		{0, 10, 0, time.Second, "indexing: 10 papers, 10/s"},
+		{100, 150, 200, 10 * time.Second, "indexing: 150 of about 200 papers, 5/s, 10s left"},
+		{100, 50, 200, 10 * time.Second, "indexing: 50 of about 200 papers"},
 	} {
-		p := &progress{what: "indexing", unit: "papers", begin: begin, done: c.done, total: c.total}
+		p := &progress{what: "indexing", unit: "papers", begin: begin, from: c.from, done: c.done, total: c.total}
 		if got := p.line(begin.Add(c.after)); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}

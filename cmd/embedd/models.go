@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -94,14 +95,18 @@ func (c *modelsListCmd) Run(e *env) error {
 }
 
 type modelsPullCmd struct {
-	ID    string `arg:"" help:"Id of the model." default:"${model}"`
-	Force bool   `help:"Fetch the files even if the right ones are there."`
+	ID       string `arg:"" optional:"" help:"Id of the model; default: ${model}."`
+	Manifest string `help:"Pull the model that this manifest describes, instead of one that embedd knows." placeholder:"FILE"`
+	Force    bool   `help:"Fetch the files even if the right ones are there; with --manifest, replace another model of the same id."`
 	modelsFlags
 }
 
 func (modelsPullCmd) Help() string {
-	return `Example:
-  embedd models pull all-MiniLM-L6-v2`
+	return `A download that is cut short, by Ctrl-C too, goes on at the next pull.
+
+Examples:
+  embedd models pull all-MiniLM-L6-v2
+  embedd models pull --manifest my-model.json`
 }
 
 func (c *modelsPullCmd) Run(e *env) error {
@@ -109,18 +114,88 @@ func (c *modelsPullCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	m, err := models.Find(c.ID)
+	m, err := c.manifest(dir)
 	if err != nil {
 		return err
 	}
-	model, err := models.Pull(e.ctx, dir, m, &models.PullOptions{Force: c.Force, Progress: func(line string) {
-		fmt.Fprintln(e.stderr, line)
-	}})
+	d := downloads{e: e}
+	model, err := models.Pull(e.ctx, dir, m, &models.PullOptions{Force: c.Force, Progress: d.say, Downloaded: d.show})
+	d.done()
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(e.stdout, "%s is in %s, fingerprint %s\n", m.ID, model.Dir, m.Fingerprint()[:12])
 	return err
+}
+
+// manifest is the one of --manifest, else the one that comes with embedd, else that of a model in the folder dir.
+func (c *modelsPullCmd) manifest(dir string) (*models.Manifest, error) {
+	if c.Manifest == "" {
+		id := c.ID
+		if id == "" {
+			id = models.Default
+		}
+		m, unknown := models.Find(id)
+		if unknown == nil {
+			return m, nil
+		}
+		there, err := models.Open(dir, id)
+		if errors.Is(err, models.ErrMissing) {
+			return nil, fmt.Errorf("%w; pull another with --manifest FILE", unknown)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return there.Manifest, nil
+	}
+	m, err := models.Load(c.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	if c.ID != "" && c.ID != m.ID {
+		return nil, fmt.Errorf("%s: manifest field \"id\": is %q, the command says %q; leave one out", c.Manifest, m.ID, c.ID)
+	}
+	if c.Force {
+		return m, nil
+	}
+	switch there, err := models.Open(dir, m.ID); {
+	case errors.Is(err, models.ErrMissing):
+	case err != nil:
+		return nil, err
+	case there.Fingerprint() != m.Fingerprint():
+		return nil, fmt.Errorf("another model %s is in %s, with fingerprint %s; choose another id, or replace it with --force", m.ID, there.Dir, there.Fingerprint()[:12])
+	}
+	return m, nil
+}
+
+// downloads shows what models.Pull tells: lines, and a bar for each file that is downloaded.
+type downloads struct {
+	e    *env
+	path string
+	bar  *progress
+}
+
+func (d *downloads) say(line string) {
+	d.done()
+	fmt.Fprintln(d.e.stderr, line)
+}
+
+func (d *downloads) show(path string, done, total int64) {
+	const unit = 1000
+	if d.bar == nil || path != d.path {
+		d.done()
+		d.path, d.bar = path, newProgress(d.e, path, "kB")
+		d.bar.from = int(done / unit)
+	}
+	d.bar.Set(int(done/unit), int(total/unit))
+}
+
+// done ends the bar.
+func (d *downloads) done() {
+	if d.bar != nil {
+		d.bar.Done()
+		d.bar = nil
+	}
 }
 
 type modelsVerifyCmd struct {

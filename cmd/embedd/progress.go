@@ -20,6 +20,7 @@ type progress struct {
 	terminal   bool
 
 	begin time.Time // never changes
+	from  int       // done before begin, and so not in the rate; set before the first Set
 
 	mu    sync.Mutex // guards what follows
 	last  time.Time
@@ -60,38 +61,34 @@ func (p *progress) Set(done, total int) {
 			mpb.PrependDecorators(decor.Name(p.what+" ")),
 			mpb.AppendDecorators(
 				decor.CountersNoUnit(" %d/%d "+p.unit),
-				decor.Any(func(s decor.Statistics) string { return rate(s.Current, time.Since(p.begin)) }),
-				decor.NewAverageETA(decor.ET_STYLE_GO, p.begin, nil, decor.WC{W: 8}),
-				decor.Name(" left"),
+				decor.Any(func(s decor.Statistics) string {
+					return pace(int(s.Current)-p.from, int(s.Total-s.Current), time.Since(p.begin))
+				}),
 			))
 	}
 	p.bar.SetTotal(int64(total), false)
 	p.bar.SetCurrent(int64(done))
 }
 
-// rate is how many were done in a second, once there is something to say.
-func rate(done int64, took time.Duration) string {
-	if took < time.Second/2 {
+// pace is how many were done in a second and, where any are left, how long they take; "" before there is something to say.
+func pace(done, left int, took time.Duration) string {
+	if done <= 0 || took < time.Second/2 {
 		return ""
 	}
-	return fmt.Sprintf(", %.0f/s, ", float64(done)/took.Seconds())
+	s := fmt.Sprintf(", %.0f/s", float64(done)/took.Seconds())
+	if left > 0 {
+		s += fmt.Sprintf(", %s left", time.Duration(float64(took)*float64(left)/float64(done)).Round(time.Second))
+	}
+	return s
 }
 
 // line is the progress for a log.
 func (p *progress) line(now time.Time) string {
-	took := now.Sub(p.begin)
 	s := fmt.Sprintf("%s: %d", p.what, p.done)
 	if p.total > 0 {
 		s += fmt.Sprintf(" of about %d", p.total)
 	}
-	s += " " + p.unit
-	if took > 0 && p.done > 0 {
-		s += fmt.Sprintf(", %.0f/s", float64(p.done)/took.Seconds())
-		if left := p.total - p.done; left > 0 {
-			s += fmt.Sprintf(", %s left", (took * time.Duration(left) / time.Duration(p.done)).Round(time.Second))
-		}
-	}
-	return s
+	return s + " " + p.unit + pace(p.done-p.from, p.total-p.done, now.Sub(p.begin))
 }
 
 // Done ends the display.
