@@ -150,7 +150,6 @@ func TestReadRefusesWithTheName(t *testing.T) {
 			crossEncoder(f)
 			f["config.json"]["type_vocab_size"] = 1
 		}},
-		{`"architectures"`, c("architectures", []string{"BertForSequenceClassification"})},
 		{`"hidden_act"`, c("hidden_act", "silu")},
 		{`"hidden_size"`, func(f files, _ map[string][]int) { f["config.json"]["hidden_size"] = 0 }},
 		{`"num_attention_heads"`, c("num_attention_heads", 5)},
