@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/daulet/tokenizers"
 
@@ -13,8 +14,9 @@ import (
 // tokenizer turns a text into the ids that a model reads. It may be used from many goroutines at once; close must come
 // after all of them.
 type tokenizer struct {
-	t   *tokenizers.Tokenizer
-	max int
+	t    *tokenizers.Tokenizer
+	max  int
+	long func() (*longReader, error) // made for the first long text, nil for tokenizers that it does not know
 }
 
 // newTokenizer loads a tokenizer.json. The file's own padding and truncation are switched off first: published files
@@ -35,19 +37,37 @@ func newTokenizer(data []byte, maxTokens int) (*tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	return &tokenizer{t: t, max: maxTokens}, nil
+	tok := &tokenizer{t: t, max: maxTokens}
+	tok.long = sync.OnceValues(func() (*longReader, error) { return newLongReader(patched, tok.bare) })
+	return tok, nil
 }
 
 // encode returns at most max ids, special tokens included, and how many the whole text has. A cut text keeps its last
 // id, the final special token, as truncation inside the tokenizer would.
 func (t *tokenizer) encode(text string) (ids []uint32, total int, err error) {
-	ids, _, err = t.t.EncodeErr(clean(text), true)
+	text = clean(text)
+	if len(text) < longText {
+		return t.plain(text)
+	}
+	long, err := t.long()
 	if err != nil {
 		return nil, 0, fmt.Errorf("tokenizer: %w", err)
 	}
+	if long == nil {
+		return t.plain(text)
+	}
+	return t.encodeLong(long, text)
+}
+
+// plain is the library's answer.
+func (t *tokenizer) plain(text string) (ids []uint32, total int, err error) {
+	ids, err = t.library(text, true)
+	if err != nil {
+		return nil, 0, err
+	}
 	total = len(ids)
 	if total < 2 {
-		// The library reports a panic of its own as an empty result. Two ids are the special tokens of an empty text.
+		// Two ids are the special tokens of an empty text.
 		return nil, 0, fmt.Errorf("tokenizer: %d tokens for a text of %d bytes, expected at least 2", total, len(text))
 	}
 	if total > t.max {
@@ -55,6 +75,33 @@ func (t *tokenizer) encode(text string) (ids []uint32, total int, err error) {
 		ids = ids[:t.max]
 	}
 	return ids, total, nil
+}
+
+// encodeLong gives what plain gives, sooner: only as much of the text as the model reads goes through the library.
+func (t *tokenizer) encodeLong(long *longReader, text string) (ids []uint32, total int, err error) {
+	text = long.shorten(text)
+	cut := long.head(text, t.max)
+	ids, total, err = t.plain(text[:cut])
+	if err != nil {
+		return nil, 0, err
+	}
+	rest, err := long.count(text[cut:], t.bare)
+	if err != nil {
+		return nil, 0, err
+	}
+	return ids, total + rest, nil
+}
+
+// bare is a text's ids without special tokens around them.
+func (t *tokenizer) bare(text string) ([]uint32, error) { return t.library(text, false) }
+
+// library calls the library. A panic in there while it encodes is an error here.
+func (t *tokenizer) library(text string, special bool) ([]uint32, error) {
+	e, err := t.t.EncodeWithOptionsErr(text, special) // no option: ids only
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return e.IDs, nil
 }
 
 // clean makes a text safe to hand over as a C string of UTF-8: what follows a NUL would be lost silently.
