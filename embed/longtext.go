@@ -133,10 +133,10 @@ func (l *longReader) insert(node int32, piece string) {
 	l.ends[node] = true
 }
 
-// learn asks the library what the letters and marks of the alphabets become. Each stands between two zeros; if the answer
-// is a word, its pieces one after the other are the normalised word, and what stands between the zeros is what
-// the character becomes: its lower case, its base letter, nothing. Of an answer that is [UNK], or more than one word,
-// nothing is learned.
+// learn asks the library what the letters and marks of the alphabets become. Each stands between two zeros, and a letter
+// alone, too; if the answer is one word that the vocabulary knows, its pieces one after the other are the normalised
+// word, and what stands between the zeros is what the character becomes: its lower case, its base letter, nothing. Of
+// other answers nothing is learned.
 //
 // A character becomes the same in every word: the normaliser works by character, but for the order of combining marks, and
 // those it removes.
@@ -145,41 +145,46 @@ func (l *longReader) learn(f *bertFile, encode func(string) ([]uint32, error)) e
 	for p, id := range f.Model.Vocab {
 		piece[id] = p
 	}
-	var asked []rune
-	var text strings.Builder
+	var asked []string
 	for r := rune(0x80); r < 0x3100; r++ {
-		if unicode.IsLetter(r) || unicode.Is(unicode.Mn, r) {
-			asked = append(asked, r)
-			fmt.Fprintf(&text, "0%c0.", r)
+		if isLetter(r) {
+			asked = append(asked, "0"+string(r)+"0", string(r))
+		} else if isMark(r) {
+			asked = append(asked, "0"+string(r)+"0")
 		}
-	}
-	ids, err := encode(text.String())
-	if err != nil {
-		return err
 	}
 	stop, ok := f.Model.Vocab["."]
 	if !ok {
 		return nil
 	}
-	for _, r := range asked {
+	ids, err := encode(strings.Join(asked, ".") + ".")
+	if err != nil {
+		return err
+	}
+	for _, a := range asked {
 		end := slices.Index(ids, stop)
 		if end < 0 {
-			return fmt.Errorf("no answer about %U", r)
+			return fmt.Errorf("no answer about %q", a)
 		}
-		word := ""
+		var word strings.Builder
+		known := end > 0
 		for i, id := range ids[:end] {
 			p := piece[id]
 			if i > 0 {
-				if p, ok = strings.CutPrefix(p, f.Model.Prefix); !ok {
-					word = "" // a second word
-					break
-				}
+				p, ok = strings.CutPrefix(p, f.Model.Prefix)
+				known = known && ok // else it begins a second word
 			}
-			word += p
+			word.WriteString(p)
+			known = known && p != f.Model.Unknown
 		}
 		ids = ids[end+1:]
-		if len(word) >= 2 && word[0] == '0' && word[len(word)-1] == '0' {
-			l.normal[r] = word[1 : len(word)-1]
+		if !known {
+			continue
+		}
+		if strings.HasPrefix(a, "0") {
+			l.normal[[]rune(a)[1]] = strings.TrimSuffix(strings.TrimPrefix(word.String(), "0"), "0")
+		} else {
+			l.normal[[]rune(a)[0]] = word.String()
 		}
 	}
 	return nil
@@ -305,6 +310,15 @@ func (l *longReader) word(raw string) (pieces int, sure bool) {
 	word, chars := memory[:0], 0
 	for _, r := range raw {
 		switch {
+		case 0xAC00 <= r && r <= 0xD7A3: // a Hangul syllable: two letters or three (The Unicode Standard, 3.12)
+			n := r - 0xAC00
+			word = utf8.AppendRune(word, 0x1100+n/(21*28))
+			word = utf8.AppendRune(word, 0x1161+n/28%21)
+			chars += 2
+			if n%28 > 0 {
+				word = utf8.AppendRune(word, 0x11A7+n%28)
+				chars++
+			}
 		case r >= utf8.RuneSelf:
 			s, ok := l.normal[r]
 			if !ok {

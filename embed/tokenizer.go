@@ -104,13 +104,12 @@ func (t *tokenizer) library(text string, special bool) ([]uint32, error) {
 	return e.IDs, nil
 }
 
-// clean makes a text safe to hand over as a C string of UTF-8: what follows a NUL would be lost silently.
+// clean makes a text safe to hand over as a C string of UTF-8: what follows a NUL would be lost silently. Another control
+// takes the NUL's place, not nothing: BERT's normaliser removes both, but only after it has looked for special tokens, and
+// "[SE\x00P]" is none.
 func clean(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	if strings.IndexByte(text, 0) >= 0 {
-		text = strings.ReplaceAll(text, "\x00", "")
-	}
-	return text
+	return strings.ReplaceAll(text, "\x00", "\x01")
 }
 
 func (t *tokenizer) close() error { return t.t.Close() }
