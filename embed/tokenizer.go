@@ -1,8 +1,11 @@
 package embed
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 
@@ -29,6 +32,9 @@ func newTokenizer(data []byte, maxTokens int) (*tokenizer, error) {
 	}
 	file["padding"] = json.RawMessage("null")
 	file["truncation"] = json.RawMessage("null")
+	if err := checkLoad(file); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
 	patched, err := json.Marshal(file)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
@@ -40,6 +46,49 @@ func newTokenizer(data []byte, maxTokens int) (*tokenizer, error) {
 	tok := &tokenizer{t: t, max: maxTokens}
 	tok.long = sync.OnceValues(func() (*longReader, error) { return newLongReader(patched, tok.bare) })
 	return tok, nil
+}
+
+// checkLoad refuses files at which the library panics while it loads them. It catches panics only while it encodes; one
+// while it loads ends the process. Known are two: an error message with a NUL, which can only come from the file, and a damaged
+// normaliser, which is used for added tokens while loading. So these are encoded first, by a tokenizer without them.
+func checkLoad(file map[string]json.RawMessage) error {
+	for _, part := range file {
+		if bytes.Contains(part, []byte(`\u0000`)) {
+			return errors.New("the file has a NUL")
+		}
+	}
+	var added []struct {
+		Content    string
+		Normalized bool
+	}
+	if err := json.Unmarshal(file["added_tokens"], &added); file["added_tokens"] != nil && err != nil {
+		return err
+	}
+	var texts []string
+	for _, a := range added {
+		if a.Normalized && a.Content != "" {
+			texts = append(texts, a.Content)
+		}
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	without := maps.Clone(file)
+	without["added_tokens"] = json.RawMessage("[]")
+	data, err := json.Marshal(without)
+	if err != nil {
+		return err
+	}
+	probe, err := tokenizers.FromBytes(data)
+	if err != nil {
+		return err
+	}
+	for _, text := range texts {
+		if _, err := probe.EncodeWithOptionsErr(text, false); err != nil {
+			return errors.Join(fmt.Errorf("added token %q: %w", text, err), probe.Close())
+		}
+	}
+	return probe.Close()
 }
 
 // encode returns at most max ids, special tokens included, and how many the whole text has. A cut text keeps its last
