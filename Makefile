@@ -59,6 +59,12 @@ $(BUF): tools/package.json tools/package-lock.json
 bars: setup ## Print the figures that the project holds itself to (about 35 minutes; needs the evaluation sets)
 	scripts/bars.sh
 
+.PHONY: fuzz-tokenizer
+fuzz-tokenizer: setup ## Compare the tokens of 20,000 random texts with those of the Python library (about a minute)
+	@.embedd/fuzz/bin/python -c 'import tokenizers' 2>/dev/null || { python3 -m venv .embedd/fuzz && .embedd/fuzz/bin/pip install --quiet tokenizers==0.22.1; }
+	@.embedd/fuzz/bin/python embed/testdata/golden/fuzz_texts.py --tokenizer .embedd/models/all-MiniLM-L6-v2/tokenizer.json --texts 20000 .embedd/fuzz/texts.jsonl
+	EMBEDD_TOKEN_TEXTS=$(CURDIR)/.embedd/fuzz/texts.jsonl go test -count=1 -v -run TestTokensOfRandomTexts ./embed
+
 .PHONY: clean
 clean: ## Remove what was built, and the data directory; libraries and models stay
 	rm -rf bin .embedd/data tools/node_modules

@@ -16,6 +16,6 @@
 //
 // # Caveats
 //
-// NUL characters are removed and invalid UTF-8 is replaced by U+FFFD before tokenising, which BERT's normaliser drops as
+// NUL characters are replaced by U+0001 and invalid UTF-8 by U+FFFD before tokenising, which BERT's normaliser drops as
 // well. Special tokens written in a text, such as "[SEP]", are read as such, as the reference library does.
 package embed

@@ -81,8 +81,8 @@ func TestTokensAreThoseOfTheReferenceLibrary(t *testing.T) {
 		IDs         []uint32
 		TokensTotal int `json:"tokens_total"`
 	}](t, filepath.Join(golden, "tokens.jsonl"))
-	if len(texts) != 300 || len(want) != 300 {
-		t.Fatalf("%d texts, %d token lists, want 300 of each", len(texts), len(want))
+	if len(texts) != 334 || len(want) != 334 {
+		t.Fatalf("%d texts, %d token lists, want 334 of each", len(texts), len(want))
 	}
 	for i, text := range texts {
 		raw, err := base64.StdEncoding.DecodeString(text.Base64)

@@ -1,9 +1,13 @@
 package embed
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"strings"
+	"sync"
 
 	"github.com/daulet/tokenizers"
 
@@ -13,8 +17,9 @@ import (
 // tokenizer turns a text into the ids that a model reads. It may be used from many goroutines at once; close must come
 // after all of them.
 type tokenizer struct {
-	t   *tokenizers.Tokenizer
-	max int
+	t    *tokenizers.Tokenizer
+	max  int
+	long func() (*longReader, error) // made for the first long text, nil for tokenizers that it does not know
 }
 
 // newTokenizer loads a tokenizer.json. The file's own padding and truncation are switched off first: published files
@@ -27,6 +32,9 @@ func newTokenizer(data []byte, maxTokens int) (*tokenizer, error) {
 	}
 	file["padding"] = json.RawMessage("null")
 	file["truncation"] = json.RawMessage("null")
+	if err := checkLoad(file); err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
 	patched, err := json.Marshal(file)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
@@ -35,20 +43,80 @@ func newTokenizer(data []byte, maxTokens int) (*tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	return &tokenizer{t: t, max: maxTokens}, nil
+	tok := &tokenizer{t: t, max: maxTokens}
+	tok.long = sync.OnceValues(func() (*longReader, error) { return newLongReader(patched, tok.bare) })
+	return tok, nil
+}
+
+// checkLoad refuses files at which the library panics while it loads them. It catches panics only while it encodes; one
+// while it loads ends the process. Known are two: an error message with a NUL, which can only come from the file, and a damaged
+// normaliser, which is used for added tokens while loading. So these are encoded first, by a tokenizer without them.
+func checkLoad(file map[string]json.RawMessage) error {
+	for _, part := range file {
+		if bytes.Contains(part, []byte(`\u0000`)) {
+			return errors.New("the file has a NUL")
+		}
+	}
+	var added []struct {
+		Content    string
+		Normalized bool
+	}
+	if err := json.Unmarshal(file["added_tokens"], &added); file["added_tokens"] != nil && err != nil {
+		return err
+	}
+	var texts []string
+	for _, a := range added {
+		if a.Normalized && a.Content != "" {
+			texts = append(texts, a.Content)
+		}
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	without := maps.Clone(file)
+	without["added_tokens"] = json.RawMessage("[]")
+	data, err := json.Marshal(without)
+	if err != nil {
+		return err
+	}
+	probe, err := tokenizers.FromBytes(data)
+	if err != nil {
+		return err
+	}
+	for _, text := range texts {
+		if _, err := probe.EncodeWithOptionsErr(text, false); err != nil {
+			return errors.Join(fmt.Errorf("added token %q: %w", text, err), probe.Close())
+		}
+	}
+	return probe.Close()
 }
 
 // encode returns at most max ids, special tokens included, and how many the whole text has. A cut text keeps its last
 // id, the final special token, as truncation inside the tokenizer would.
 func (t *tokenizer) encode(text string) (ids []uint32, total int, err error) {
-	enc, err := t.t.EncodeWithOptionsErr(clean(text), true) // ids alone: EncodeErr makes a string of each token
+	text = clean(text)
+	if len(text) < longText {
+		return t.plain(text)
+	}
+	long, err := t.long()
 	if err != nil {
 		return nil, 0, fmt.Errorf("tokenizer: %w", err)
 	}
-	ids = enc.IDs
+	if long == nil {
+		return t.plain(text)
+	}
+	return t.encodeLong(long, text)
+}
+
+// plain is the library's answer.
+func (t *tokenizer) plain(text string) (ids []uint32, total int, err error) {
+	ids, err = t.library(text, true)
+	if err != nil {
+		return nil, 0, err
+	}
 	total = len(ids)
 	if total < 2 {
-		// The library reports a panic of its own as an empty result. Two ids are the special tokens of an empty text.
+		// Two ids are the special tokens of an empty text.
 		return nil, 0, fmt.Errorf("tokenizer: %d tokens for a text of %d bytes, expected at least 2", total, len(text))
 	}
 	if total > t.max {
@@ -58,13 +126,39 @@ func (t *tokenizer) encode(text string) (ids []uint32, total int, err error) {
 	return ids, total, nil
 }
 
-// clean makes a text safe to hand over as a C string of UTF-8: what follows a NUL would be lost silently.
+// encodeLong gives what plain gives, sooner: only as much of the text as the model reads goes through the library.
+func (t *tokenizer) encodeLong(long *longReader, text string) (ids []uint32, total int, err error) {
+	text = long.shorten(text)
+	cut := long.head(text, t.max)
+	ids, total, err = t.plain(text[:cut])
+	if err != nil {
+		return nil, 0, err
+	}
+	rest, err := long.count(text[cut:], t.bare)
+	if err != nil {
+		return nil, 0, err
+	}
+	return ids, total + rest, nil
+}
+
+// bare is a text's ids without special tokens around them.
+func (t *tokenizer) bare(text string) ([]uint32, error) { return t.library(text, false) }
+
+// library calls the library. A panic in there while it encodes is an error here.
+func (t *tokenizer) library(text string, special bool) ([]uint32, error) {
+	e, err := t.t.EncodeWithOptionsErr(text, special) // no option: ids only
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	return e.IDs, nil
+}
+
+// clean makes a text safe to hand over as a C string of UTF-8: what follows a NUL would be lost silently. Another control
+// takes the NUL's place, not nothing: BERT's normaliser removes both, but only after it has looked for special tokens, and
+// "[SE\x00P]" is none.
 func clean(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	if strings.IndexByte(text, 0) >= 0 {
-		text = strings.ReplaceAll(text, "\x00", "")
-	}
-	return text
+	return strings.ReplaceAll(text, "\x00", "\x01")
 }
 
 func (t *tokenizer) close() error { return t.t.Close() }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the golden files of package embed with the reference libraries.
 
-  texts.jsonl    300 texts of every kind, base64 since some are not valid UTF-8
+  texts.jsonl    334 texts of every kind, base64 since some are not valid UTF-8
   tokens.jsonl   their token ids by Hugging Face tokenizers, cut to 256
   vectors.f32    64 ordinary texts' vectors by sentence-transformers in float32, little-endian, one text at a time
   vectors.json   these texts, and the libraries' versions
@@ -46,7 +46,7 @@ WORDS = ("model data graph vector paper query text index neural sparse dense sea
 
 
 def texts():
-    """The 300 texts, as (name, bytes)."""
+    """The 334 texts, as (name, bytes)."""
     out = []
 
     def add(name, *values):
@@ -90,6 +90,12 @@ def texts():
     assert n >= 0, f"{-n} texts too many"
     alphabet = "ab cdeé量ñ🙂 \u0301-.[]'\u200bßΩя١ \t"
     add("random", *["".join(r.choice(alphabet) for _ in range(r.randint(1, 120))) for _ in range(n)])
+    add("Korean", "검색 증강 생성은 문서를 찾아 답한다.", "딥러닝 모델의 학습률", "\u1112\u1161\u11ab\u1100\u116e\u11a8", "ㅋㅋㅋ 안녕?", "韓國語와 한국어", "BERT는 모델이다")
+    add("Thai", "การเรียนรู้ของเครื่อง", "น้ำใจ ดีมาก", "ภาษาไทยไม่มีช่องว่างระหว่างคำ", "กก็ ๆ ฯลฯ ๑๒๓", "โมเดล BERT ภาษาไทย")
+    add("Devanagari", "मशीन लर्निंग मॉडल", "संस्कृतम् ।", "हिन्दी में खोज॥", "क़ख़ज़ फ़िल्म", "श्री गणेशाय नमः")
+    add("Arabic with diacritics", "السَّلَامُ عَلَيْكُمْ", "بِسْمِ اللَّهِ", "قُرْآن", "ٱلْعَرَبِيَّةُ", "لا إله، ما؟", "كِتَابٌ جَدِيدٌ")
+    add("Vietnamese", "Truy hồi thông tin tiếng Việt", "Học máy và mạng nơ-ron", "Đường phố Hà Nội", "Tie\u0302\u0301ng Vie\u0302\u0323t", "ĐỘC LẬP TỰ DO HẠNH PHÚC")
+    add("decomposed", "re\u0301sume\u0301", "A\u030a and \u212b and \u00c5", "\u304b\u3099\u30cf\u309a", "\u0438\u0306 \u0415\u0308", "o\u0323\u0302 o\u0302\u0323 \u1ed9", "<\u0338 \u226e", "[SE\x00P] [SE\x01P]")
     return out
 
 
