@@ -29,16 +29,8 @@ const maxLine = retrieval.MaxTextBytes + 1
 func (c *encodeCmd) Run(e *env) (err error) {
 	texts := c.Texts
 	if len(texts) == 0 {
-		s := bufio.NewScanner(e.stdin)
-		s.Buffer(nil, maxLine)
-		for s.Scan() {
-			texts = append(texts, s.Text())
-		}
-		if errors.Is(s.Err(), bufio.ErrTooLong) {
-			return fmt.Errorf("standard input: line %d is longer than %d bytes", len(texts)+1, maxLine-1)
-		}
-		if s.Err() != nil {
-			return fmt.Errorf("standard input: %w", s.Err())
+		if texts, err = textLines(e); err != nil {
+			return err
 		}
 	}
 	role := embeddv1.Role_ROLE_DOCUMENT
@@ -68,4 +60,21 @@ func (c *encodeCmd) Run(e *env) (err error) {
 		warnTruncated(e.stderr, fmt.Sprintf("text %d", i+1), enc.GetTextUse())
 	}
 	return t.flush()
+}
+
+// textLines reads texts from standard input, one a line.
+func textLines(e *env) ([]string, error) {
+	var texts []string
+	s := bufio.NewScanner(e.stdin)
+	s.Buffer(nil, maxLine)
+	for s.Scan() {
+		texts = append(texts, s.Text())
+	}
+	if errors.Is(s.Err(), bufio.ErrTooLong) {
+		return nil, fmt.Errorf("standard input: line %d is longer than %d bytes", len(texts)+1, maxLine-1)
+	}
+	if s.Err() != nil {
+		return nil, fmt.Errorf("standard input: %w", s.Err())
+	}
+	return texts, nil
 }

@@ -33,6 +33,7 @@ type cli struct {
 	List    listCmd    `cmd:"" help:"List the papers in the order of their ids."`
 	Delete  deleteCmd  `cmd:"" help:"Remove papers."`
 	Encode  encodeCmd  `cmd:"" help:"Turn texts into vectors."`
+	Score   scoreCmd   `cmd:"" help:"Compare texts with a query by a cross-encoder."`
 	Info    infoCmd    `cmd:"" help:"Show model, limits and counts."`
 	Eval    evalCmd    `cmd:"" help:"Measure retrieval quality on a BEIR folder."`
 	Bench   benchCmd   `cmd:"" help:"Measure speed against its limits."`

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"embedd/internal/native"
+	"embedd/internal/testmodels"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -59,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"await":    await,
 			"flipbyte": flipbyte,
 			"get":      get,
+			"cross":    cross,
 			"shown":    shown,
 			"tools":    tools,
 		},
@@ -94,6 +96,11 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("no server with %d papers at %s", papers, args[0])
+}
+
+// cross DIR writes the Hugging Face folder of a cross-encoder.
+func cross(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(testmodels.CrossEncoder(native.Models(ts.Getenv("EMBEDD_HOME")), ts.MkAbs(args[0])))
 }
 
 // get URL FILE writes what an HTTP server answers to a file.

@@ -75,6 +75,16 @@ func printable(s string) string {
 	}, s)
 }
 
+// firstRunes is the beginning of a text that is longer than n characters, with a sign that there is more.
+func firstRunes(s string, n int) string {
+	for i := range s {
+		if n--; n < 0 {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}
+
 // citation is a paper in a line: title, year and venue.
 func citation(p *embeddv1.Paper) string {
 	s := p.GetTitle()
