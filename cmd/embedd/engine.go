@@ -139,21 +139,47 @@ func (x encoderOf) Encode(ctx context.Context, lane retrieval.Lane, role retriev
 	}
 	encodings, err := x.e.Encode(ctx, l, r, texts)
 	if err != nil {
-		var busy *embed.BusyError
-		if errors.As(err, &busy) {
-			return nil, &retrieval.BusyError{Wait: busy.Wait, Err: err}
-		}
-		var about *embed.TextError
-		if errors.As(err, &about) {
-			return nil, &retrieval.TextError{Index: about.Index, Blank: errors.Is(err, embed.ErrBlank), Err: err}
-		}
-		return nil, err
+		return nil, encodeError(err)
 	}
 	out := make([]retrieval.Encoding, len(encodings))
 	for i, enc := range encodings {
 		out[i] = retrieval.Encoding{Vector: enc.Vector, TextUse: retrieval.TextUse{Tokens: enc.Tokens, Truncated: enc.Truncated}}
 	}
 	return out, nil
+}
+
+func (x encoderOf) Explain(ctx context.Context, query []float32, queryText *retrieval.Passage, text retrieval.Passage) (*retrieval.Explanation, error) {
+	explained, err := x.e.Explain(ctx, query, (*embed.Passage)(queryText), embed.Passage(text))
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	sentences := func(all []embed.Sentence) (out []retrieval.Sentence) {
+		for _, s := range all {
+			out = append(out, retrieval.Sentence{Begin: s.Begin, End: s.End, Share: s.Share, Score: s.Score, Read: s.Read})
+		}
+		return out
+	}
+	out := &retrieval.Explanation{
+		Score: explained.Score, Shares: explained.Shares, Sentences: sentences(explained.Sentences), Rest: explained.Rest,
+		Query: sentences(explained.Query), QueryRest: explained.QueryRest,
+	}
+	if b := explained.Best; b != nil {
+		out.BestQuery, out.Best, out.BestScore = b.Query, b.Text, b.Score
+	}
+	return out, nil
+}
+
+// encodeError is package embed's error in the words of package retrieval.
+func encodeError(err error) error {
+	var busy *embed.BusyError
+	if errors.As(err, &busy) {
+		return &retrieval.BusyError{Wait: busy.Wait, Err: err}
+	}
+	var about *embed.TextError
+	if errors.As(err, &about) {
+		return &retrieval.TextError{Index: about.Index, Blank: errors.Is(err, embed.ErrBlank), Err: err}
+	}
+	return err
 }
 
 func (x encoderOf) Model() retrieval.Model {

@@ -18,11 +18,15 @@ type searchFlags struct {
 	Exact bool   `help:"Compare with every paper instead of searching the graph."`
 }
 
-type searchCmd struct {
-	Text    []string `arg:"" optional:"" help:"The text to find papers for."`
-	PaperID string   `name:"paper-id" help:"Search by a stored paper instead." placeholder:"ID"`
-	Vector  string   `help:"Search by a vector instead: a file with a JSON array, or - for standard input." placeholder:"FILE"`
+// inputFlags are a thing to compare with.
+type inputFlags struct {
+	Text    []string `arg:"" optional:"" help:"The text to compare with."`
+	PaperID string   `name:"paper-id" help:"Compare with a stored paper instead." placeholder:"ID"`
+	Vector  string   `help:"Compare with a vector instead: a file with a JSON array, or - for standard input." placeholder:"FILE"`
+}
 
+type searchCmd struct {
+	inputFlags
 	searchFlags
 	outputFlags
 	clientFlags
@@ -33,7 +37,7 @@ func (searchCmd) Help() string {
   embedd search "efficient attention for long documents" -k 5`
 }
 
-func (c *searchCmd) input(e *env) (*embeddv1.Input, error) {
+func (c *inputFlags) input(e *env) (*embeddv1.Input, error) {
 	given := 0
 	for _, set := range []bool{len(c.Text) > 0, c.PaperID != "", c.Vector != ""} {
 		if set {

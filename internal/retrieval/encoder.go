@@ -11,6 +11,9 @@ type Encoder interface {
 	// Encode returns a vector of norm 1 and Model().Dimension values for each text, in order. An error that is about one
 	// of the texts is a *TextError; a call that there is no room or time for is a *BusyError.
 	Encode(ctx context.Context, lane Lane, role Role, texts []string) ([]Encoding, error)
+	// Explain says which sentences of a text make it alike to a query, given by its vector and, where it is a passage, by its
+	// text.
+	Explain(ctx context.Context, query []float32, queryText *Passage, text Passage) (*Explanation, error)
 	// Model describes the encoder; it does not change.
 	Model() Model
 }
@@ -47,6 +50,36 @@ type TextUse struct {
 	Tokens int
 	// Truncated: Tokens is over Model.MaxTokens, and the rest is not in the vector.
 	Truncated bool
+}
+
+// Passage is a text, and the places in it, in bytes, where a sentence surely begins.
+type Passage struct {
+	Text   string
+	Breaks []int
+}
+
+// Explanation says which sentences make two texts alike.
+type Explanation struct {
+	Score float64
+	// Shares: the shares of Sentences and Rest add up to Score, and so do those of Query and QueryRest.
+	Shares          bool
+	Sentences       []Sentence
+	Rest            float64
+	Query           []Sentence
+	QueryRest       float64
+	BestQuery, Best int     // the pair of sentences that are most alike, by index
+	BestScore       float64 // of the pair; there is one where Query is not empty
+}
+
+// Sentence is a part of a paper and what it has to do with the other side.
+type Sentence struct {
+	// Begin and End are its place in the passage, in bytes; Collection.Explain sets the others by it.
+	Begin, End  int
+	Text, Field string
+	// Share of the score, and the cosine of the sentence's own vector and the other side's.
+	Share, Score float64
+	// Read: the model read at least a part of it.
+	Read bool
 }
 
 // Model describes an encoder.

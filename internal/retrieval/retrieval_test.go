@@ -34,6 +34,27 @@ func newBag() *bag {
 
 func (b *bag) Model() Model { return b.model }
 
+// Explain takes each line for a sentence, and gives the first the whole score.
+func (b *bag) Explain(ctx context.Context, query []float32, queryText *Passage, text Passage) (*Explanation, error) {
+	enc, err := b.Encode(ctx, Bulk, Document, []string{text.Text})
+	if err != nil {
+		return nil, err
+	}
+	x := &Explanation{Shares: true}
+	for i, v := range enc[0].Vector {
+		x.Score += float64(v) * float64(query[i])
+	}
+	halves := func(p Passage) []Sentence {
+		at := p.Breaks[0]
+		return []Sentence{{Begin: 0, End: at, Share: x.Score, Read: true}, {Begin: at, End: len(p.Text), Read: true}}
+	}
+	x.Sentences = halves(text)
+	if queryText != nil {
+		x.Query = halves(*queryText)
+	}
+	return x, nil
+}
+
 func (b *bag) Encode(ctx context.Context, _ Lane, _ Role, texts []string) ([]Encoding, error) {
 	out := make([]Encoding, len(texts))
 	for i, text := range texts {
@@ -487,6 +508,46 @@ func TestRefusals(t *testing.T) {
 }
 
 // The answers for k are the first k of those for more, at the same ef, and the same each time.
+func TestExplain(t *testing.T) {
+	c := open(t, t.TempDir(), newBag())
+	papers := []Paper{{ID: "a", Title: " state space models ", Abstract: "read long sequences"}, {ID: "b", Abstract: "long sequences only"}}
+	if _, _, err := c.Upsert(t.Context(), papers); err != nil {
+		t.Fatal(err)
+	}
+	text := "long sequences"
+	x, err := c.Explain(t.Context(), ExplainRequest{Input: Input{Text: &text}, Field: "query", PaperID: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := x.Sentences; len(s) != 2 || s[0].Text != "state space models" || s[0].Field != "title" || strings.TrimSpace(s[1].Text) != "read long sequences" || s[1].Field != "abstract" || len(x.Query) != 0 {
+		t.Errorf("%+v", x)
+	}
+	x, err = c.Explain(t.Context(), ExplainRequest{Input: Input{PaperID: "b"}, Field: "query", PaperID: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(x.Query) != 2 || x.Query[1].Text != "long sequences only" || x.Query[1].Field != "abstract" {
+		t.Errorf("%+v", x)
+	}
+	for _, r := range []struct {
+		ExplainRequest
+		field string
+		kind  Kind
+	}{
+		{ExplainRequest{Input: Input{PaperID: "b"}, PaperID: "nobody"}, "id", NotFound},
+		{ExplainRequest{Input: Input{PaperID: "nobody"}, PaperID: "a"}, "query.paper_id", NotFound},
+		{ExplainRequest{Input: Input{Vector: []float32{1}}, PaperID: "a"}, "query.vector", Invalid},
+		{ExplainRequest{Input: Input{PaperID: "b"}, PaperID: ""}, "id", Invalid},
+	} {
+		r.Field = "query"
+		_, err := c.Explain(t.Context(), r.ExplainRequest)
+		var e *Error
+		if !errors.As(err, &e) || e.Field != r.field || e.Kind != r.kind {
+			t.Errorf("%+v: %v", r.ExplainRequest, err)
+		}
+	}
+}
+
 func TestOrderIsStable(t *testing.T) {
 	c := open(t, t.TempDir(), newBag())
 	papers := words(t, 400)

@@ -59,6 +59,38 @@ func (s *Server) Related(ctx context.Context, req *embeddv1.RelatedRequest) (*em
 	return &embeddv1.RelatedResponse{Hits: hits, Effective: effectiveToProto(r), IndexVersion: r.Version}, nil
 }
 
+// Explain implements SearchService.
+func (s *Server) Explain(ctx context.Context, req *embeddv1.ExplainRequest) (*embeddv1.ExplainResponse, error) {
+	c, err := s.ready()
+	if err != nil {
+		return nil, err
+	}
+	in, err := inputFromProto("query", req.GetQuery())
+	if err != nil {
+		return nil, err
+	}
+	x, err := c.Explain(ctx, retrieval.ExplainRequest{Input: in, Field: "query", PaperID: req.GetId()})
+	if err != nil {
+		return nil, err
+	}
+	res := &embeddv1.ExplainResponse{
+		Score: x.Score, Shares: x.Shares, Sentences: sentencesToProto(x.Sentences), Rest: x.Rest,
+		QuerySentences: sentencesToProto(x.Query), QueryRest: x.QueryRest,
+	}
+	if len(x.Query) > 0 {
+		res.Best = &embeddv1.SentencePair{QuerySentence: int32(x.BestQuery), Sentence: int32(x.Best), Score: x.BestScore}
+	}
+	return res, nil
+}
+
+func sentencesToProto(all []retrieval.Sentence) []*embeddv1.Sentence {
+	var out []*embeddv1.Sentence
+	for _, s := range all {
+		out = append(out, &embeddv1.Sentence{Text: s.Text, Field: s.Field, Share: s.Share, Score: s.Score, Read: s.Read})
+	}
+	return out
+}
+
 // inputFromProto refuses an input that holds nothing.
 func inputFromProto(field string, in *embeddv1.Input) (retrieval.Input, error) {
 	switch kind := in.GetKind().(type) {

@@ -309,6 +309,302 @@ func (x *RelatedResponse) GetIndexVersion() uint64 {
 	return 0
 }
 
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the paper was found with.
+	Query *Input `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	// The paper.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ExplainRequest) GetQuery() *Input {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ExplainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cosine similarity, as in a search.
+	Score float64 `protobuf:"fixed64,1,opt,name=score,proto3" json:"score,omitempty"`
+	// The model takes the mean of its tokens, so that the score is a sum over tokens: the shares of the sentences and rest add up
+	// to it. Otherwise each sentence was encoded on its own, and only has a score.
+	Shares bool `protobuf:"varint,2,opt,name=shares,proto3" json:"shares,omitempty"`
+	// Sentences of the paper, the title first; at most 64.
+	Sentences []*Sentence `protobuf:"bytes,3,rep,name=sentences,proto3" json:"sentences,omitempty"`
+	// Share of the special tokens.
+	Rest float64 `protobuf:"fixed64,4,opt,name=rest,proto3" json:"rest,omitempty"`
+	// Where the query is a paper: its sentences, whose shares and query_rest add up to the same score.
+	QuerySentences []*Sentence `protobuf:"bytes,5,rep,name=query_sentences,json=querySentences,proto3" json:"query_sentences,omitempty"`
+	QueryRest      float64     `protobuf:"fixed64,6,opt,name=query_rest,json=queryRest,proto3" json:"query_rest,omitempty"`
+	// Where the query is a paper: the two sentences that are most alike.
+	Best          *SentencePair `protobuf:"bytes,7,opt,name=best,proto3" json:"best,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ExplainResponse) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetShares() bool {
+	if x != nil {
+		return x.Shares
+	}
+	return false
+}
+
+func (x *ExplainResponse) GetSentences() []*Sentence {
+	if x != nil {
+		return x.Sentences
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetRest() float64 {
+	if x != nil {
+		return x.Rest
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetQuerySentences() []*Sentence {
+	if x != nil {
+		return x.QuerySentences
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetQueryRest() float64 {
+	if x != nil {
+		return x.QueryRest
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetBest() *SentencePair {
+	if x != nil {
+		return x.Best
+	}
+	return nil
+}
+
+// Sentence is a part of a paper.
+type Sentence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Text  string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// title or abstract.
+	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
+	// Share of the score; see ExplainResponse.shares.
+	Share float64 `protobuf:"fixed64,3,opt,name=share,proto3" json:"share,omitempty"`
+	// Cosine similarity of the sentence's own vector and the other side as a whole.
+	Score float64 `protobuf:"fixed64,4,opt,name=score,proto3" json:"score,omitempty"`
+	// False for a sentence beyond what the model reads; it has neither share nor score.
+	Read          bool `protobuf:"varint,5,opt,name=read,proto3" json:"read,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sentence) Reset() {
+	*x = Sentence{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sentence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sentence) ProtoMessage() {}
+
+func (x *Sentence) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sentence.ProtoReflect.Descriptor instead.
+func (*Sentence) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Sentence) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Sentence) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Sentence) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+func (x *Sentence) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+func (x *Sentence) GetRead() bool {
+	if x != nil {
+		return x.Read
+	}
+	return false
+}
+
+// SentencePair is a sentence of the query and one of the paper, by their index.
+type SentencePair struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	QuerySentence int32                  `protobuf:"varint,1,opt,name=query_sentence,json=querySentence,proto3" json:"query_sentence,omitempty"`
+	Sentence      int32                  `protobuf:"varint,2,opt,name=sentence,proto3" json:"sentence,omitempty"`
+	// Cosine similarity of the two.
+	Score         float64 `protobuf:"fixed64,3,opt,name=score,proto3" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SentencePair) Reset() {
+	*x = SentencePair{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SentencePair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SentencePair) ProtoMessage() {}
+
+func (x *SentencePair) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SentencePair.ProtoReflect.Descriptor instead.
+func (*SentencePair) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SentencePair) GetQuerySentence() int32 {
+	if x != nil {
+		return x.QuerySentence
+	}
+	return 0
+}
+
+func (x *SentencePair) GetSentence() int32 {
+	if x != nil {
+		return x.Sentence
+	}
+	return 0
+}
+
+func (x *SentencePair) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
 var File_embedd_v1_search_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_search_service_proto_rawDesc = "" +
@@ -338,10 +634,33 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x0fRelatedResponse\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.embedd.v1.HitR\x04hits\x122\n" +
 	"\teffective\x18\x02 \x01(\v2\x14.embedd.v1.EffectiveR\teffective\x12#\n" +
-	"\rindex_version\x18\x03 \x01(\x04R\findexVersion2\x90\x01\n" +
+	"\rindex_version\x18\x03 \x01(\x04R\findexVersion\"H\n" +
+	"\x0eExplainRequest\x12&\n" +
+	"\x05query\x18\x01 \x01(\v2\x10.embedd.v1.InputR\x05query\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\x90\x02\n" +
+	"\x0fExplainResponse\x12\x14\n" +
+	"\x05score\x18\x01 \x01(\x01R\x05score\x12\x16\n" +
+	"\x06shares\x18\x02 \x01(\bR\x06shares\x121\n" +
+	"\tsentences\x18\x03 \x03(\v2\x13.embedd.v1.SentenceR\tsentences\x12\x12\n" +
+	"\x04rest\x18\x04 \x01(\x01R\x04rest\x12<\n" +
+	"\x0fquery_sentences\x18\x05 \x03(\v2\x13.embedd.v1.SentenceR\x0equerySentences\x12\x1d\n" +
+	"\n" +
+	"query_rest\x18\x06 \x01(\x01R\tqueryRest\x12+\n" +
+	"\x04best\x18\a \x01(\v2\x17.embedd.v1.SentencePairR\x04best\"t\n" +
+	"\bSentence\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x14\n" +
+	"\x05field\x18\x02 \x01(\tR\x05field\x12\x14\n" +
+	"\x05share\x18\x03 \x01(\x01R\x05share\x12\x14\n" +
+	"\x05score\x18\x04 \x01(\x01R\x05score\x12\x12\n" +
+	"\x04read\x18\x05 \x01(\bR\x04read\"g\n" +
+	"\fSentencePair\x12%\n" +
+	"\x0equery_sentence\x18\x01 \x01(\x05R\rquerySentence\x12\x1a\n" +
+	"\bsentence\x18\x02 \x01(\x05R\bsentence\x12\x14\n" +
+	"\x05score\x18\x03 \x01(\x01R\x05score2\xd2\x01\n" +
 	"\rSearchService\x12=\n" +
 	"\x06Search\x12\x18.embedd.v1.SearchRequest\x1a\x19.embedd.v1.SearchResponse\x12@\n" +
-	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponseB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponse\x12@\n" +
+	"\aExplain\x12\x19.embedd.v1.ExplainRequest\x1a\x1a.embedd.v1.ExplainResponseB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_search_service_proto_rawDescOnce sync.Once
@@ -355,36 +674,46 @@ func file_embedd_v1_search_service_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_search_service_proto_rawDescData
 }
 
-var file_embedd_v1_search_service_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_embedd_v1_search_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_embedd_v1_search_service_proto_goTypes = []any{
 	(*SearchRequest)(nil),   // 0: embedd.v1.SearchRequest
 	(*SearchResponse)(nil),  // 1: embedd.v1.SearchResponse
 	(*RelatedRequest)(nil),  // 2: embedd.v1.RelatedRequest
 	(*RelatedResponse)(nil), // 3: embedd.v1.RelatedResponse
-	(*Input)(nil),           // 4: embedd.v1.Input
-	(PaperView)(0),          // 5: embedd.v1.PaperView
-	(*Hit)(nil),             // 6: embedd.v1.Hit
-	(*Effective)(nil),       // 7: embedd.v1.Effective
-	(*TextUse)(nil),         // 8: embedd.v1.TextUse
+	(*ExplainRequest)(nil),  // 4: embedd.v1.ExplainRequest
+	(*ExplainResponse)(nil), // 5: embedd.v1.ExplainResponse
+	(*Sentence)(nil),        // 6: embedd.v1.Sentence
+	(*SentencePair)(nil),    // 7: embedd.v1.SentencePair
+	(*Input)(nil),           // 8: embedd.v1.Input
+	(PaperView)(0),          // 9: embedd.v1.PaperView
+	(*Hit)(nil),             // 10: embedd.v1.Hit
+	(*Effective)(nil),       // 11: embedd.v1.Effective
+	(*TextUse)(nil),         // 12: embedd.v1.TextUse
 }
 var file_embedd_v1_search_service_proto_depIdxs = []int32{
-	4,  // 0: embedd.v1.SearchRequest.query:type_name -> embedd.v1.Input
-	5,  // 1: embedd.v1.SearchRequest.view:type_name -> embedd.v1.PaperView
-	6,  // 2: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
-	7,  // 3: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
-	8,  // 4: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
-	5,  // 5: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
-	6,  // 6: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
-	7,  // 7: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
-	0,  // 8: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
-	2,  // 9: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
-	1,  // 10: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
-	3,  // 11: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
-	10, // [10:12] is the sub-list for method output_type
-	8,  // [8:10] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	8,  // 0: embedd.v1.SearchRequest.query:type_name -> embedd.v1.Input
+	9,  // 1: embedd.v1.SearchRequest.view:type_name -> embedd.v1.PaperView
+	10, // 2: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
+	11, // 3: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
+	12, // 4: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
+	9,  // 5: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
+	10, // 6: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
+	11, // 7: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
+	8,  // 8: embedd.v1.ExplainRequest.query:type_name -> embedd.v1.Input
+	6,  // 9: embedd.v1.ExplainResponse.sentences:type_name -> embedd.v1.Sentence
+	6,  // 10: embedd.v1.ExplainResponse.query_sentences:type_name -> embedd.v1.Sentence
+	7,  // 11: embedd.v1.ExplainResponse.best:type_name -> embedd.v1.SentencePair
+	0,  // 12: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
+	2,  // 13: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
+	4,  // 14: embedd.v1.SearchService.Explain:input_type -> embedd.v1.ExplainRequest
+	1,  // 15: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
+	3,  // 16: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
+	5,  // 17: embedd.v1.SearchService.Explain:output_type -> embedd.v1.ExplainResponse
+	15, // [15:18] is the sub-list for method output_type
+	12, // [12:15] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_search_service_proto_init() }
@@ -401,7 +730,7 @@ func file_embedd_v1_search_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_search_service_proto_rawDesc), len(file_embedd_v1_search_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

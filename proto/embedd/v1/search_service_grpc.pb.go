@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	SearchService_Search_FullMethodName  = "/embedd.v1.SearchService/Search"
 	SearchService_Related_FullMethodName = "/embedd.v1.SearchService/Related"
+	SearchService_Explain_FullMethodName = "/embedd.v1.SearchService/Explain"
 )
 
 // SearchServiceClient is the client API for SearchService service.
@@ -33,6 +34,8 @@ type SearchServiceClient interface {
 	Search(ctx context.Context, in *SearchRequest, opts ...grpc.CallOption) (*SearchResponse, error)
 	// Related returns the papers nearest to a stored paper, never the paper itself. No encoding takes place.
 	Related(ctx context.Context, in *RelatedRequest, opts ...grpc.CallOption) (*RelatedResponse, error)
+	// Explain says which sentences of a stored paper make it alike to a query, which may be another paper.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 }
 
 type searchServiceClient struct {
@@ -63,6 +66,16 @@ func (c *searchServiceClient) Related(ctx context.Context, in *RelatedRequest, o
 	return out, nil
 }
 
+func (c *searchServiceClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, SearchService_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SearchServiceServer is the server API for SearchService service.
 // All implementations should embed UnimplementedSearchServiceServer
 // for forward compatibility.
@@ -73,6 +86,8 @@ type SearchServiceServer interface {
 	Search(context.Context, *SearchRequest) (*SearchResponse, error)
 	// Related returns the papers nearest to a stored paper, never the paper itself. No encoding takes place.
 	Related(context.Context, *RelatedRequest) (*RelatedResponse, error)
+	// Explain says which sentences of a stored paper make it alike to a query, which may be another paper.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 }
 
 // UnimplementedSearchServiceServer should be embedded to have
@@ -87,6 +102,9 @@ func (UnimplementedSearchServiceServer) Search(context.Context, *SearchRequest) 
 }
 func (UnimplementedSearchServiceServer) Related(context.Context, *RelatedRequest) (*RelatedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Related not implemented")
+}
+func (UnimplementedSearchServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedSearchServiceServer) testEmbeddedByValue() {}
 
@@ -144,6 +162,24 @@ func _SearchService_Related_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SearchService_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SearchServiceServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SearchService_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SearchServiceServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SearchService_ServiceDesc is the grpc.ServiceDesc for SearchService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -158,6 +194,10 @@ var SearchService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Related",
 			Handler:    _SearchService_Related_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _SearchService_Explain_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,253 @@
+package embed
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/daulet/tokenizers"
+
+	"embedd/embed/lane"
+	"embedd/models"
+)
+
+// Passage is a text whose sentences are told apart.
+type Passage struct {
+	// Text is valid UTF-8 without NUL.
+	Text string
+	// Breaks are places in Text, in bytes, where a sentence surely begins: a paper's abstract behind its title.
+	Breaks []int
+}
+
+// Sentence is a part of a text and what it has to do with the other side.
+type Sentence struct {
+	// Begin and End are its place in the text, in bytes.
+	Begin, End int
+	// Share of the score, where Explanation.Shares says so.
+	Share float64
+	// Score is the cosine of the sentence's own vector and the other side's whole, -1 to 1; 0 for one that was not read.
+	Score float64
+	// Read: at least one of its tokens is within what the model reads.
+	Read bool
+
+	vector []float64
+}
+
+// Explanation says which sentences make two texts alike.
+type Explanation struct {
+	// Score is the cosine of the two vectors, as a search gives it.
+	Score float64
+	// Shares: the model takes the mean of its tokens, so that the score is a sum over tokens. The shares of the sentences and
+	// Rest, that of prompt and special tokens, add up to it. Else the sentences were encoded each on its own.
+	Shares bool
+	Rest   float64
+	// Sentences of the text, at most 64; the last takes the rest.
+	Sentences []Sentence
+	// Query are those of the query, where it is a passage, with their shares of the same score and QueryRest; and Best is the pair
+	// of sentences, one of each text, that are most alike.
+	Query     []Sentence
+	QueryRest float64
+	Best      *SentencePair
+}
+
+// SentencePair is two sentences by their index, and the cosine of their vectors.
+type SentencePair struct {
+	Query, Text int
+	Score       float64
+}
+
+// Explain says which sentences of a text make it alike to a query, given by its vector, and, where it is a passage, by its
+// text. With a model that takes the mean of its tokens each text is read once, and a sentence's vector is the mean of its
+// tokens as they stand in the text; with another, each sentence is encoded as a document.
+func (e *Encoder) Explain(ctx context.Context, query []float32, queryText *Passage, text Passage) (*Explanation, error) {
+	if err := e.enter(); err != nil {
+		return nil, err
+	}
+	defer e.leave()
+	if len(query) != e.manifest.Dimension {
+		return nil, fmt.Errorf("the query's vector has %d values; the model's dimension is %d", len(query), e.manifest.Dimension)
+	}
+	read := e.readEach
+	x := &Explanation{Shares: e.session.states && e.manifest.Pooling == models.PoolingMean}
+	if x.Shares {
+		read = e.readWhole
+	}
+	doc, err := read(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	q := make([]float64, len(query))
+	for i, v := range query {
+		q[i] = float64(v)
+	}
+	x.Score = dot(q, doc.vector)
+	x.Sentences, x.Rest = doc.against(q)
+	if queryText == nil {
+		return x, nil
+	}
+	other, err := read(ctx, *queryText)
+	if err != nil {
+		return nil, err
+	}
+	x.Query, x.QueryRest = other.against(doc.vector)
+	x.Best = bestPair(x.Query, x.Sentences)
+	return x, nil
+}
+
+// reading is what the model makes of a passage.
+type reading struct {
+	vector    []float64 // of the whole, of norm 1
+	sentences []Sentence
+	// Of a mean: the sum of the tokens of each sentence and of the others, divided by the norm of the sum of all.
+	parts [][]float64
+	rest  []float64
+}
+
+// against gives the sentences with their scores and shares against another vector of norm 1.
+func (r *reading) against(v []float64) (sentences []Sentence, rest float64) {
+	for i, s := range r.sentences {
+		if s.Read {
+			s.Score = dot(s.vector, v)
+		}
+		if r.parts != nil {
+			s.Share = dot(r.parts[i], v)
+		}
+		sentences = append(sentences, s)
+	}
+	if r.rest != nil {
+		rest = dot(r.rest, v)
+	}
+	return sentences, rest
+}
+
+// bestPair is the pair of sentences with the highest cosine, nil if nothing was read of one side.
+func bestPair(query, text []Sentence) *SentencePair {
+	var best *SentencePair
+	for i, a := range query {
+		for j, b := range text {
+			if !a.Read || !b.Read {
+				continue
+			}
+			if score := dot(a.vector, b.vector); best == nil || score > best.Score {
+				best = &SentencePair{i, j, score}
+			}
+		}
+	}
+	return best
+}
+
+// readWhole reads a passage in one Run and shares its tokens out among the sentences.
+func (e *Encoder) readWhole(ctx context.Context, p Passage) (*reading, error) {
+	if err := checkText(p.Text); err != nil {
+		return nil, &TextError{Err: err}
+	}
+	prompt := e.prompt(Document)
+	ids, begins, err := e.tokenizer.places(prompt + p.Text)
+	if err != nil {
+		return nil, &TextError{Err: err}
+	}
+	results, err := e.run(ctx, Interactive, 1, len(ids), func(int) (lane.Text, error) {
+		return lane.Text{Key: "\x00" + p.Text, IDs: ids, Whole: true}, nil // no other key begins so
+	})
+	if err != nil {
+		return nil, err
+	}
+	dim := e.manifest.Dimension
+	r := &reading{rest: make([]float64, dim)}
+	all := make([]float64, dim)
+	for _, place := range split(p.Text, p.Breaks) {
+		r.sentences = append(r.sentences, Sentence{Begin: place[0], End: place[1]})
+		r.parts = append(r.parts, make([]float64, dim))
+	}
+	at := 0
+	for t, begin := range begins {
+		to := r.rest
+		if begin -= len(prompt); begin >= 0 {
+			for at < len(r.sentences) && begin >= r.sentences[at].End {
+				at++
+			}
+			if at < len(r.sentences) {
+				to = r.parts[at]
+				r.sentences[at].Read = true
+			}
+		}
+		for j, x := range results[0].Tokens[t*dim:][:dim] {
+			to[j] += float64(x)
+			all[j] += float64(x)
+		}
+	}
+	norm := math.Sqrt(dot(all, all))
+	scale := func(v []float64, by float64) {
+		for j := range v {
+			v[j] /= by
+		}
+	}
+	scale(all, norm)
+	scale(r.rest, norm)
+	r.vector = all
+	for i := range r.sentences {
+		scale(r.parts[i], norm)
+		if s := &r.sentences[i]; s.Read {
+			s.vector = append([]float64(nil), r.parts[i]...)
+			scale(s.vector, math.Sqrt(dot(s.vector, s.vector)))
+		}
+	}
+	return r, nil
+}
+
+// readEach encodes a passage and each of its sentences as documents.
+func (e *Encoder) readEach(ctx context.Context, p Passage) (*reading, error) {
+	r := &reading{}
+	texts := []string{p.Text}
+	for _, place := range split(p.Text, p.Breaks) {
+		r.sentences = append(r.sentences, Sentence{Begin: place[0], End: place[1]})
+		texts = append(texts, p.Text[place[0]:place[1]])
+	}
+	encodings, err := e.encode(ctx, Interactive, Document, texts)
+	if err != nil {
+		return nil, err
+	}
+	for i, enc := range encodings {
+		v := make([]float64, len(enc.Vector))
+		for j, x := range enc.Vector {
+			v[j] = float64(x)
+		}
+		if i == 0 {
+			r.vector = v
+		} else {
+			r.sentences[i-1].vector, r.sentences[i-1].Read = v, true
+		}
+	}
+	return r, nil
+}
+
+// places gives the ids that the model reads of a text, and where in the text each token begins, in bytes; -1 for special
+// tokens.
+func (t *tokenizer) places(text string) (ids []uint32, begins []int, err error) {
+	enc, err := t.t.EncodeWithOptionsErr(clean(text), true, tokenizers.WithReturnOffsets(), tokenizers.WithReturnSpecialTokensMask())
+	if err != nil {
+		return nil, nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	if n := len(enc.IDs); n < 3 || len(enc.Offsets) != n || len(enc.SpecialTokensMask) != n {
+		return nil, nil, fmt.Errorf("%w: the tokenizer finds no word in it", ErrBlank)
+	}
+	for i, id := range enc.IDs {
+		if i == t.max-1 && len(enc.IDs) > t.max { // cut as in encode: the last is the final special token
+			return append(ids, enc.IDs[len(enc.IDs)-1]), append(begins, -1), nil
+		}
+		begin := -1
+		if enc.SpecialTokensMask[i] == 0 {
+			begin = int(enc.Offsets[i][0])
+		}
+		ids, begins = append(ids, id), append(begins, begin)
+	}
+	return ids, begins, nil
+}
+
+func dot(a, b []float64) float64 {
+	var sum float64
+	for i, x := range a {
+		sum += x * b[i]
+	}
+	return sum
+}

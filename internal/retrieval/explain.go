@@ -1,0 +1,87 @@
+package retrieval
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"embedd/internal/store"
+)
+
+// ExplainRequest asks why a paper is alike to an input.
+type ExplainRequest struct {
+	// Input is what the paper was found with, Field the request's field that it came from.
+	Input Input
+	Field string
+	// PaperID is the paper.
+	PaperID string
+}
+
+// Explain says which sentences of a paper make it alike to an input. Both are encoded anew, in one Run each.
+func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanation, error) {
+	if err := c.enter(); err != nil {
+		return nil, err
+	}
+	defer c.leave()
+	paper, err := c.paper("id", r.PaperID)
+	if err != nil {
+		return nil, err
+	}
+	vector, _, err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field}, &SearchResult{})
+	if err != nil {
+		return nil, err
+	}
+	var query *Paper
+	var passage *Passage
+	if r.Input.Text == nil && r.Input.Vector == nil {
+		if query, err = c.paper(r.Field+".paper_id", r.Input.PaperID); err != nil {
+			return nil, err
+		}
+		p := passageOf(query)
+		passage = &p
+	}
+	x, err := c.encoder.Explain(ctx, vector, passage, passageOf(paper))
+	if err != nil {
+		return nil, encodeError(err, func(int) string { return "id" })
+	}
+	place(x.Sentences, paper)
+	if query != nil {
+		place(x.Query, query)
+	}
+	return x, nil
+}
+
+// paper reads a stored paper.
+func (c *Collection) paper(field, id string) (*Paper, error) {
+	if err := checkID(field, id); err != nil {
+		return nil, err
+	}
+	rec, _, err := c.store.Get(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, notFound(field, id)
+	}
+	if err != nil {
+		return nil, internal("read paper", err)
+	}
+	return &rec.Paper, nil
+}
+
+// passageOf is a paper's text, with a break where the abstract begins.
+func passageOf(p *Paper) Passage {
+	return Passage{Text: PaperText(p), Breaks: []int{titleEnd(p)}}
+}
+
+// titleEnd is where the title ends in a paper's text.
+func titleEnd(p *Paper) int { return len(strings.TrimSpace(p.Title)) }
+
+// place fills in the text and the field of sentences of a paper.
+func place(sentences []Sentence, p *Paper) {
+	text := PaperText(p)
+	for i := range sentences {
+		s := &sentences[i]
+		s.Text, s.Field = text[s.Begin:s.End], "abstract"
+		if s.End <= titleEnd(p) {
+			s.Field = "title"
+		}
+	}
+}
