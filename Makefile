@@ -7,7 +7,7 @@ BUF := tools/node_modules/.bin/buf
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: setup ## Set up what is missing, index the sample papers, show a first answer, serve until Ctrl-C
@@ -58,6 +58,12 @@ $(BUF): tools/package.json tools/package-lock.json
 .PHONY: bars
 bars: setup ## Print the figures that the project holds itself to (about 35 minutes; needs the evaluation sets)
 	scripts/bars.sh
+
+CORPUS ?= $(or $(EMBEDD_TEST_DATA),../shared/data)/scifact
+
+.PHONY: bench-encoder
+bench-encoder: setup ## Measure the encoder against sentence-transformers (about 15 minutes; CORPUS=FILE, ARGS=OPTIONS)
+	bench/encoder/run.py $(CORPUS) $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was built, and the data directory; libraries and models stay
