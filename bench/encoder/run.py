@@ -138,7 +138,8 @@ def serve_child(pipe, what, arguments):
     except (EOFError, BrokenPipeError):
         pass
     except Exception:
-        pipe.send((False, traceback.format_exc()))
+        with contextlib.suppress(OSError):  # the parent has gone
+            pipe.send((False, traceback.format_exc()))
 
 
 def one_by_one(call, texts, seconds):
@@ -422,7 +423,8 @@ def stop_server(process):
 def start_embedd(stack, binary, model, threads, scratch):
     log = open(scratch / "embedd.log", "w+")
     command = [str(binary), "serve", "--listen", "127.0.0.1:0", "--data", str(scratch / "data"), "--model", model, "--workers", str(threads)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    env = {**os.environ, "EMBEDD_QUERY_CACHE": "0"}  # every query is encoded, also one that comes again
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     stack.callback(stop_server, process)
     for _ in range(600):
         text = (scratch / "embedd.log").read_text()
