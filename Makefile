@@ -7,7 +7,7 @@ BUF := tools/node_modules/.bin/buf
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: setup ## Set up what is missing, index the sample papers, show a first answer, serve until Ctrl-C
@@ -64,6 +64,12 @@ fuzz-tokenizer: setup ## Compare the tokens of 20,000 random texts with those of
 	@.embedd/fuzz/bin/python -c 'import tokenizers' 2>/dev/null || { python3 -m venv .embedd/fuzz && .embedd/fuzz/bin/pip install --quiet tokenizers==0.22.1; }
 	@.embedd/fuzz/bin/python embed/testdata/golden/fuzz_texts.py --tokenizer .embedd/models/all-MiniLM-L6-v2/tokenizer.json --texts 20000 .embedd/fuzz/texts.jsonl
 	EMBEDD_TOKEN_TEXTS=$(CURDIR)/.embedd/fuzz/texts.jsonl go test -count=1 -v -run TestTokensOfRandomTexts ./embed
+
+CORPUS ?= $(or $(EMBEDD_TEST_DATA),../shared/data)/scifact
+
+.PHONY: bench-encoder
+bench-encoder: setup ## Measure the encoder against sentence-transformers (about 15 minutes; CORPUS=FILE, ARGS=OPTIONS)
+	bench/encoder/run.py $(CORPUS) $(ARGS)
 
 .PHONY: clean
 clean: ## Remove what was built, and the data directory; libraries and models stay
