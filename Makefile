@@ -65,6 +65,11 @@ fuzz-tokenizer: setup ## Compare the tokens of 20,000 random texts with those of
 	@.embedd/fuzz/bin/python embed/testdata/golden/fuzz_texts.py --tokenizer .embedd/models/all-MiniLM-L6-v2/tokenizer.json --texts 20000 .embedd/fuzz/texts.jsonl
 	EMBEDD_TOKEN_TEXTS=$(CURDIR)/.embedd/fuzz/texts.jsonl go test -count=1 -v -run TestTokensOfRandomTexts ./embed
 
+.PHONY: test-openvino
+test-openvino: setup ## Test the OpenVINO provider (downloads 80 MB)
+	@test -d .embedd/openvino || { mkdir -p .embedd/openvino && python3 -m venv .embedd/openvino && .embedd/openvino/bin/pip install --quiet --no-deps onnxruntime-openvino==1.24.1; }
+	EMBEDD_TEST_OPENVINO=$$(find $(CURDIR)/.embedd/openvino -name 'libonnxruntime.so.1.24.1') go test -count=1 -v -run TestOpenVINO ./embed
+
 CORPUS ?= $(or $(EMBEDD_TEST_DATA),../shared/data)/scifact
 
 .PHONY: bench-encoder

@@ -103,7 +103,7 @@ type graphRunner struct {
 
 // open is a convert.Runtime for graphs of the network.
 func (c *Converter) open(graph []byte, outputs []string) (convert.Runner, error) {
-	o, err := sessionOptions()
+	o, err := sessionOptions(CPU)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@ package embed
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -88,6 +90,11 @@ type Options struct {
 	Library string
 	// Workers is how many Runs go on at once; 0 means one for each core that the process may use.
 	Workers int
+	// Provider computes the graph; "" is CPU.
+	Provider Provider
+	// Dimension cuts vectors to their first values and brings them back to norm 1; 0 keeps all. It must be the model's dimension
+	// or one of its manifest's Dimensions.
+	Dimension int
 	// CachedQueries is how many vectors of queries are kept, those used last, of queries of up to 1 KiB; 0 keeps none. A
 	// vector takes its dimension times 4 bytes.
 	CachedQueries int
@@ -105,6 +112,7 @@ const maxCachedBytes = 1 << 10
 // Encoder turns texts into vectors. All methods may be called from many goroutines at once.
 type Encoder struct {
 	*engine
+	dim     int                          // of the vectors that are given out
 	queries *lru.Cache[string, Encoding] // nil: none are kept
 }
 
@@ -114,8 +122,14 @@ func Open(m *models.Model, o *Options) (*Encoder, error) {
 	if m.Task == models.TaskScore {
 		return nil, fmt.Errorf("model %s is a cross-encoder: it scores pairs of texts and gives no vectors", m.ID)
 	}
-	e := &Encoder{}
 	var err error
+	e := &Encoder{dim: m.Dimension}
+	if o.Dimension != 0 && o.Dimension != m.Dimension {
+		if !slices.Contains(m.Dimensions, o.Dimension) {
+			return nil, fmt.Errorf("dimension %d: model %s has %d, and its manifest lists %v to cut vectors to", o.Dimension, m.ID, m.Dimension, m.Dimensions)
+		}
+		e.dim = o.Dimension
+	}
 	if o.CachedQueries > 0 {
 		if e.queries, err = lru.New[string, Encoding](o.CachedQueries); err != nil {
 			return nil, err
@@ -125,6 +139,20 @@ func Open(m *models.Model, o *Options) (*Encoder, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// Dimension is the length of the vectors.
+func (e *Encoder) Dimension() int { return e.dim }
+
+// Fingerprint stands for everything that changes a vector: see models.Manifest. Another provider than the CPU's rounds in another
+// way, and OpenVINO rewrites graphs in int8 so that vectors differ in the third digit: its fingerprint is another.
+func (e *Encoder) Fingerprint() string {
+	f := e.manifest.FingerprintAt(e.dim)
+	if e.provider != "" && e.provider != CPU {
+		sum := sha256.Sum256([]byte(f + " by " + string(e.provider)))
+		f = hex.EncodeToString(sum[:])
+	}
+	return f
 }
 
 // Encode returns a vector for each text, in order. A blank or over-long text is a *TextError and fails the call before
@@ -171,6 +199,12 @@ func (e *Encoder) encode(ctx context.Context, l Lane, role Role, texts []string)
 	}
 	for i, r := range results {
 		out[i].Vector = r.Vector
+		if e.dim < len(r.Vector) {
+			out[i].Vector = r.Vector[:e.dim:e.dim]
+			if err := normalize(out[i].Vector); err != nil {
+				return nil, &TextError{Index: i, Err: err}
+			}
+		}
 		if out[i].Truncated {
 			e.metrics.truncated.Inc()
 		}

@@ -15,6 +15,7 @@ import (
 // engine is a loaded model: what an Encoder and a Scorer have in common.
 type engine struct {
 	manifest  *models.Manifest
+	provider  Provider
 	tokenizer *tokenizer
 	session   *session
 	workers   int
@@ -31,6 +32,9 @@ func openEngine(m *models.Model, o *Options) (*engine, error) {
 	if o == nil || o.Library == "" {
 		return nil, errors.New("embed: Options.Library is required")
 	}
+	if !o.Provider.known() {
+		return nil, fmt.Errorf("provider: is %q; supported are %v", o.Provider, Providers)
+	}
 	workers := o.Workers
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
@@ -46,11 +50,11 @@ func openEngine(m *models.Model, o *Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{manifest: m.Manifest, workers: workers, metrics: newMetrics()}
+	e := &engine{manifest: m.Manifest, provider: o.Provider, workers: workers, metrics: newMetrics()}
 	if e.tokenizer, err = newTokenizer(vocabulary, m.MaxTokens); err != nil {
 		return nil, fmt.Errorf("model %s: %w", m.ID, err)
 	}
-	if e.session, err = newSession(graph, m.Manifest); err != nil {
+	if e.session, err = newSession(graph, m.Manifest, o.Provider); err != nil {
 		return nil, errors.Join(fmt.Errorf("model %s: %w", m.ID, err), e.tokenizer.close())
 	}
 	for range workers {

@@ -64,8 +64,8 @@ func (e *Encoder) Explain(ctx context.Context, query []float32, queryText *Passa
 		return nil, err
 	}
 	defer e.leave()
-	if len(query) != e.manifest.Dimension {
-		return nil, fmt.Errorf("the query's vector has %d values; the model's dimension is %d", len(query), e.manifest.Dimension)
+	if len(query) != e.dim {
+		return nil, fmt.Errorf("the query's vector has %d values; the dimension is %d", len(query), e.dim)
 	}
 	read := e.readEach
 	x := &Explanation{Shares: e.session.states && e.manifest.Pooling == models.PoolingMean}
@@ -152,7 +152,7 @@ func (e *Encoder) readWhole(ctx context.Context, p Passage) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	dim := e.manifest.Dimension
+	dim := e.dim
 	r := &reading{rest: make([]float64, dim)}
 	all := make([]float64, dim)
 	for _, place := range split(p.Text, p.Breaks) {
@@ -171,7 +171,7 @@ func (e *Encoder) readWhole(ctx context.Context, p Passage) (*reading, error) {
 				r.sentences[at].Read = true
 			}
 		}
-		for j, x := range results[0].Tokens[t*dim:][:dim] {
+		for j, x := range results[0].Tokens[t*e.session.dim:][:dim] {
 			to[j] += float64(x)
 			all[j] += float64(x)
 		}

@@ -64,7 +64,7 @@ type input struct {
 
 // sessionOptions are those of every session. One thread inside each Run: the slots are the parallelism. The arena stays
 // on and the memory pattern off, which keeps memory flat over texts of every length.
-func sessionOptions() (*ort.SessionOptions, error) {
+func sessionOptions(p Provider) (*ort.SessionOptions, error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
 		return nil, fmt.Errorf("session options: %w", err)
@@ -80,11 +80,14 @@ func sessionOptions() (*ort.SessionOptions, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("session options: %w", err), o.Destroy())
 	}
+	if err := p.add(o); err != nil {
+		return nil, errors.Join(err, o.Destroy())
+	}
 	return o, nil
 }
 
 // newSession loads the graph and tries it. Token vectors beside the pooled ones are taken where they have its dimension.
-func newSession(graph []byte, m *models.Manifest) (*session, error) {
+func newSession(graph []byte, m *models.Manifest, p Provider) (*session, error) {
 	info, err := onnx.Inspect(graph)
 	if err != nil {
 		return nil, err
@@ -94,7 +97,7 @@ func newSession(graph []byte, m *models.Manifest) (*session, error) {
 		outputs = append(outputs, convert.LastHiddenState)
 	}
 	for {
-		s, err := loadSession(graph, info, m, outputs)
+		s, err := loadSession(graph, info, m, p, outputs)
 		if err != nil {
 			return nil, err
 		}
@@ -110,12 +113,12 @@ func newSession(graph []byte, m *models.Manifest) (*session, error) {
 }
 
 // loadSession loads the graph for these outputs.
-func loadSession(graph []byte, info *onnx.Info, m *models.Manifest, outputs []string) (*session, error) {
+func loadSession(graph []byte, info *onnx.Info, m *models.Manifest, p Provider, outputs []string) (*session, error) {
 	inputs, err := matchInputs(info, m)
 	if err != nil {
 		return nil, err
 	}
-	o, err := sessionOptions()
+	o, err := sessionOptions(p)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"embedd/internal/native"
 	"embedd/models"
 )
 
@@ -107,6 +108,59 @@ func TestQueriesAreKept(t *testing.T) {
 	ask(Query, "graph neural networks")
 	if n := testutil.ToFloat64(e.metrics.cached); n != 2 {
 		t.Errorf("%v answers from memory, want 2", n)
+	}
+}
+
+// Vectors are cut only where the manifest says so, and are then what the first values of the whole ones are, at norm 1; their
+// fingerprint is another, and explanations are about the cut vectors.
+func TestDimension(t *testing.T) {
+	whole := open(t, 1)
+	home, err := native.Home()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := models.Open(native.Models(home), models.Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &Options{Library: native.RuntimeLibrary(home), Dimension: 128}
+	if _, err := Open(m, o); err == nil || !strings.Contains(err.Error(), "dimension 128") {
+		t.Errorf("a model that was not trained for it: %v", err)
+	}
+	m.Dimensions = []int{64, 128}
+	if err := m.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	cut, err := Open(m, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cut.Close()
+	if cut.Dimension() != 128 || cut.Fingerprint() == whole.Fingerprint() || len(cut.Fingerprint()) != 64 {
+		t.Errorf("dimension %d, fingerprint %s", cut.Dimension(), cut.Fingerprint())
+	}
+	text := []string{"Graph neural networks pass messages. Galaxies rotate too fast."}
+	a, err := whole.Encode(t.Context(), Bulk, Document, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := cut.Encode(t.Context(), Bulk, Document, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Clone(a[0].Vector[:128])
+	if err := normalize(want); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(b[0].Vector, want) {
+		t.Error("the vector is not the first values at norm 1")
+	}
+	x, err := cut.Explain(t.Context(), want, nil, Passage{Text: text[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := x.Sentences[0].Share + x.Sentences[1].Share + x.Rest; x.Score < 1-1e-5 || sum < 1-1e-5 || sum > 1+1e-5 {
+		t.Errorf("score %v with itself, shares add up to %v", x.Score, sum)
 	}
 }
 

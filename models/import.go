@@ -25,6 +25,8 @@ type ImportOptions struct {
 	// Query and Document, where they are set, are the prompts, instead of those that the folder has under these names;
 	// "passage" is document too.
 	Query, Document *string
+	// Dimensions are those that vectors may be cut to: see Manifest.Dimensions. No file of a folder says it.
+	Dimensions []int
 	// Layers, where layers were left out.
 	Layers *Layers
 	// Replace takes the place of a model of the same id; else that is an error.
@@ -43,7 +45,7 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 		Architecture: n.Architecture, Precision: PrecisionFP32, Dimension: n.Dimension, MaxTokens: n.MaxTokens,
 		Pooling: Pooling(n.Pooling), Normalize: true,
 		Inputs: []string{convert.InputIDs, convert.AttentionMask}, Output: convert.SentenceEmbedding,
-		Layers: o.Layers,
+		Dimensions: o.Dimensions, Layers: o.Layers,
 	}
 	if n.CrossEncoder() {
 		m.Task, m.Dimension, m.Pooling, m.Normalize = TaskScore, 1, "", false

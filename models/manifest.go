@@ -42,6 +42,10 @@ type Manifest struct {
 	Precision Precision `json:"precision"`
 	// Dimension is the length of a vector, 1 to 65,536.
 	Dimension int `json:"dimension"`
+	// Dimensions are the lengths that a vector may be cut to, because the network was trained so that its first values are a vector
+	// by themselves (Matryoshka: Kusupati et al., 2022, arXiv:2205.13147): at most 16, ascending, each below Dimension. Absent for
+	// other networks.
+	Dimensions []int `json:"dimensions,omitempty"`
 	// MaxTokens is how many tokens of a text the model reads, special tokens included, 3 to 8,192.
 	MaxTokens int `json:"max_tokens"`
 	// Pooling makes one vector of the token vectors: see the Pooling constants.
@@ -267,6 +271,14 @@ func (m *Manifest) Validate() error {
 	case m.Task != TaskEncode && m.Task != TaskScore:
 		return bad("task", "is %q; supported is %q, and none for an encoder", m.Task, TaskScore)
 	}
+	if len(m.Dimensions) > 16 {
+		return bad("dimensions", "has %d values, must have at most 16", len(m.Dimensions))
+	}
+	for i, d := range m.Dimensions {
+		if d < 1 || d >= m.Dimension || i > 0 && d <= m.Dimensions[i-1] {
+			return bad("dimensions", "has %d at place %d; must ascend from 1 and stay below the dimension, %d", d, i, m.Dimension)
+		}
+	}
 	if l := m.Layers; l != nil && (l.Kept < 1 || l.Kept >= l.Of || l.Overlap < 0 || l.Overlap > 1) {
 		return bad("layers", "keeps %d of %d with an overlap of %v; must keep fewer than all, with an overlap of 0 to 1", l.Kept, l.Of, l.Overlap)
 	}
@@ -438,4 +450,13 @@ func (m *Manifest) Fingerprint() string {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// FingerprintAt is the fingerprint of vectors that are cut to their first values: Fingerprint for all of them.
+func (m *Manifest) FingerprintAt(dimension int) string {
+	if dimension == m.Dimension {
+		return m.Fingerprint()
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s cut to %d", m.Fingerprint(), dimension))
+	return hex.EncodeToString(sum[:])
 }

@@ -19,8 +19,10 @@ import (
 // engineFlags say how a data directory is opened.
 type engineFlags struct {
 	Model          string `help:"Id of the sentence encoder." default:"${model}" placeholder:"ID"`
+	Dimension      int    `help:"Cut vectors to their first N values, where the model was trained for it; 0: all." default:"0" placeholder:"N"`
 	Models         string `help:"Folder of the models; default: models in the .embedd folder." placeholder:"DIR"`
 	Library        string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
+	Provider       string `help:"What computes the graph: cpu, openvino or cuda; the last two need a library that has them, see docs/models.md." enum:"cpu,openvino,cuda" default:"cpu"`
 	Workers        int    `help:"Runs of the encoder at once; 0: one for each core." default:"0" placeholder:"N"`
 	QueryCache     int    `help:"Vectors of queries that are kept for the next time; 0: none." default:"4096" placeholder:"N"`
 	M              int    `help:"HNSW: links of a new paper on each level of the graph." default:"16" placeholder:"N"`
@@ -97,7 +99,7 @@ func openEncoder(f *engineFlags) (*embed.Encoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return embed.Open(m, &embed.Options{Library: f.Library, Workers: f.Workers, CachedQueries: f.QueryCache})
+	return embed.Open(m, &embed.Options{Library: f.Library, Provider: embed.Provider(f.Provider), Workers: f.Workers, Dimension: f.Dimension, CachedQueries: f.QueryCache})
 }
 
 // Close saves and closes the data directory, then frees the model.
@@ -185,7 +187,7 @@ func encodeError(err error) error {
 func (x encoderOf) Model() retrieval.Model {
 	m := x.e.Manifest()
 	return retrieval.Model{
-		ID: m.ID, Fingerprint: m.Fingerprint(), Dimension: m.Dimension, MaxTokens: m.MaxTokens,
+		ID: m.ID, Fingerprint: x.e.Fingerprint(), Dimension: x.e.Dimension(), MaxTokens: m.MaxTokens,
 		Pooling: string(m.Pooling), Precision: string(m.Precision), License: m.License,
 	}
 }

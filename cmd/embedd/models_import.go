@@ -20,6 +20,7 @@ type modelsImportCmd struct {
 	Precision string  `help:"Arithmetic of the graph: int8 (about twice as fast or more) or fp32." enum:"int8,fp32" default:"int8"`
 	Pooling   string  `help:"How token vectors become one, where the folder does not say: mean, cls, last or max." placeholder:"POOLING"`
 	Layers    int     `help:"Keep the first N layers; 0: all." default:"0" placeholder:"N"`
+	Dims      []int   `name:"dimensions" help:"Lengths that the model was trained to have its vectors cut to (Matryoshka)." placeholder:"N,..."`
 	Cosine    bool    `help:"Accept a model that was trained for another similarity than the cosine."`
 	Query     *string `name:"query-prompt" help:"Put before each query; default: the folder's prompt named query." placeholder:"TEXT"`
 	Document  *string `name:"document-prompt" help:"Put before each paper; default: the folder's prompt named document or passage." placeholder:"TEXT"`
@@ -65,7 +66,7 @@ func (c *modelsImportCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	o := &models.ImportOptions{ID: id, License: c.License, Replace: c.Force, Query: c.Query, Document: c.Document}
+	o := &models.ImportOptions{ID: id, License: c.License, Replace: c.Force, Dimensions: c.Dims, Query: c.Query, Document: c.Document}
 	if err := models.Importable(root, network, o); err != nil {
 		return err
 	}

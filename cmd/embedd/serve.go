@@ -119,6 +119,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
 	t.row("  model", fmt.Sprintf("%s, %d dimensions, %d tokens, %s, fingerprint %.12s", m.ID, m.Dimension, m.MaxTokens, m.Precision, m.Fingerprint))
 	t.row("  models", shortPath(c.Engine.Models))
 	t.row("  library", shortPath(c.Engine.Library))
+	t.row("  provider", c.Engine.Provider)
 	t.row("  workers", fmt.Sprint(c.Engine.Workers))
 	t.row("  warm-up", fmt.Sprintf("%.1f s: %v", en.tuning.Took.Seconds(), en.tuning))
 	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
