@@ -49,6 +49,7 @@ var owners = map[string][]string{
 	"golang.org/x/term":                   {"cmd/embedd"},
 	"golang.org/x/sync":                   {"cmd/embedd"},
 	"github.com/prometheus/client_golang": {"embed", "cmd/embedd"},
+	"github.com/clipperhouse/uax29/v2":    {"embed"},
 	"github.com/hashicorp/golang-lru/v2":  {"embed"},
 	"google.golang.org/grpc":              {"internal/server", "proto/embedd/v1", "cmd/embedd"},
 	"google.golang.org/genproto":          {"internal/server", "cmd/embedd"},
