@@ -101,20 +101,21 @@ func TestTokensAreThoseOfTheReferenceLibrary(t *testing.T) {
 }
 
 // Vectors are those of sentence-transformers in float32: the float32 model's but for the last bits, the int8 model's within
-// what eight bits allow.
+// what eight bits allow. Of the 80 texts the last 16 are in scripts of which the vocabulary has single letters at most, and with
+// which int8 was not calibrated.
 func TestVectorsAreThoseOfTheReferenceLibrary(t *testing.T) {
 	for _, c := range []struct {
-		model       string
-		mean, worst float64
+		model                string
+		mean, worst, foreign float64
 	}{
-		{"all-MiniLM-L6-v2-fp32", 0.99999, 0.99999},
-		{"all-MiniLM-L6-v2", 0.998, 0.996},
+		{"all-MiniLM-L6-v2-fp32", 0.99999, 0.99999, 0.99999},
+		{"all-MiniLM-L6-v2", 0.998, 0.996, 0.993},
 	} {
-		t.Run(c.model, func(t *testing.T) { compareToReference(t, openModel(t, c.model, 0), c.mean, c.worst) })
+		t.Run(c.model, func(t *testing.T) { compareToReference(t, openModel(t, c.model, 0), c.mean, c.worst, c.foreign) })
 	}
 }
 
-func compareToReference(t *testing.T, e *Encoder, leastMean, leastWorst float64) {
+func compareToReference(t *testing.T, e *Encoder, leastMean, leastWorst, leastForeign float64) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(golden, "vectors.json"))
 	if err != nil {
@@ -129,29 +130,35 @@ func compareToReference(t *testing.T, e *Encoder, leastMean, leastWorst float64)
 		t.Fatal(err)
 	}
 	dim := e.Manifest().Dimension
-	if len(reference.Texts) != 64 || len(raw) != 64*dim*4 {
-		t.Fatalf("%d texts and %d bytes of vectors, want 64 and %d", len(reference.Texts), len(raw), 64*dim*4)
+	if len(reference.Texts) != 80 || len(raw) != 80*dim*4 {
+		t.Fatalf("%d texts and %d bytes of vectors, want 80 and %d", len(reference.Texts), len(raw), 80*dim*4)
 	}
 	got, err := e.Encode(t.Context(), Bulk, Document, reference.Texts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	worst, sum := 1.0, 0.0
+	worst, worstForeign, sum := 1.0, 1.0, 0.0
 	for i := range got {
 		var cos float64
 		for j, x := range got[i].Vector {
 			cos += float64(x) * float64(math.Float32frombits(binary.LittleEndian.Uint32(raw[(i*dim+j)*4:])))
 		}
-		sum += cos
-		worst = min(worst, cos)
-		if cos < leastWorst {
-			t.Errorf("text %d %.60q: cosine %.6f, want at least %v", i, reference.Texts[i], cos, leastWorst)
+		least := leastWorst
+		if i < 64 {
+			sum += cos
+			worst = min(worst, cos)
+		} else {
+			least = leastForeign
+			worstForeign = min(worstForeign, cos)
+		}
+		if cos < least {
+			t.Errorf("text %d %.60q: cosine %.6f, want at least %v", i, reference.Texts[i], cos, least)
 		}
 	}
 	if sum/64 < leastMean {
 		t.Errorf("mean cosine %.6f, want at least %v", sum/64, leastMean)
 	}
-	t.Logf("cosine to sentence-transformers fp32 on 64 texts: mean %.6f, worst %.6f", sum/64, worst)
+	t.Logf("cosine to sentence-transformers fp32: on 64 texts mean %.6f, worst %.6f; on 16 in other scripts worst %.6f", sum/64, worst, worstForeign)
 }
 
 // A vector does not depend on the texts beside it: alone, in a call with others, under load, with one worker or many,

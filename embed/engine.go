@@ -59,7 +59,7 @@ func openEngine(m *models.Model, o *Options) (*engine, error) {
 	}
 	for range workers {
 		b := &buffers{}
-		e.session.reserve(b, 1, m.MaxTokens)
+		e.session.reserve(b, maxBudget/leastTokens, max(m.MaxTokens, maxBudget))
 		e.buffers = append(e.buffers, b)
 	}
 	e.lanes = lane.New(lane.Options{

@@ -3,8 +3,11 @@ package embed
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"embedd/embed/lane"
 	"embedd/models"
@@ -13,8 +16,14 @@ import (
 // The shapes that warm-up measures, and for how long.
 const warmUpTime = 800 * time.Millisecond
 
+// leastTokens is a word and a bit between special tokens: no batch has more texts than fit in as short ones.
+const leastTokens = 4
+
+// maxBudget is the largest budget that is tried: beyond it a batch leaves a core's cache.
+const maxBudget = 256
+
 var (
-	warmUpBudgets = []int{64, 128, 256}
+	warmUpBudgets = []int{64, 128, maxBudget}
 	warmUpLengths = []int{16, 32, 64}
 )
 
@@ -40,8 +49,8 @@ func (t *Tuning) String() string {
 }
 
 // WarmUp chooses how texts are put together, by trying it out for less than two seconds, and brings the runtime's memory to
-// its height. Texts are only put together where their vectors are the same to the bit as alone, on this machine. It is to be
-// called before there is load.
+// its height. Texts are only put together where their vectors are the same to the bit as alone, on this machine. Under load
+// it would measure the load.
 func (e *engine) WarmUp(ctx context.Context) (*Tuning, error) {
 	if err := e.enter(); err != nil {
 		return nil, err
@@ -53,12 +62,37 @@ func (e *engine) WarmUp(ctx context.Context) (*Tuning, error) {
 	if err != nil {
 		return nil, fmt.Errorf("warm up: %w", err)
 	}
-	for _, b := range e.buffers {
-		e.session.reserve(b, max(1, t.Rows), max(e.manifest.MaxTokens, t.Budget))
+	if err := e.fillMemory(t.Plan); err != nil {
+		return nil, fmt.Errorf("warm up: %w", err)
 	}
+	debug.FreeOSMemory() // the files that the model was loaded from
 	t.Took = time.Since(begin)
 	e.lanes.SetPlan(t.Plan, t.Alone)
 	return t, nil
+}
+
+// fillMemory runs the largest batches of a plan in all slots at once, which brings the runtime's memory to its height.
+func (e *engine) fillMemory(p Plan) error {
+	largest := []shape{{1, e.manifest.MaxTokens}}
+	if p.Budget > 0 {
+		tokens := max(2, min(e.manifest.MaxTokens, p.Budget/2))
+		largest = append(largest, shape{p.Budget / tokens, tokens}, shape{p.Rows, p.Budget / p.Rows})
+	}
+	var slots errgroup.Group
+	for range e.workers {
+		slots.Go(func() error {
+			var memory buffers
+			for range 5 {
+				for _, s := range largest {
+					if err := e.session.run(&memory, s.batch(0), s.tokens); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	return slots.Wait()
 }
 
 // warmUp is one on its way.
@@ -179,7 +213,7 @@ func (w *warmUp) choose(t *Tuning) {
 	}
 	for _, budget := range warmUpBudgets {
 		if speed := w.speed(budget); speed >= 0.97*best {
-			t.Plan = Plan{Budget: budget, Rows: budget / 4} // four tokens are a word and a bit
+			t.Plan = Plan{Budget: budget, Rows: budget / leastTokens}
 			t.TokensPerSecond = speed
 			return
 		}

@@ -21,6 +21,7 @@ import (
 
 type benchCmd struct {
 	Encode  benchEncodeCmd  `cmd:"" help:"Encoding against the bare ONNX Runtime session."`
+	Memory  benchMemoryCmd  `cmd:"" help:"Memory of the encoder, over texts of every length."`
 	Index   benchIndexCmd   `cmd:"" help:"Indexing end to end against the bare encoder session."`
 	Related benchRelatedCmd `cmd:"" help:"Related by id over gRPC: concurrent clients against one."`
 }

