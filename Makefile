@@ -59,6 +59,11 @@ $(BUF): tools/package.json tools/package-lock.json
 bars: setup ## Print the figures that the project holds itself to (about 35 minutes; needs the evaluation sets)
 	scripts/bars.sh
 
+.PHONY: goldens
+goldens: setup ## Write the golden vectors of the models that come with embedd into their manifests
+	bin/embedd models pull all-MiniLM-L6-v2-fp32 && bin/embedd models pull paraphrase-MiniLM-L3-v2
+	bin/embedd models golden models/manifests/*.json
+
 .PHONY: clean
 clean: ## Remove what was built, and the data directory; libraries and models stay
 	rm -rf bin .embedd/data tools/node_modules
