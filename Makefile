@@ -59,6 +59,10 @@ $(BUF): tools/package.json tools/package-lock.json
 bars: setup ## Print the figures that the project holds itself to (about 35 minutes; needs the evaluation sets)
 	scripts/bars.sh
 
+.PHONY: fuzz-models
+fuzz-models: setup ## Load 1,000 mutated model files in child processes, which may die (about 2 minutes)
+	go test ./cmd/embedd -run TestMutatedModels -count=1 -v -timeout 10m -mutants 1000
+
 .PHONY: goldens
 goldens: setup ## Write the golden vectors of the models that come with embedd into their manifests
 	bin/embedd models pull all-MiniLM-L6-v2-fp32 && bin/embedd models pull paraphrase-MiniLM-L3-v2

@@ -14,14 +14,14 @@ import (
 // The most that is kept of what a child writes.
 const (
 	childOutput = 1 << 20
-	childErrors = 4 << 10
+	childErrors = 1 << 10
 )
 
 // childError says how a child came to its end without an answer.
 type childError struct {
 	// What happened: "it was killed by a signal: …", "it did not end within …".
 	What string
-	// Stderr is the last of what it wrote there.
+	// Stderr is the first of what it wrote there.
 	Stderr string
 }
 
@@ -29,7 +29,7 @@ func (e *childError) Error() string {
 	if e.Stderr == "" {
 		return e.What
 	}
-	return e.What + "; its last words:\n" + e.Stderr
+	return e.What + "; its first words:\n" + e.Stderr
 }
 
 // runChild runs a command in a process group of its own and gives what it wrote to stdout. input is written to its stdin,
@@ -41,7 +41,7 @@ func runChild(ctx context.Context, limit time.Duration, cmd *exec.Cmd, input []b
 		return nil, err
 	}
 	tooMuch := make(chan struct{})
-	stdout, stderr := &head{most: childOutput, full: tooMuch}, &tail{most: childErrors}
+	stdout, stderr := &head{most: childOutput, full: tooMuch}, &head{most: childErrors}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this process, which then ends the child
 	cmd.WaitDelay = time.Second                           // for a grandchild that holds on to stdout
@@ -94,34 +94,19 @@ func ending(err error) string {
 	return fmt.Sprintf("it ended with status %d", exit.ExitCode())
 }
 
-// head keeps what is written to it and closes full when that is more than most.
+// head keeps the first of what is written to it, and closes full, where there is one, when that is more than most.
 type head struct {
 	most int
 	full chan struct{}
 	kept []byte
-	over bool
 }
 
 func (h *head) Write(b []byte) (int, error) {
-	if len(h.kept)+len(b) <= h.most {
-		h.kept = append(h.kept, b...)
-	} else if !h.over {
-		h.over = true
+	fits := min(len(b), h.most-len(h.kept))
+	h.kept = append(h.kept, b[:fits]...)
+	if fits < len(b) && h.full != nil {
 		close(h.full)
-	}
-	return len(b), nil
-}
-
-// tail keeps the last of what is written to it.
-type tail struct {
-	most int
-	kept []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.kept = append(t.kept, b...)
-	if n := len(t.kept) - t.most; n > 0 {
-		t.kept = append([]byte(nil), t.kept[n:]...)
+		h.full = nil
 	}
 	return len(b), nil
 }

@@ -17,7 +17,7 @@ type modelsCmd struct {
 	Compare modelsCompareCmd `cmd:"" help:"How alike two models' vectors are."`
 	Verify  modelsVerifyCmd  `cmd:"" help:"Check a model's files, its graph, its vectors and its speed."`
 	Child   modelsChildCmd   `cmd:"" hidden:"" help:"What verify does in a process of its own."`
-	Golden  modelsGoldenCmd  `cmd:"" hidden:"" help:"Write a model's golden vectors into its manifest."`
+	Golden  modelsGoldenCmd  `cmd:"" help:"Write a model's golden vectors into its manifest."`
 }
 
 // modelsFlags say where the models are.

@@ -98,18 +98,18 @@ func (t *trial) run(ctx context.Context) (r trialReport, err error) {
 	if err != nil {
 		return r, err
 	}
-	size := m.Files.Model.Bytes
+	most := memoryOf(m)
 	var twin *models.Model
 	if t.Twin != "" {
 		if twin, err = models.Open(t.Models, t.Twin); err != nil {
 			return r, err
 		}
-		size += twin.Files.Model.Bytes
+		most += memoryOf(twin)
 	}
-	if err := limitMemory(4<<30 + 8*uint64(size)); err != nil {
+	if err := limitMemory(most); err != nil {
 		return r, err
 	}
-	o := &embed.Options{Library: t.Library, Workers: runtime.GOMAXPROCS(0)}
+	o := &embed.Options{Library: t.Library, Workers: min(trialWorkers, runtime.GOMAXPROCS(0))}
 	w, err := openGolden(m, o)
 	if err != nil {
 		return r, err
@@ -127,6 +127,16 @@ func (t *trial) run(ctx context.Context) (r trialReport, err error) {
 		r.Speed, err = w.speeds(ctx, t.Speed)
 	}
 	return r, err
+}
+
+// trialWorkers bounds the Runs at once, and with them the memory of a trial.
+const trialWorkers = 4
+
+// memoryOf is more than a model takes: copies of its file, the scores between the tokens of its longest text, and the rest.
+func memoryOf(m *models.Model) uint64 {
+	const headsAndCopies = 32
+	tokens := uint64(m.MaxTokens)
+	return 2<<30 + 8*uint64(m.Files.Model.Bytes) + headsAndCopies*4*tokens*tokens
 }
 
 // limitMemory bounds what this process may allocate, so that a model that asks for more than a model may is an error here
