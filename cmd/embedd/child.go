@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -77,9 +77,20 @@ func runChild(ctx context.Context, limit time.Duration, cmd *exec.Cmd, input []b
 		what = ending(err)
 	}
 	if what != "" {
-		return nil, &childError{What: what, Stderr: string(bytes.TrimSpace(stderr.kept))}
+		return nil, &childError{What: what, Stderr: printableLines(stderr.kept)}
 	}
 	return stdout.kept, nil
+}
+
+// printableLines is a text without what could steer a terminal, and without empty lines.
+func printableLines(text []byte) string {
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(printable(line)); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // ending says how a process ended.

@@ -17,6 +17,7 @@ import (
 func TestRunChildTellsHowItEnded(t *testing.T) {
 	for _, c := range []struct{ script, want string }{
 		{"cat >&2; exit 3", "it ended with status 3; its first words:\nasked"},
+		{"printf '\\033[31mred\\n\\ntwo\\n' >&2; exit 3", "it ended with status 3; its first words:\n[31mred\ntwo"},
 		{"kill -SEGV $$", "it was killed by a signal: segmentation fault"},
 		{"kill -ABRT $$", "it was killed by a signal: aborted"},
 		{"sleep 60", "it did not end within 500ms and was killed"},

@@ -261,8 +261,12 @@ func (t *trial) inChild(ctx context.Context, limit time.Duration) (*trialReport,
 	if err := json.NewDecoder(bytes.NewReader(out)).Decode(&r); err != nil {
 		return nil, fmt.Errorf("the process that loads it gave no report: %w", err)
 	}
+	// The child has read the model file, whose names are in its errors.
+	if r.Twin != nil {
+		r.Twin.Error = printable(r.Twin.Error)
+	}
 	if r.Error != "" {
-		return &r, errors.New(r.Error)
+		return &r, errors.New(printable(r.Error))
 	}
 	return &r, nil
 }
