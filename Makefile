@@ -76,6 +76,15 @@ CORPUS ?= $(or $(EMBEDD_TEST_DATA),../shared/data)/scifact
 bench-encoder: setup ## Measure the encoder against sentence-transformers (about 15 minutes; CORPUS=FILE, ARGS=OPTIONS)
 	bench/encoder/run.py $(CORPUS) $(ARGS)
 
+.PHONY: fuzz-models
+fuzz-models: setup ## Load 1,000 mutated model files in child processes, which may die (about 2 minutes)
+	go test ./cmd/embedd -run TestMutatedModels -count=1 -v -timeout 10m -mutants 1000
+
+.PHONY: goldens
+goldens: setup ## Write the golden vectors of the models that come with embedd into their manifests
+	bin/embedd models pull all-MiniLM-L6-v2-fp32 && bin/embedd models pull paraphrase-MiniLM-L3-v2
+	bin/embedd models golden models/manifests/*.json
+
 .PHONY: clean
 clean: ## Remove what was built, and the data directory; libraries and models stay
 	rm -rf bin .embedd/data tools/node_modules

@@ -10,6 +10,7 @@
 //	Import   make a model of a Hugging Face folder
 //	Open     a model that is there
 //	ReadFile a file's bytes, given out only if size and sha256 are the manifest's
+//	Golden   what a model gave for a few texts, to compare with on another machine
 //
 // # Promises
 //

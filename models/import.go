@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +28,8 @@ type ImportOptions struct {
 	Dimensions []int
 	// Layers, where layers were left out.
 	Layers *Layers
+	// Twin is the id of the float32 model of the same network; "" for none.
+	Twin string
 	// Replace takes the place of a model of the same id; else that is an error.
 	Replace bool
 }
@@ -45,7 +46,7 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 		Architecture: n.Architecture, Precision: PrecisionFP32, Dimension: n.Dimension, MaxTokens: n.MaxTokens,
 		Pooling: Pooling(n.Pooling), Normalize: true,
 		Inputs: []string{convert.InputIDs, convert.AttentionMask}, Output: convert.SentenceEmbedding,
-		Dimensions: o.Dimensions, Layers: o.Layers,
+		Dimensions: o.Dimensions, Layers: o.Layers, Twin: o.Twin,
 	}
 	if n.CrossEncoder() {
 		m.Task, m.Dimension, m.Pooling, m.Normalize = TaskScore, 1, "", false
@@ -73,14 +74,14 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	text, err := json.MarshalIndent(m, "", "  ")
+	text, err := m.text()
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{m.Files.Model.Path, graph}, {m.Files.Tokenizer.Path, tokenizer}, {ManifestName, append(text, '\n')}} {
+	}{{m.Files.Model.Path, graph}, {m.Files.Tokenizer.Path, tokenizer}, {ManifestName, text}} {
 		if err := replaceFile(filepath.Join(dir, f.name), bytes.NewReader(f.data)); err != nil {
 			return nil, fmt.Errorf("import %s: %w", o.ID, err)
 		}
@@ -104,6 +105,9 @@ func Importable(root string, n *convert.Network, o *ImportOptions) error {
 	}
 	if !idForm.MatchString(o.ID) {
 		return fmt.Errorf("model id %q is not 1 to 100 letters, digits, '.', '_' or '-'", o.ID)
+	}
+	if o.Twin != "" && (!idForm.MatchString(o.Twin) || o.Twin == o.ID) {
+		return fmt.Errorf("twin %q must be the id of another model", o.Twin)
 	}
 	if _, err := Find(o.ID); err == nil {
 		return fmt.Errorf("model id %q is that of a model that comes with embedd; choose another with --id", o.ID)

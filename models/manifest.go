@@ -62,8 +62,12 @@ type Manifest struct {
 	Output string `json:"output"`
 	// Layers says what was left out of the network at import; absent for a whole one.
 	Layers *Layers `json:"layers,omitempty"`
+	// Twin is the id of the float32 model of the same network, which this one is compared with; absent where there is none.
+	Twin string `json:"twin,omitempty"`
 	// Files are the model's files.
 	Files Files `json:"files"`
+	// Golden is what the model gave for a few texts; absent where nobody has recorded it.
+	Golden *Golden `json:"golden,omitempty"`
 }
 
 // Task says what a graph does.
@@ -214,8 +218,8 @@ var (
 	commitForm  = regexp.MustCompile(`^[0-9a-f]{40}$`)
 )
 
-// maxManifestBytes bounds what is read of a manifest.
-const maxManifestBytes = 1 << 20
+// maxManifestBytes bounds what is read of a manifest. Golden vectors of the largest dimension have room in it.
+const maxManifestBytes = 4 << 20
 
 // Parse reads a manifest and checks every field. Unknown fields are an error.
 func Parse(r io.Reader) (*Manifest, error) {
@@ -282,6 +286,9 @@ func (m *Manifest) Validate() error {
 	if l := m.Layers; l != nil && (l.Kept < 1 || l.Kept >= l.Of || l.Overlap < 0 || l.Overlap > 1) {
 		return bad("layers", "keeps %d of %d with an overlap of %v; must keep fewer than all, with an overlap of 0 to 1", l.Kept, l.Of, l.Overlap)
 	}
+	if m.Twin != "" && (!idForm.MatchString(m.Twin) || m.Twin == m.ID) {
+		return bad("twin", "is %q, must be the id of another model", m.Twin)
+	}
 	seen := map[string]bool{}
 	for _, in := range m.Inputs {
 		if in != "input_ids" && in != "attention_mask" && in != "token_type_ids" {
@@ -309,6 +316,9 @@ func (m *Manifest) Validate() error {
 	if m.Files.Model.Path == m.Files.Tokenizer.Path {
 		return bad("files", "model and tokenizer are the same file %q", m.Files.Model.Path)
 	}
+	if m.Golden != nil {
+		return m.Golden.validate(m)
+	}
 	return nil
 }
 
@@ -320,7 +330,7 @@ func bad(field, format string, a ...any) error {
 func (f *File) validate(field string) error {
 	base := strings.TrimPrefix(f.Path, "1_Pooling/")
 	switch {
-	case base == "" || base != filepath.Base(base) || strings.ContainsAny(base, `/\`) || strings.HasPrefix(base, ".") || base == ManifestName:
+	case base == "" || base != filepath.Base(base) || strings.ContainsAny(base, `/\`) || strings.HasPrefix(base, ".") || base == ManifestName || base == stampName:
 		return bad(field+".path", "%q is not a plain file name", f.Path)
 	case !sha256Form.MatchString(f.SHA256):
 		return bad(field+".sha256", "%q is not 64 lower-case hexadecimal digits", f.SHA256)
@@ -427,8 +437,8 @@ func (m *Manifest) files() map[string]File {
 }
 
 // Fingerprint returns 64 hexadecimal digits that stand for everything that changes a vector: the bytes of the graph and
-// of the tokenizer, and each instruction of the manifest. The id, the licence and the sources do not change a vector
-// and are not in it. It is stored with every collection; its definition must not change.
+// of the tokenizer, and each instruction of the manifest. The id, the licence, the sources, the twin and the golden vectors
+// do not change a vector and are not in it. It is stored with every collection; its definition must not change.
 func (m *Manifest) Fingerprint() string {
 	inputs := slices.Clone(m.Inputs)
 	slices.Sort(inputs)

@@ -71,6 +71,26 @@ func TestFingerprintDefinitionDoesNotChange(t *testing.T) {
 	}
 }
 
+// Neither do the fingerprints of the models that come with the program.
+func TestFingerprintsOfBuiltinModels(t *testing.T) {
+	for id, want := range map[string]string{
+		"all-MiniLM-L6-v2": "cd867faec266", "all-MiniLM-L6-v2-fp32": "d24f37cd4f48", "paraphrase-MiniLM-L3-v2": "044a154c53c0",
+	} {
+		m, err := Find(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Fingerprint(); got[:12] != want {
+			t.Errorf("fingerprint of %s is %.12s, was always %s", id, got, want)
+		}
+		other := *m
+		other.ID, other.Golden = "other", nil
+		if known := other.Known(); known == nil || known.ID != id {
+			t.Errorf("%s under another name is known as %v", id, known)
+		}
+	}
+}
+
 func TestFingerprintChangesWithEverythingThatChangesAVector(t *testing.T) {
 	base, err := parse(t, example("graph", "tokenizer"))
 	if err != nil {
@@ -107,6 +127,8 @@ func TestFingerprintChangesWithEverythingThatChangesAVector(t *testing.T) {
 		"source": func(m *Manifest) {
 			m.Files.Model.Source = &Source{HuggingFace: &HuggingFace{Repository: "org/name", Revision: strings.Repeat("a", 40), Path: "model.onnx"}}
 		},
+		"twin":        func(m *Manifest) { m.Twin = "other" },
+		"golden":      func(m *Manifest) { m.Golden = &Golden{Cosine: 1} },
 		"input order": func(m *Manifest) { m.Inputs = []string{"attention_mask", "input_ids"} },
 	} {
 		m := *base

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -76,11 +75,10 @@ func (p *puller) pull(ctx context.Context, m *Manifest) (_ *Model, err error) {
 			return nil, err
 		}
 	}
-	text, err := json.MarshalIndent(m, "", "  ")
+	text, err := m.text()
 	if err != nil {
 		return nil, err
 	}
-	text = append(text, '\n')
 	path := filepath.Join(model.Dir, ManifestName)
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
 		return model, nil // so that nothing is written where all is right

@@ -63,10 +63,13 @@ type engine struct {
 	tuning     *embed.Tuning // nil: not warmed up
 }
 
-// openEngine verifies and loads the model, opens the data directory, and encodes a canary. warm also warms the encoder up,
+// openEngine verifies and loads the model, one of the user's own in a child first, opens the data directory, and encodes a canary. warm also warms the encoder up,
 // which pays from some hundred texts on.
 func openEngine(ctx context.Context, f *engineFlags, dir string, warm bool, log *slog.Logger, progress func(done, total int)) (_ *engine, err error) {
 	if err := f.resolve(); err != nil {
+		return nil, err
+	}
+	if err := verifyOnce(ctx, f, log); err != nil {
 		return nil, err
 	}
 	encoder, err := openEncoder(f)

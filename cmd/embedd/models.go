@@ -15,7 +15,9 @@ type modelsCmd struct {
 	Pull    modelsPullCmd    `cmd:"" help:"Bring a model's files and check them."`
 	Import  modelsImportCmd  `cmd:"" help:"Make a model of a Hugging Face folder."`
 	Compare modelsCompareCmd `cmd:"" help:"How alike two models' vectors are."`
-	Verify  modelsVerifyCmd  `cmd:"" help:"Check a model's files, load it and encode a text."`
+	Verify  modelsVerifyCmd  `cmd:"" help:"Check a model's files, its graph, its vectors and its speed."`
+	Child   modelsChildCmd   `cmd:"" hidden:"" help:"What verify does in a process of its own."`
+	Golden  modelsGoldenCmd  `cmd:"" help:"Write a model's golden vectors into its manifest."`
 }
 
 // modelsFlags say where the models are.
@@ -196,37 +198,4 @@ func (d *downloads) done() {
 		d.bar.Done()
 		d.bar = nil
 	}
-}
-
-type modelsVerifyCmd struct {
-	ID      string `arg:"" help:"Id of the model." default:"${model}"`
-	Library string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
-	outputFlags
-	modelsFlags
-}
-
-func (modelsVerifyCmd) Help() string {
-	return `Example:
-  embedd models verify all-MiniLM-L6-v2`
-}
-
-func (c *modelsVerifyCmd) Run(e *env) (err error) {
-	f := engineFlags{Model: c.ID, Models: c.Models, Library: c.Library, Workers: 1}
-	if err := f.resolve(); err != nil {
-		return err
-	}
-	encoder, err := openEncoder(&f) // reads and hashes every file, compares the graph's output with the manifest
-	if err != nil {
-		return err
-	}
-	defer finish(&err, encoder.Close)
-	if err := encoder.Canary(e.ctx); err != nil {
-		return err
-	}
-	m := encoder.Manifest()
-	if c.JSON {
-		return printJSON(e.stdout, map[string]any{"id": m.ID, "fingerprint": m.Fingerprint(), "dimension": m.Dimension, "ok": true})
-	}
-	_, err = fmt.Fprintf(e.stdout, "%s: files match the manifest, the graph gives %d dimensions, a text encodes; fingerprint %s\n", m.ID, m.Dimension, m.Fingerprint())
-	return err
 }

@@ -62,12 +62,9 @@ func (c *modelsCompareCmd) Run(e *env) error {
 		return fmt.Errorf("%s has %d dimensions, %s has %d: their vectors cannot be compared", c.One, a, c.Other, b)
 	}
 	for i, v := range sides[0] {
-		var cosine float64
-		for j, x := range v {
-			cosine += float64(x) * float64(sides[1][i][j])
-		}
-		report.Mean += cosine / float64(len(texts))
-		report.Worst = min(report.Worst, cosine)
+		c := cosine(v, sides[1][i])
+		report.Mean += c / float64(len(texts))
+		report.Worst = min(report.Worst, c)
 	}
 	if c.JSON {
 		return printJSON(e.stdout, report)

@@ -25,6 +25,7 @@ type modelsImportCmd struct {
 	Query     *string `name:"query-prompt" help:"Put before each query; default: the folder's prompt named query." placeholder:"TEXT"`
 	Document  *string `name:"document-prompt" help:"Put before each paper; default: the folder's prompt named document or passage." placeholder:"TEXT"`
 	Texts     string  `help:"Papers that int8 is calibrated with, as for embedd index, the first 2,000 of them; default: the sample papers." placeholder:"FILE"`
+	Twin      string  `help:"Id of the float32 model of the same network, which embedd models verify compares an int8 model with." placeholder:"ID"`
 	License   string  `help:"SPDX identifier of the weights' licence." placeholder:"ID"`
 	Force     bool    `help:"Replace a model of the same id."`
 	Library   string  `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
@@ -62,21 +63,31 @@ func (c *modelsImportCmd) Run(e *env) error {
 	if network.CrossEncoder() && c.Layers != 0 {
 		return errors.New("--layers: is for encoders; this is a cross-encoder")
 	}
+	if c.Twin != "" && c.Precision == "fp32" {
+		return errors.New("--twin: is for int8; this model is float32 itself")
+	}
 	tokenizer, err := os.ReadFile(filepath.Join(c.Folder, "tokenizer.json"))
 	if err != nil {
 		return err
 	}
-	o := &models.ImportOptions{ID: id, License: c.License, Replace: c.Force, Dimensions: c.Dims, Query: c.Query, Document: c.Document}
+	o := &models.ImportOptions{ID: id, License: c.License, Twin: c.Twin, Replace: c.Force, Dimensions: c.Dims, Query: c.Query, Document: c.Document}
 	if err := models.Importable(root, network, o); err != nil {
 		return err
 	}
+	f := engineFlags{Models: root, Library: c.Library}
+	if err := f.resolve(); err != nil {
+		return err
+	}
 	if c.Precision == "int8" || c.Layers != 0 {
-		if err := c.run(e, network, tokenizer, options, o); err != nil {
+		if err := c.run(e, f.Library, network, tokenizer, options, o); err != nil {
 			return err
 		}
 	}
 	m, err := models.Import(root, network, tokenizer, o)
 	if err != nil {
+		return err
+	}
+	if err := recordGolden(e, filepath.Join(m.Dir, models.ManifestName), &f); err != nil {
 		return err
 	}
 	if c.JSON {
@@ -91,16 +102,12 @@ func (c *modelsImportCmd) Run(e *env) error {
 }
 
 // run does what needs the runtime: the calibration of int8, and what leaving layers out costs.
-func (c *modelsImportCmd) run(e *env, n *convert.Network, tokenizer []byte, options convert.Options, o *models.ImportOptions) error {
+func (c *modelsImportCmd) run(e *env, library string, n *convert.Network, tokenizer []byte, options convert.Options, o *models.ImportOptions) error {
 	texts, pairs, err := c.texts(e)
 	if err != nil {
 		return err
 	}
-	f := engineFlags{Models: c.Models, Library: c.Library}
-	if err := f.resolve(); err != nil {
-		return err
-	}
-	converter, err := embed.NewConverter(f.Library, n, tokenizer, texts, pairs)
+	converter, err := embed.NewConverter(library, n, tokenizer, texts, pairs)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"internal/evalsets":   {},
 	"internal/testmodels": {},
 	"proto/embedd/v1":     {},
-	"cmd/embedd": {"ann", "embed", "models", "models/convert", "samples", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
+	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
 		"internal/server", "proto/embedd/v1"},
 }
 
@@ -48,6 +48,7 @@ var owners = map[string][]string{
 	"github.com/vbauerster/mpb/v8":        {"cmd/embedd"},
 	"golang.org/x/term":                   {"cmd/embedd"},
 	"golang.org/x/sync":                   {"embed", "cmd/embedd"},
+	"golang.org/x/sys":                    {"cmd/embedd"},
 	"github.com/prometheus/client_golang": {"embed", "cmd/embedd"},
 	"github.com/clipperhouse/uax29/v2":    {"embed"},
 	"github.com/hashicorp/golang-lru/v2":  {"embed"},

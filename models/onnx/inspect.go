@@ -14,6 +14,9 @@ var ErrRefused = errors.New("model file is refused")
 // domains are those of the operators that ONNX Runtime brings itself; any other needs a library of custom operators.
 var domains = []string{"", "ai.onnx", "ai.onnx.ml", Microsoft, "com.microsoft.nchwc", "com.ms.internal.nhwc"}
 
+// ortFormat stands at byte 4 of a file in ONNX Runtime's own format, which is no protobuf message.
+const ortFormat = "ORTM"
+
 // maxDepth bounds how deep graphs may lie in attributes of other graphs.
 const maxDepth = 16
 
@@ -28,6 +31,10 @@ type Info struct {
 // Inspect reads a model file and refuses what must not reach a runtime: data outside of the file, which could name any
 // path, and operators of foreign domains, which could only come from a library. The error is ErrRefused with the place.
 func Inspect(file []byte) (*Info, error) {
+	// ONNX Runtime would not read such a file as what is inspected here, whatever else it is.
+	if len(file) >= 8 && string(file[4:8]) == ortFormat {
+		return nil, fmt.Errorf("%w: it is marked as being in ONNX Runtime's own format", ErrRefused)
+	}
 	var m ModelProto
 	if err := proto.Unmarshal(file, &m); err != nil {
 		return nil, fmt.Errorf("%w: it is not an ONNX file: %w", ErrRefused, err)
@@ -35,17 +42,15 @@ func Inspect(file []byte) (*Info, error) {
 	if m.GetGraph() == nil || len(m.GetGraph().GetNode()) == 0 {
 		return nil, fmt.Errorf("%w: it has no graph", ErrRefused)
 	}
-	for _, o := range m.GetOpsetImport() {
-		if !slices.Contains(domains, o.GetDomain()) {
-			return nil, fmt.Errorf("%w: it imports operators of the domain %q; custom operators are not loaded", ErrRefused, o.GetDomain())
-		}
+	if err := checkImports(m.GetOpsetImport()); err != nil {
+		return nil, err
 	}
 	info := &Info{Inputs: map[string]TensorProto_DataType{}}
 	if err := checkGraph(m.GetGraph(), 0); err != nil {
 		return nil, err
 	}
 	for _, f := range m.GetFunctions() {
-		if err := checkNodes(f.GetNode(), 0); err != nil {
+		if err := errors.Join(checkImports(f.GetOpsetImport()), checkAttributes(f.GetAttributeProto(), 0), checkNodes(f.GetNode(), 0)); err != nil {
 			return nil, err
 		}
 	}
@@ -62,6 +67,16 @@ func Inspect(file []byte) (*Info, error) {
 		info.Outputs = append(info.Outputs, out.GetName())
 	}
 	return info, nil
+}
+
+// checkImports refuses the domains of custom operators.
+func checkImports(all []*OperatorSetIdProto) error {
+	for _, o := range all {
+		if !slices.Contains(domains, o.GetDomain()) {
+			return fmt.Errorf("%w: it imports operators of the domain %q; custom operators are not loaded", ErrRefused, o.GetDomain())
+		}
+	}
+	return nil
 }
 
 func checkGraph(g *GraphProto, depth int) error {
@@ -86,23 +101,30 @@ func checkNodes(nodes []*NodeProto, depth int) error {
 		if !slices.Contains(domains, n.GetDomain()) {
 			return fmt.Errorf("%w: node %q is a custom operator, %s of %q", ErrRefused, n.GetName(), n.GetOpType(), n.GetDomain())
 		}
-		for _, a := range n.GetAttribute() {
-			tensors := append(slices.Clone(a.GetTensors()), a.GetT())
-			for _, s := range append(slices.Clone(a.GetSparseTensors()), a.GetSparseTensor()) {
-				tensors = append(tensors, s.GetValues(), s.GetIndices())
+		if err := checkAttributes(n.GetAttribute(), depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkAttributes(all []*AttributeProto, depth int) error {
+	for _, a := range all {
+		tensors := append(slices.Clone(a.GetTensors()), a.GetT())
+		for _, s := range append(slices.Clone(a.GetSparseTensors()), a.GetSparseTensor()) {
+			tensors = append(tensors, s.GetValues(), s.GetIndices())
+		}
+		for _, t := range tensors {
+			if err := inside(t); err != nil {
+				return err
 			}
-			for _, t := range tensors {
-				if err := inside(t); err != nil {
-					return err
-				}
+		}
+		for _, g := range append(slices.Clone(a.GetGraphs()), a.GetG()) {
+			if g == nil {
+				continue
 			}
-			for _, g := range append(slices.Clone(a.GetGraphs()), a.GetG()) {
-				if g == nil {
-					continue
-				}
-				if err := checkGraph(g, depth+1); err != nil {
-					return err
-				}
+			if err := checkGraph(g, depth+1); err != nil {
+				return err
 			}
 		}
 	}

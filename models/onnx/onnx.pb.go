@@ -429,11 +429,17 @@ func (x *GraphProto) GetSparseInitializer() []*SparseTensorProto {
 }
 
 type FunctionProto struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Node          []*NodeProto           `protobuf:"bytes,7,rep,name=node,proto3" json:"node,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Input       []string               `protobuf:"bytes,4,rep,name=input,proto3" json:"input,omitempty"`
+	Output      []string               `protobuf:"bytes,5,rep,name=output,proto3" json:"output,omitempty"`
+	Node        []*NodeProto           `protobuf:"bytes,7,rep,name=node,proto3" json:"node,omitempty"`
+	OpsetImport []*OperatorSetIdProto  `protobuf:"bytes,9,rep,name=opset_import,json=opsetImport,proto3" json:"opset_import,omitempty"`
+	Domain      string                 `protobuf:"bytes,10,opt,name=domain,proto3" json:"domain,omitempty"`
+	// Attributes with the values that they have where a call names none.
+	AttributeProto []*AttributeProto `protobuf:"bytes,11,rep,name=attribute_proto,json=attributeProto,proto3" json:"attribute_proto,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *FunctionProto) Reset() {
@@ -473,9 +479,44 @@ func (x *FunctionProto) GetName() string {
 	return ""
 }
 
+func (x *FunctionProto) GetInput() []string {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *FunctionProto) GetOutput() []string {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
 func (x *FunctionProto) GetNode() []*NodeProto {
 	if x != nil {
 		return x.Node
+	}
+	return nil
+}
+
+func (x *FunctionProto) GetOpsetImport() []*OperatorSetIdProto {
+	if x != nil {
+		return x.OpsetImport
+	}
+	return nil
+}
+
+func (x *FunctionProto) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *FunctionProto) GetAttributeProto() []*AttributeProto {
+	if x != nil {
+		return x.AttributeProto
 	}
 	return nil
 }
@@ -1221,10 +1262,16 @@ const file_onnx_proto_rawDesc = "" +
 	"\vinitializer\x18\x05 \x03(\v2\x18.embedd.onnx.TensorProtoR\vinitializer\x121\n" +
 	"\x05input\x18\v \x03(\v2\x1b.embedd.onnx.ValueInfoProtoR\x05input\x123\n" +
 	"\x06output\x18\f \x03(\v2\x1b.embedd.onnx.ValueInfoProtoR\x06output\x12M\n" +
-	"\x12sparse_initializer\x18\x0f \x03(\v2\x1e.embedd.onnx.SparseTensorProtoR\x11sparseInitializer\"O\n" +
+	"\x12sparse_initializer\x18\x0f \x03(\v2\x1e.embedd.onnx.SparseTensorProtoR\x11sparseInitializer\"\x9f\x02\n" +
 	"\rFunctionProto\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
-	"\x04node\x18\a \x03(\v2\x16.embedd.onnx.NodeProtoR\x04node\"\xb9\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05input\x18\x04 \x03(\tR\x05input\x12\x16\n" +
+	"\x06output\x18\x05 \x03(\tR\x06output\x12*\n" +
+	"\x04node\x18\a \x03(\v2\x16.embedd.onnx.NodeProtoR\x04node\x12B\n" +
+	"\fopset_import\x18\t \x03(\v2\x1f.embedd.onnx.OperatorSetIdProtoR\vopsetImport\x12\x16\n" +
+	"\x06domain\x18\n" +
+	" \x01(\tR\x06domain\x12D\n" +
+	"\x0fattribute_proto\x18\v \x03(\v2\x1b.embedd.onnx.AttributeProtoR\x0eattributeProto\"\xb9\x01\n" +
 	"\tNodeProto\x12\x14\n" +
 	"\x05input\x18\x01 \x03(\tR\x05input\x12\x16\n" +
 	"\x06output\x18\x02 \x03(\tR\x06output\x12\x12\n" +
@@ -1350,27 +1397,29 @@ var file_onnx_proto_depIdxs = []int32{
 	12, // 6: embedd.onnx.GraphProto.output:type_name -> embedd.onnx.ValueInfoProto
 	10, // 7: embedd.onnx.GraphProto.sparse_initializer:type_name -> embedd.onnx.SparseTensorProto
 	7,  // 8: embedd.onnx.FunctionProto.node:type_name -> embedd.onnx.NodeProto
-	8,  // 9: embedd.onnx.NodeProto.attribute:type_name -> embedd.onnx.AttributeProto
-	9,  // 10: embedd.onnx.AttributeProto.t:type_name -> embedd.onnx.TensorProto
-	5,  // 11: embedd.onnx.AttributeProto.g:type_name -> embedd.onnx.GraphProto
-	9,  // 12: embedd.onnx.AttributeProto.tensors:type_name -> embedd.onnx.TensorProto
-	5,  // 13: embedd.onnx.AttributeProto.graphs:type_name -> embedd.onnx.GraphProto
-	0,  // 14: embedd.onnx.AttributeProto.type:type_name -> embedd.onnx.AttributeProto.AttributeType
-	10, // 15: embedd.onnx.AttributeProto.sparse_tensor:type_name -> embedd.onnx.SparseTensorProto
-	10, // 16: embedd.onnx.AttributeProto.sparse_tensors:type_name -> embedd.onnx.SparseTensorProto
-	11, // 17: embedd.onnx.TensorProto.external_data:type_name -> embedd.onnx.StringStringEntryProto
-	2,  // 18: embedd.onnx.TensorProto.data_location:type_name -> embedd.onnx.TensorProto.DataLocation
-	9,  // 19: embedd.onnx.SparseTensorProto.values:type_name -> embedd.onnx.TensorProto
-	9,  // 20: embedd.onnx.SparseTensorProto.indices:type_name -> embedd.onnx.TensorProto
-	13, // 21: embedd.onnx.ValueInfoProto.type:type_name -> embedd.onnx.TypeProto
-	15, // 22: embedd.onnx.TypeProto.tensor_type:type_name -> embedd.onnx.TypeProto.Tensor
-	16, // 23: embedd.onnx.TensorShapeProto.dim:type_name -> embedd.onnx.TensorShapeProto.Dimension
-	14, // 24: embedd.onnx.TypeProto.Tensor.shape:type_name -> embedd.onnx.TensorShapeProto
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	4,  // 9: embedd.onnx.FunctionProto.opset_import:type_name -> embedd.onnx.OperatorSetIdProto
+	8,  // 10: embedd.onnx.FunctionProto.attribute_proto:type_name -> embedd.onnx.AttributeProto
+	8,  // 11: embedd.onnx.NodeProto.attribute:type_name -> embedd.onnx.AttributeProto
+	9,  // 12: embedd.onnx.AttributeProto.t:type_name -> embedd.onnx.TensorProto
+	5,  // 13: embedd.onnx.AttributeProto.g:type_name -> embedd.onnx.GraphProto
+	9,  // 14: embedd.onnx.AttributeProto.tensors:type_name -> embedd.onnx.TensorProto
+	5,  // 15: embedd.onnx.AttributeProto.graphs:type_name -> embedd.onnx.GraphProto
+	0,  // 16: embedd.onnx.AttributeProto.type:type_name -> embedd.onnx.AttributeProto.AttributeType
+	10, // 17: embedd.onnx.AttributeProto.sparse_tensor:type_name -> embedd.onnx.SparseTensorProto
+	10, // 18: embedd.onnx.AttributeProto.sparse_tensors:type_name -> embedd.onnx.SparseTensorProto
+	11, // 19: embedd.onnx.TensorProto.external_data:type_name -> embedd.onnx.StringStringEntryProto
+	2,  // 20: embedd.onnx.TensorProto.data_location:type_name -> embedd.onnx.TensorProto.DataLocation
+	9,  // 21: embedd.onnx.SparseTensorProto.values:type_name -> embedd.onnx.TensorProto
+	9,  // 22: embedd.onnx.SparseTensorProto.indices:type_name -> embedd.onnx.TensorProto
+	13, // 23: embedd.onnx.ValueInfoProto.type:type_name -> embedd.onnx.TypeProto
+	15, // 24: embedd.onnx.TypeProto.tensor_type:type_name -> embedd.onnx.TypeProto.Tensor
+	16, // 25: embedd.onnx.TensorShapeProto.dim:type_name -> embedd.onnx.TensorShapeProto.Dimension
+	14, // 26: embedd.onnx.TypeProto.Tensor.shape:type_name -> embedd.onnx.TensorShapeProto
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_onnx_proto_init() }

@@ -73,12 +73,16 @@ func TestInspectRefuses(t *testing.T) {
 		{"external_data", in(&AttributeProto{Tensors: []*TensorProto{outside()}})},
 		{"external_data", in(&AttributeProto{SparseTensor: &SparseTensorProto{Indices: outside()}})},
 		{"external_data", in(&AttributeProto{G: &GraphProto{Initializer: []*TensorProto{outside()}}})},
+		{"external_data", func(m *ModelProto) {
+			m.Functions = []*FunctionProto{{AttributeProto: []*AttributeProto{{Name: "a", T: outside()}}}}
+		}},
 		{"custom operator", func(m *ModelProto) { m.Graph.Node = append(m.Graph.Node, custom) }},
 		{"custom operator", in(&AttributeProto{Graphs: []*GraphProto{{Node: []*NodeProto{custom}}}})},
 		{"custom operator", func(m *ModelProto) { m.Functions = []*FunctionProto{{Node: []*NodeProto{custom}}} }},
 		{"custom operators are not loaded", func(m *ModelProto) {
 			m.OpsetImport = append(m.OpsetImport, &OperatorSetIdProto{Domain: "evil", Version: 1})
 		}},
+		{"own format", func(m *ModelProto) { m.ProducerName = ortFormat }}, // whose first letter is byte 4
 		{"deep", in(&AttributeProto{G: deep})},
 	} {
 		m := small(t)
