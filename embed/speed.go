@@ -26,7 +26,10 @@ func (e *engine) Speeds(ctx context.Context, most time.Duration) ([]Speed, error
 		return nil, err
 	}
 	defer e.leave()
-	w := warmUp{session: e.session, maxTokens: e.manifest.MaxTokens, best: map[shape]time.Duration{}}
+	w, err := e.newWarmUp()
+	if err != nil {
+		return nil, err
+	}
 	end := time.Now().Add(most)
 	var all []Speed
 	for _, tokens := range doublings(w.maxTokens) {

@@ -57,12 +57,15 @@ func (e *engine) WarmUp(ctx context.Context) (*Tuning, error) {
 	}
 	defer e.leave()
 	begin := time.Now()
-	w := warmUp{session: e.session, maxTokens: e.manifest.MaxTokens, best: map[shape]time.Duration{}}
+	w, err := e.newWarmUp()
+	if err != nil {
+		return nil, fmt.Errorf("warm up: %w", err)
+	}
 	t, err := w.tune(ctx, e.manifest.Precision == models.PrecisionInt8Dynamic)
 	if err != nil {
 		return nil, fmt.Errorf("warm up: %w", err)
 	}
-	if err := e.fillMemory(t.Plan); err != nil {
+	if err := w.fillMemory(e.workers, t.Plan); err != nil {
 		return nil, fmt.Errorf("warm up: %w", err)
 	}
 	debug.FreeOSMemory() // the files that the model was loaded from
@@ -71,20 +74,22 @@ func (e *engine) WarmUp(ctx context.Context) (*Tuning, error) {
 	return t, nil
 }
 
-// fillMemory runs the largest batches of a plan in all slots at once, which brings the runtime's memory to its height.
-func (e *engine) fillMemory(p Plan) error {
-	largest := []shape{{1, e.manifest.MaxTokens}}
+// fillMemory runs the largest batches of a plan in as many slots at once, a few times and for a part of a second, which brings the
+// runtime's memory to its height.
+func (w *warmUp) fillMemory(slotCount int, p Plan) error {
+	largest := []shape{{1, w.maxTokens}}
 	if p.Budget > 0 {
-		tokens := max(2, min(e.manifest.MaxTokens, p.Budget/2))
+		tokens := max(2, min(w.maxTokens, p.Budget/2))
 		largest = append(largest, shape{p.Budget / tokens, tokens}, shape{p.Rows, p.Budget / p.Rows})
 	}
 	var slots errgroup.Group
-	for range e.workers {
+	begin := time.Now()
+	for range slotCount {
 		slots.Go(func() error {
 			var memory buffers
-			for range 5 {
+			for round := 0; round < 5 && (round == 0 || time.Since(begin) < warmUpTime/2); round++ {
 				for _, s := range largest {
-					if err := e.session.run(&memory, s.batch(0), s.tokens); err != nil {
+					if err := w.session.run(&memory, w.batch(s, 0), s.tokens); err != nil {
 						return err
 					}
 				}
@@ -98,6 +103,7 @@ func (e *engine) fillMemory(p Plan) error {
 // warmUp is one on its way.
 type warmUp struct {
 	session   *session
+	ids       []uint32 // of some words
 	maxTokens int
 	memory    buffers
 	best      map[shape]time.Duration
@@ -105,12 +111,20 @@ type warmUp struct {
 
 type shape struct{ rows, tokens int }
 
-// batch makes up texts of a shape, the last of them shorter by cut. Ids are small numbers, which every vocabulary has.
-func (s shape) batch(cut int) []lane.Text {
+func (e *engine) newWarmUp() (*warmUp, error) {
+	ids, _, err := e.tokenizer.encode("The neighbours of a paper are found by comparing sentence vectors of titles and abstracts, 1,234 of them.")
+	if err != nil {
+		return nil, err
+	}
+	return &warmUp{session: e.session, ids: ids, maxTokens: e.manifest.MaxTokens, best: map[shape]time.Duration{}}, nil
+}
+
+// batch makes up texts of a shape, the last of them shorter by cut.
+func (w *warmUp) batch(s shape, cut int) []lane.Text {
 	all := make([]lane.Text, s.rows)
 	for row := range all {
 		for i := range s.tokens {
-			all[row].IDs = append(all[row].IDs, uint32(1+(row*7+i*13)%97))
+			all[row].IDs = append(all[row].IDs, w.ids[(row*5+i*3)%len(w.ids)])
 		}
 	}
 	last := &all[s.rows-1]
@@ -170,7 +184,7 @@ func (w *warmUp) lengths() []int {
 
 // measure runs a shape once and keeps its shortest time.
 func (w *warmUp) measure(s shape) error {
-	batch := s.batch(0)
+	batch := w.batch(s, 0)
 	begin := time.Now()
 	if err := w.session.run(&w.memory, batch, s.tokens); err != nil {
 		return err
@@ -227,7 +241,7 @@ func (w *warmUp) dependent() (reason string, err error) {
 		if s.tokens > w.maxTokens {
 			continue
 		}
-		batch := s.batch(5)
+		batch := w.batch(s, 5)
 		together := make([]lane.Result, s.rows)
 		if err := w.session.results(&w.memory, batch, together); err != nil {
 			return "", err
