@@ -126,7 +126,10 @@ func Open(m *models.Model, o *Options) (*Encoder, error) {
 	e := &Encoder{dim: m.Dimension}
 	if o.Dimension != 0 && o.Dimension != m.Dimension {
 		if !slices.Contains(m.Dimensions, o.Dimension) {
-			return nil, fmt.Errorf("dimension %d: model %s has %d, and its manifest lists %v to cut vectors to", o.Dimension, m.ID, m.Dimension, m.Dimensions)
+			if len(m.Dimensions) == 0 {
+				return nil, fmt.Errorf("dimension %d: model %s has %d, and was not trained to have its vectors cut", o.Dimension, m.ID, m.Dimension)
+			}
+			return nil, fmt.Errorf("dimension %d: model %s has %d, and can be cut to %v only", o.Dimension, m.ID, m.Dimension, m.Dimensions)
 		}
 		e.dim = o.Dimension
 	}
@@ -174,7 +177,7 @@ func (e *Encoder) encode(ctx context.Context, l Lane, role Role, texts []string)
 		if err := checkText(text); err != nil {
 			return nil, &TextError{Index: i, Err: err}
 		}
-		tokens += min(e.manifest.MaxTokens, 2+len(text)/4) // before they are counted
+		tokens += e.guess(text)
 	}
 	if len(texts) == 0 {
 		return nil, ctx.Err()
@@ -227,6 +230,9 @@ func checkText(text string) error {
 	}
 	return nil
 }
+
+// guess is about how many tokens a text has of those that the model reads, before they are counted.
+func (e *Encoder) guess(text string) int { return min(e.manifest.MaxTokens, 2+len(text)/4) }
 
 // prompt is what goes before a text in a role.
 func (e *Encoder) prompt(role Role) string {

@@ -2,6 +2,7 @@ package embed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -142,12 +143,11 @@ func (e *Encoder) readWhole(ctx context.Context, p Passage) (*reading, error) {
 		return nil, &TextError{Err: err}
 	}
 	prompt := e.prompt(Document)
-	ids, begins, err := e.tokenizer.places(prompt + p.Text)
-	if err != nil {
-		return nil, &TextError{Err: err}
-	}
-	results, err := e.run(ctx, Interactive, 1, len(ids), func(int) (lane.Text, error) {
-		return lane.Text{Key: "\x00" + p.Text, IDs: ids, Whole: true}, nil // no other key begins so
+	var begins []int
+	results, err := e.run(ctx, Interactive, 1, e.guess(p.Text), func(int) (lane.Text, error) {
+		ids, at, err := e.tokenizer.places(prompt + p.Text)
+		begins = at
+		return lane.Text{Key: prompt + p.Text, IDs: ids, Whole: true}, err
 	})
 	if err != nil {
 		return nil, err
@@ -199,9 +199,17 @@ func (e *Encoder) readWhole(ctx context.Context, p Passage) (*reading, error) {
 func (e *Encoder) readEach(ctx context.Context, p Passage) (*reading, error) {
 	r := &reading{}
 	texts := []string{p.Text}
-	for _, place := range split(p.Text, p.Breaks) {
+	var of []int // the sentence of each text but the first
+	for i, place := range split(p.Text, p.Breaks) {
 		r.sentences = append(r.sentences, Sentence{Begin: place[0], End: place[1]})
-		texts = append(texts, p.Text[place[0]:place[1]])
+		text := p.Text[place[0]:place[1]]
+		switch _, _, err := e.tokenize(e.prompt(Document)+text, Document); {
+		case errors.Is(err, ErrBlank): // not read
+		case err != nil:
+			return nil, &TextError{Err: err}
+		default:
+			texts, of = append(texts, text), append(of, i)
+		}
 	}
 	encodings, err := e.encode(ctx, Interactive, Document, texts)
 	if err != nil {
@@ -215,7 +223,8 @@ func (e *Encoder) readEach(ctx context.Context, p Passage) (*reading, error) {
 		if i == 0 {
 			r.vector = v
 		} else {
-			r.sentences[i-1].vector, r.sentences[i-1].Read = v, true
+			s := &r.sentences[of[i-1]]
+			s.vector, s.Read = v, true
 		}
 	}
 	return r, nil
@@ -224,7 +233,19 @@ func (e *Encoder) readEach(ctx context.Context, p Passage) (*reading, error) {
 // places gives the ids that the model reads of a text, and where in the text each token begins, in bytes; -1 for special
 // tokens.
 func (t *tokenizer) places(text string) (ids []uint32, begins []int, err error) {
-	enc, err := t.t.EncodeWithOptionsErr(clean(text), true, tokenizers.WithReturnOffsets(), tokenizers.WithReturnSpecialTokensMask())
+	text = clean(text)
+	if len(text) >= longText {
+		t.gate <- struct{}{}
+		defer func() { <-t.gate }()
+		long, err := t.long()
+		if err != nil {
+			return nil, nil, fmt.Errorf("tokenizer: %w", err)
+		}
+		if long != nil {
+			text = text[:long.head(text, t.max)]
+		}
+	}
+	enc, err := t.t.EncodeWithOptionsErr(text, true, tokenizers.WithReturnOffsets(), tokenizers.WithReturnSpecialTokensMask())
 	if err != nil {
 		return nil, nil, fmt.Errorf("tokenizer: %w", err)
 	}

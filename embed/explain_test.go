@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"embedd/models"
 )
@@ -24,7 +26,7 @@ func TestSplit(t *testing.T) {
 		{"Background. We propose a model of 3.5 billion weights. Done.", nil, []string{"Background. We propose a model of 3.5 billion weights. Done."}},
 		{"We find that it works.\n\n  The second one\tis here too.  ", nil, []string{"We find that it works.", "The second one\tis here too."}},
 		{"Это первое предложение здесь. Это второе предложение здесь.", nil, []string{"Это первое предложение здесь.", "Это второе предложение здесь."}},
-		{"这是第一句。 这是第二句。", nil, []string{"这是第一句。 这是第二句。"}}, // no spaces: a word each, and so one sentence
+		{"我们提出了一种新的句子编码方法。实验表明它优于以前的方法。代码已公开。", nil, []string{"我们提出了一种新的句子编码方法。", "实验表明它优于以前的方法。", "代码已公开。"}},
 		{"", nil, nil},
 		{" \n ", []int{1}, nil},
 	} {
@@ -38,6 +40,28 @@ func TestSplit(t *testing.T) {
 	}
 	if n := len(split(strings.Repeat("One more sentence here. ", 200), nil)); n != maxSentences {
 		t.Errorf("%d sentences of 200, want %d", n, maxSentences)
+	}
+}
+
+// However a text is made, splitting takes no longer than its length allows, and every byte that is not space is in a sentence.
+func TestSplitOfLargeTexts(t *testing.T) {
+	for _, unit := range []string{"A. ", "Fig. ", "字字字字字。", "字", "a", "1. ", ". ", "One more sentence here. ", "a.a", "\n", "?! ", "e.g. "} {
+		text := strings.Repeat(unit, 256<<10/len(unit))
+		begin := time.Now()
+		places := split(text, []int{7})
+		if took := time.Since(begin); took > 5*time.Second { // a hundredth of it is usual; the square of the length would take hours
+			t.Errorf("%q repeated: %v", unit, took)
+		}
+		end := 0
+		for _, p := range places {
+			if strings.TrimSpace(text[end:p[0]]) != "" || p[0] >= p[1] {
+				t.Errorf("%q repeated: places %v", unit, places)
+			}
+			end = p[1]
+		}
+		if strings.TrimSpace(text[end:]) != "" || len(places) > maxSentences {
+			t.Errorf("%q repeated: %d places, the last ends at %d of %d", unit, len(places), end, len(text))
+		}
 	}
 }
 
@@ -132,6 +156,59 @@ func TestTheRightSentenceComesFirst(t *testing.T) {
 			t.Errorf("%s: best pair %+v", pooling, x.Best)
 		}
 	}
+}
+
+// A sentence of which the tokenizer finds nothing is not read; it is no error where each is encoded on its own.
+func TestExplainPassesOverBlankSentences(t *testing.T) {
+	e := openModel(t, "all-MiniLM-L6-v2-fp32", 1)
+	m := *e.manifest
+	m.Pooling = models.PoolingCLS
+	e.manifest = &m
+	text := "Graph neural networks pass messages. \u200b \u200b \u200b.\n\u200b \u200b \u200b\nGalaxies rotate too fast."
+	enc, err := e.Encode(t.Context(), Interactive, Document, []string{text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := e.Explain(t.Context(), enc[0].Vector, nil, Passage{Text: text, Breaks: []int{strings.Index(text, "\u200b \u200b \u200b\n"), strings.Index(text, "Galaxies")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blank := 0
+	for _, s := range x.Sentences {
+		if !s.Read {
+			blank++
+		}
+	}
+	if blank == 0 || blank == len(x.Sentences) {
+		t.Errorf("%d of %d sentences are not read", blank, len(x.Sentences))
+	}
+}
+
+// Explaining a text while it is encoded, and the other way round, disturbs neither.
+func TestExplainBesideEncode(t *testing.T) {
+	e := open(t, 1)
+	const text = "Graph neural networks pass messages. Galaxies rotate too fast."
+	want, err := e.Encode(t.Context(), Interactive, Document, []string{text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			if i%2 == 0 {
+				x, err := e.Explain(t.Context(), want[0].Vector, nil, Passage{Text: text})
+				if err != nil || len(x.Sentences) != 2 || math.Abs(x.Score-1) > 1e-5 {
+					t.Errorf("%+v, %v", x, err)
+				}
+				return
+			}
+			got, err := e.Encode(t.Context(), Interactive, Document, []string{text})
+			if err != nil || !slices.Equal(got[0].Vector, want[0].Vector) {
+				t.Errorf("another vector, %v", err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestExplainRefuses(t *testing.T) {

@@ -70,6 +70,12 @@ func newMetrics() *metrics {
 		m.queueIn[i] = m.stages.WithLabelValues("queue", name)
 		m.runIn[i] = m.stages.WithLabelValues("run", name)
 	}
+	for _, name := range laneNames { // so that they are there before the first event
+		m.joined.WithLabelValues(name)
+		m.dropped.WithLabelValues(name)
+		m.refused.WithLabelValues(name, "full")
+		m.refused.WithLabelValues(name, "deadline")
+	}
 	m.realTokens, m.paddedTokens = m.tokens.WithLabelValues("text"), m.tokens.WithLabelValues("padding")
 	return m
 }

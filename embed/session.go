@@ -34,10 +34,10 @@ func initEnvironment(library string) error {
 		return fmt.Errorf("ONNX Runtime is already loaded from %s, cannot load %s", environment.library, library)
 	}
 	if _, err := os.Stat(library); err != nil {
-		return fmt.Errorf("ONNX Runtime not found at %s; run make setup", library)
+		return fmt.Errorf("ONNX Runtime not found at %s; name its shared library with --library, or bring it with make setup", library)
 	}
 	ort.SetSharedLibraryPath(library)
-	if err := ort.InitializeEnvironment(ort.WithLogLevelError()); err != nil {
+	if err := ort.InitializeEnvironment(ort.WithLogLevelFatal()); err != nil {
 		return fmt.Errorf("load ONNX Runtime from %s: %w", library, err)
 	}
 	environment.library = library

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -20,6 +20,7 @@ type tokenizer struct {
 	t    *tokenizers.Tokenizer
 	max  int
 	long func() (*longReader, error) // made for the first long text, nil for tokenizers that it does not know
+	gate chan struct{}               // held while a long text is read: as many at once as there are cores
 }
 
 // newTokenizer loads a tokenizer.json. The file's own padding and truncation are switched off first: published files
@@ -43,52 +44,32 @@ func newTokenizer(data []byte, maxTokens int) (*tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
-	tok := &tokenizer{t: t, max: maxTokens}
+	tok := &tokenizer{t: t, max: maxTokens, gate: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	tok.long = sync.OnceValues(func() (*longReader, error) { return newLongReader(patched, tok.bare) })
 	return tok, nil
 }
 
-// checkLoad refuses files at which the library panics while it loads them. It catches panics only while it encodes; one
-// while it loads ends the process. Known are two: an error message with a NUL, which can only come from the file, and a damaged
-// normaliser, which is used for added tokens while loading. So these are encoded first, by a tokenizer without them.
+// maxAdded is the longest added token, in bytes: loading takes the square of it.
+const maxAdded = 1 << 10
+
+// checkLoad refuses files that would end or block the process while they are loaded. The library's panics are caught there
+// (scripts/setup.sh sees to it) but for one: an error message with a NUL, which can only come from the file.
 func checkLoad(file map[string]json.RawMessage) error {
 	for _, part := range file {
 		if bytes.Contains(part, []byte(`\u0000`)) {
 			return errors.New("the file has a NUL")
 		}
 	}
-	var added []struct {
-		Content    string
-		Normalized bool
-	}
+	var added []struct{ Content string }
 	if err := json.Unmarshal(file["added_tokens"], &added); file["added_tokens"] != nil && err != nil {
 		return err
 	}
-	var texts []string
-	for _, a := range added {
-		if a.Normalized && a.Content != "" {
-			texts = append(texts, a.Content)
+	for i, a := range added {
+		if len(a.Content) > maxAdded {
+			return fmt.Errorf("added_tokens[%d] has %d bytes; the limit is %d", i, len(a.Content), maxAdded)
 		}
 	}
-	if len(texts) == 0 {
-		return nil
-	}
-	without := maps.Clone(file)
-	without["added_tokens"] = json.RawMessage("[]")
-	data, err := json.Marshal(without)
-	if err != nil {
-		return err
-	}
-	probe, err := tokenizers.FromBytes(data)
-	if err != nil {
-		return err
-	}
-	for _, text := range texts {
-		if _, err := probe.EncodeWithOptionsErr(text, false); err != nil {
-			return errors.Join(fmt.Errorf("added token %q: %w", text, err), probe.Close())
-		}
-	}
-	return probe.Close()
+	return nil
 }
 
 // encode returns at most max ids, special tokens included, and how many the whole text has. A cut text keeps its last
@@ -98,6 +79,8 @@ func (t *tokenizer) encode(text string) (ids []uint32, total int, err error) {
 	if len(text) < longText {
 		return t.plain(text)
 	}
+	t.gate <- struct{}{}
+	defer func() { <-t.gate }()
 	long, err := t.long()
 	if err != nil {
 		return nil, 0, fmt.Errorf("tokenizer: %w", err)

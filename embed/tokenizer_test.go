@@ -12,9 +12,9 @@ import (
 	"embedd/models"
 )
 
-// A panic of the Rust library does not end the process: while it encodes, the library's C door catches it
-// (tokenizers_encode is its only function with a catch_unwind); while it loads, nothing would, and the files that are known
-// to make it panic are refused before. A failure of this test may be the end of the test process.
+// A panic of the Rust library does not end the process: while it encodes, the module's C door catches it (tokenizers_encode
+// has a catch_unwind); while it loads, the one that set-up adds (internal/native/tokenizers/load.rs). A failure of this test may
+// be the end of the test process.
 func TestADamagedTokenizerIsAnError(t *testing.T) {
 	home, err := native.Home()
 	if err != nil {
@@ -35,7 +35,16 @@ func TestADamagedTokenizerIsAnError(t *testing.T) {
 		{"normaliser panics while loading", func(file map[string]any) {
 			file["normalizer"] = emptyMap
 			file["added_tokens"].([]any)[4].(map[string]any)["normalized"] = true
-		}, "[MASK]"},
+		}, "panic"},
+		{"normaliser without a map", func(file map[string]any) {
+			file["normalizer"] = map[string]any{"type": "Precompiled", "precompiled_charsmap": ""}
+		}, "panic"},
+		{"prefix longer than a merge", func(file map[string]any) {
+			file["model"] = map[string]any{"type": "BPE", "continuing_subword_prefix": "####", "vocab": map[string]int{"a": 0, "b": 1, "ab": 3}, "merges": []string{"a b"}}
+		}, "panic"},
+		{"endless added token", func(file map[string]any) {
+			file["added_tokens"].([]any)[4].(map[string]any)["content"] = strings.Repeat("a", 100_000)
+		}, "added_tokens[4] has 100000 bytes"},
 		{"NUL in the library's error", func(file map[string]any) { file["version"] = "\x00" }, "NUL"},
 		{"NUL in the model", func(file map[string]any) { file["model"].(map[string]any)["type"] = "\x00" }, "NUL"},
 		{"unknown piece is not in the vocabulary", func(file map[string]any) {

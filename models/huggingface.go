@@ -237,13 +237,10 @@ func (h *hub) accept(resp *http.Response, from *HuggingFace, part *part) error {
 	host := resp.Request.URL.Host
 	switch resp.StatusCode {
 	case http.StatusOK:
-		if err := part.restart(resp.Header.Get("ETag")); err != nil {
-			return err
-		}
-		if n := resp.ContentLength; n >= 0 && n != part.want.Bytes {
+		if n := resp.ContentLength; n >= 0 && n != part.want.Bytes { // a page about something else, perhaps: what is there stays
 			return fmt.Errorf("%w: %s has %d bytes, must be %d", ErrWrongFile, from.Path, n, part.want.Bytes)
 		}
-		return nil
+		return part.restart(resp.Header.Get("ETag"))
 	case http.StatusPartialContent:
 		content := resp.Header.Get("Content-Range")
 		if strings.HasPrefix(content, fmt.Sprintf("bytes %d-", part.size)) {

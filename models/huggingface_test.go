@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -314,6 +315,61 @@ func TestSpoiltPartIsThrownAway(t *testing.T) {
 	}
 	if _, err := p.pull(t.Context(), m); err != nil {
 		t.Error(err)
+	}
+}
+
+// A page about something else, of another size, leaves what is there as it is.
+func TestAPageInsteadOfTheFileKeepsThePart(t *testing.T) {
+	half := len(graphText) / 2
+	page := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "please log in to the network") }
+	h := startHub(t, hubFiles(), cut(graphText, half, `"one"`), page)
+	h.etag = `"one"`
+	m := hubModel(t, graphText)
+	p := h.puller(t)
+	p.patience.tries = 1
+	for range 2 {
+		if _, err := p.pull(t.Context(), m); err == nil {
+			t.Fatal("pulled from a cut answer and a page")
+		}
+	}
+	if _, err := p.pull(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := h.ranges()[2], fmt.Sprintf(`bytes=%d- "one"`, half); got != want {
+		t.Errorf("the third request asks for %q, want %q", got, want)
+	}
+}
+
+// What a killed process left behind is removed by the next pull.
+func TestLeftoversAreRemoved(t *testing.T) {
+	h := startHub(t, hubFiles())
+	m := hubModel(t, graphText)
+	p := h.puller(t)
+	dir := filepath.Join(p.root, "tiny")
+	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, ".new-123"), []byte("half"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.pull(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".new-123")); !os.IsNotExist(err) {
+		t.Errorf(".new-123 is still there: %v", err)
+	}
+}
+
+// A pipe in a file's place is refused, not waited for.
+func TestAPipeIsNoModelFile(t *testing.T) {
+	h := startHub(t, hubFiles())
+	model, err := h.puller(t).pull(t.Context(), hubModel(t, graphText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(model.Dir, "model.onnx")
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := model.Verify(); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("%v", err)
 	}
 }
 

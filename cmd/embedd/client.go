@@ -14,7 +14,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
+	"embedd/embed"
 	"embedd/internal/server"
+	"embedd/models"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -48,6 +50,9 @@ func newClient(conn *grpc.ClientConn, close func() error) *client {
 // report the error: with --data it is then that the index is saved.
 func (f *clientFlags) open(e *env, create bool) (*client, error) {
 	if f.Data == "" {
+		if f.Engine.Model != models.Default || f.Engine.Dimension != 0 || f.Engine.Provider != string(embed.CPU) {
+			fmt.Fprintln(e.stderr, "embedd: note: --model, --dimension and --provider are for --data; the server has its own")
+		}
 		conn, err := dial(f.Server)
 		if err != nil {
 			return nil, fmt.Errorf("--server: %w", err)

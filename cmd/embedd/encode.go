@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"embedd/internal/retrieval"
@@ -33,6 +34,9 @@ func (c *encodeCmd) Run(e *env) (err error) {
 			return err
 		}
 	}
+	if len(texts) == 0 {
+		return errors.New("there is no text: give texts, or one a line on standard input")
+	}
 	role := embeddv1.Role_ROLE_DOCUMENT
 	if c.Role == "query" {
 		role = embeddv1.Role_ROLE_QUERY
@@ -42,9 +46,14 @@ func (c *encodeCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.encode.Encode(e.ctx, &embeddv1.EncodeRequest{Texts: texts, Role: role})
-	if err != nil {
-		return err
+	res := &embeddv1.EncodeResponse{}
+	for part := range slices.Chunk(texts, retrieval.MaxTextsPerCall) {
+		answer, err := cl.encode.Encode(e.ctx, &embeddv1.EncodeRequest{Texts: part, Role: role})
+		if err != nil {
+			return err
+		}
+		res.Encodings = append(res.Encodings, answer.GetEncodings()...)
+		res.Model, res.Fingerprint = answer.GetModel(), answer.GetFingerprint()
 	}
 	if c.JSON {
 		return printMessage(e.stdout, res)

@@ -40,6 +40,13 @@ func (f *engineFlags) resolve() error {
 	if f.Workers == 0 {
 		f.Workers = runtime.GOMAXPROCS(0)
 	}
+	if f.Library != "" { // the loader looks for a bare name elsewhere
+		path, err := filepath.Abs(f.Library)
+		if err != nil {
+			return err
+		}
+		f.Library = path
+	}
 	if f.Models != "" && f.Library != "" {
 		return nil
 	}

@@ -68,7 +68,7 @@ func printSentences(w io.Writer, all []*embeddv1.Sentence, shares bool, rest flo
 		t.row(share, score, firstRunes(s.GetText(), 100))
 	}
 	if shares {
-		t.row(fmt.Sprintf("%.4f", rest), "", "(special tokens)")
+		t.row(fmt.Sprintf("%.4f", rest), "", "(special tokens and prompt)")
 	}
 	return t.flush()
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -74,7 +75,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	parser, err := kong.New(&c,
 		kong.Name("embedd"), kong.Description(description), kong.DefaultEnvars("EMBEDD"), kong.Vars{"model": models.Default},
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, ValueFormatter: withDefault}),
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "embedd: error:", err)
@@ -98,6 +99,14 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	}
 	fmt.Fprintln(stderr, "embedd: error:", explain(err))
 	return 1
+}
+
+// withDefault adds a flag's default to its help, where the help does not speak of it.
+func withDefault(v *kong.Value) string {
+	if v.HasDefault && v.Default != "" && v.Default != "0" && v.Default != "false" && !strings.Contains(v.Help, "default") {
+		v.Help = strings.TrimSuffix(v.Help, ".") + "; default: " + v.Default + "."
+	}
+	return kong.DefaultHelpValueFormatter(v)
 }
 
 // explain makes a message for people of an error: a gRPC status without its wrapping.

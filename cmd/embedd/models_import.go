@@ -17,7 +17,7 @@ import (
 type modelsImportCmd struct {
 	Folder    string  `arg:"" help:"Hugging Face folder: config.json, model.safetensors, tokenizer.json."`
 	ID        string  `help:"Id of the new model; default: the folder's name." placeholder:"ID"`
-	Precision string  `help:"Arithmetic of the graph: int8 (about twice as fast or more) or fp32." enum:"int8,fp32" default:"int8"`
+	Precision string  `help:"Arithmetic of the graph: int8 (about twice as fast) or fp32." enum:"int8,fp32" default:"int8"`
 	Pooling   string  `help:"How token vectors become one, where the folder does not say: mean, cls, last or max." placeholder:"POOLING"`
 	Layers    int     `help:"Keep the first N layers; 0: all." default:"0" placeholder:"N"`
 	Dims      []int   `name:"dimensions" help:"Lengths that the model was trained to have its vectors cut to (Matryoshka)." placeholder:"N,..."`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -42,18 +43,23 @@ func (c *serveCmd) Run(e *env) (err error) {
 			return err
 		}
 	}
+	if c.Samples != "" {
+		if _, err := os.Stat(c.Samples); err != nil {
+			return fmt.Errorf("--samples: %w", err)
+		}
+	}
 	if err := c.Engine.resolve(); err != nil {
 		return err
 	}
 	// The port comes first: it is the likeliest thing to be wrong, and nothing else has been touched yet.
 	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return fmt.Errorf("--listen %s: %w; choose another address with --listen", c.Listen, err)
+		return fmt.Errorf("--listen %s: %w; choose another HOST:PORT with --listen", c.Listen, err)
 	}
 	var metrics net.Listener
 	if c.Metrics != "" {
 		if metrics, err = net.Listen("tcp", c.Metrics); err != nil {
-			return errors.Join(fmt.Errorf("--metrics %s: %w; choose another address with --metrics", c.Metrics, err), l.Close())
+			return errors.Join(fmt.Errorf("--metrics %s: %w; choose another HOST:PORT with --metrics", c.Metrics, err), l.Close())
 		}
 	}
 	if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil {

@@ -55,6 +55,7 @@ func (s *Scheduler) admit(ctx context.Context, l Lane, tokens int) *BusyError {
 		ahead += s.tokens[Interactive]
 	}
 	busy := &BusyError{Lane: l, Tokens: has, Limit: s.o.Limits[l]}
+	tokens = min(tokens, busy.Limit/2) // a larger call would have to find the lane empty
 	if over := has + tokens - busy.Limit; over > 0 {
 		busy.Wait = max(s.reading(min(over, ahead)), time.Millisecond)
 		return busy
@@ -91,7 +92,7 @@ func (c *Call) Add(index int, text Text) error {
 	s := c.s
 	s.mu.Lock()
 	s.hold(c, len(text.IDs)-c.share)
-	name := flight{c.lane, text.Key}
+	name := flight{c.lane, text.Key, text.Whole}
 	if t := s.flights[name]; t != nil {
 		t.waiters = append(t.waiters, waiter{c, index})
 		s.mu.Unlock()

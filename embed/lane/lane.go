@@ -54,12 +54,12 @@ func (e *BusyError) Error() string {
 		return fmt.Sprintf("the encoder's %s lane has %d tokens to read first, about %v of work, and the call's deadline is in %v; give it more time or try again later",
 			e.Lane, e.Tokens, wait, e.Left.Round(time.Millisecond))
 	}
-	return fmt.Sprintf("the encoder's %s lane is full: %d of at most %d tokens are in flight; try again in %v", e.Lane, e.Tokens, e.Limit, wait)
+	return fmt.Sprintf("the encoder's %s lane is full: %d tokens are in flight, and it lets calls in up to %d; try again in %v", e.Lane, e.Tokens, e.Limit, wait)
 }
 
 // Text is what a call adds.
 type Text struct {
-	// Key names the text: texts of one key are the same in every other field.
+	// Key names the text: texts of one key have the same tokens.
 	Key string
 	// IDs are its tokens, at least one. They must not be changed.
 	IDs []uint32
@@ -132,8 +132,9 @@ type Scheduler struct {
 
 // flight names a text in flight.
 type flight struct {
-	lane Lane
-	key  string
+	lane  Lane
+	key   string
+	whole bool
 }
 
 // entry is one text, from Add to its result.

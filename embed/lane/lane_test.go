@@ -243,7 +243,7 @@ func TestAdmission(t *testing.T) {
 		sendSoon(t, s, Interactive, 2, 600)
 		_, err := send(t.Context(), s, Interactive, "3", tokens(3, 600))
 		var busy *BusyError
-		if !errors.As(err, &busy) || busy.Left != 0 || busy.Tokens != 600 || busy.Limit != 1000 || busy.Wait != 200*time.Millisecond {
+		if !errors.As(err, &busy) || busy.Left != 0 || busy.Tokens != 600 || busy.Limit != 1000 || busy.Wait != 100*time.Millisecond {
 			t.Errorf("a full lane: %+v, %v", busy, err)
 		}
 		soon, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -261,6 +261,26 @@ func TestAdmission(t *testing.T) {
 		if _, err := send(t.Context(), s, Interactive, "7", tokens(7, 1)); !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
+	})
+}
+
+// A call that is larger than its lane counts for half of the lane: it is let in once there is that much room.
+func TestLargeCallIsLetIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newScheduler(1, Plan{})
+		sendSoon(t, s, Interactive, 1, 400)
+		c, err := s.Begin(t.Context(), Interactive, 100, 5000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = send(t.Context(), s, Interactive, "3", tokens(3, 10))
+		var busy *BusyError
+		if !errors.As(err, &busy) {
+			t.Errorf("the lane is not full: %v", err)
+		}
+		c.End()
+		sendSoon(t, s, Interactive, 2, 400)
+		check(t, s)
 	})
 }
 

@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 )
 
 // Folder is the name of the home folder.
@@ -53,7 +55,7 @@ func Home() (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("no %s folder at or above %v; run make setup, or set EMBEDD_HOME", Folder, starts)
+	return "", fmt.Errorf("no %s folder at or above %s; run make setup, or set EMBEDD_HOME", Folder, strings.Join(slices.Compact(starts), " or "))
 }
 
 // RuntimeLibrary is the path of ONNX Runtime's shared library in a home folder.

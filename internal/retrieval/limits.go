@@ -20,6 +20,8 @@ const (
 	MaxPapersPerCall = 10000
 	// MaxTextsPerCall is the most texts of one Encode.
 	MaxTextsPerCall = 1000
+	// MaxInteractiveTexts is the most texts of one Encode in the interactive lane.
+	MaxInteractiveTexts = 16
 	// MaxIDBytes is the longest id.
 	MaxIDBytes = 512
 	// MaxTextBytes is the longest title, abstract, text or other string.

@@ -206,6 +206,9 @@ func (c *Collection) Encode(ctx context.Context, lane Lane, role Role, texts []s
 	if len(texts) > MaxTextsPerCall {
 		return nil, invalid("texts", "has %d texts; the limit is %d", len(texts), MaxTextsPerCall)
 	}
+	if lane == Interactive && len(texts) > MaxInteractiveTexts {
+		return nil, invalid("lane", "is INTERACTIVE, which takes at most %d texts a call, and there are %d; use BULK", MaxInteractiveTexts, len(texts))
+	}
 	field := func(i int) string { return fmt.Sprintf("texts[%d]", i) }
 	for i, text := range texts {
 		if err := checkText(field(i), text); err != nil {

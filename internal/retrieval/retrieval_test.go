@@ -434,7 +434,7 @@ func TestRefusals(t *testing.T) {
 		return func() error { _, err := c.Search(context.Background(), r); return err }
 	}
 	encode := func(texts ...string) func() error {
-		return func() error { _, err := c.Encode(context.Background(), Interactive, Query, texts); return err }
+		return func() error { _, err := c.Encode(context.Background(), Bulk, Query, texts); return err }
 	}
 	remove := func(ids ...string) func() error {
 		return func() error { _, _, _, err := c.Delete(context.Background(), ids); return err }
@@ -489,6 +489,10 @@ func TestRefusals(t *testing.T) {
 		{encode(make([]string, 1001)...), Invalid, "texts", "1001 texts; the limit is 1000"},
 		{encode("a", " "), Invalid, "texts[1]", "blank"},
 		{encode("a", "\u200b"), Invalid, "texts[1]", "no word"},
+		{func() error {
+			_, err := c.Encode(context.Background(), Interactive, Query, make([]string, MaxInteractiveTexts+1))
+			return err
+		}, Invalid, "lane", "at most 16 texts"},
 		{remove(), Invalid, "ids", "10000"},
 		{remove("a", ""), Invalid, "ids[1]", "empty"},
 		{remove("x", "x"), Invalid, "ids[1]", "ids[0]"},

@@ -21,6 +21,9 @@ func (s *Server) UpsertPapers(ctx context.Context, req *embeddv1.UpsertPapersReq
 	if err != nil {
 		return nil, err
 	}
+	if n := len(req.GetPapers()); n > retrieval.MaxPapersPerCall { // before they are copied
+		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "papers", Message: fmt.Sprintf("has %d papers; the limit is %d in one call", n, retrieval.MaxPapersPerCall)}
+	}
 	papers := make([]retrieval.Paper, len(req.GetPapers()))
 	for i, p := range req.GetPapers() {
 		if papers[i], err = paperFromProto(fmt.Sprintf("papers[%d]", i), p); err != nil {

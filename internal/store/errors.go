@@ -38,7 +38,7 @@ type MismatchError struct {
 func (e *MismatchError) Error() string {
 	have, want := shortFingerprints(e.Have.Fingerprint, e.Want.Fingerprint)
 	return fmt.Sprintf("the vectors in %s were made by model %s (fingerprint %s, dimension %d), not by %s (fingerprint %s, dimension %d): "+
-		"use the model they were made with, or a new data directory",
+		"use the model they were made with, with the same --dimension and --provider, or a new data directory",
 		e.Dir, e.Have.Model, have, e.Have.Dimension, e.Want.Model, want, e.Want.Dimension)
 }
 

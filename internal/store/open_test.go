@@ -84,7 +84,7 @@ func TestMismatch(t *testing.T) {
 	}{
 		{"other model", Identity{"other-model", "fedcba9876543210", testDim}, []string{
 			"the vectors in store were made by model test-model (fingerprint 0123456789ab, dimension 8)",
-			"not by other-model (fingerprint fedcba987654, dimension 8)", "use the model they were made with, or a new data directory"}},
+			"not by other-model (fingerprint fedcba987654, dimension 8)", "use the model they were made with, with the same --dimension and --provider, or a new data directory"}},
 		{"other fingerprint", Identity{"test-model", "0123456789abcdeX", testDim}, []string{
 			"fingerprint 0123456789abcdef0123456789abcdef,", "fingerprint 0123456789abcdeX,"}},
 		{"other dimension", Identity{"test-model", testIdentity.Fingerprint, testDim + 1}, []string{"dimension 8)", "dimension 9)"}},

@@ -145,6 +145,14 @@ func TestReadRefusesWithTheName(t *testing.T) {
 	}{
 		{`"model_type"`, c("model_type", "llama")},
 		{`"architectures"`, c("architectures", []string{"BertForTokenClassification"})},
+		{`"relative_attention_num_buckets"`, func(f files, _ map[string][]int) {
+			f["config.json"]["model_type"], f["config.json"]["relative_attention_num_buckets"] = "mpnet", 2
+		}},
+		{`"max_position_embeddings"`, func(f files, _ map[string][]int) {
+			f["config.json"]["model_type"], f["config.json"]["max_position_embeddings"] = "mpnet", 8000
+			f["config.json"]["num_attention_heads"] = 16
+		}},
+		{`"max_position_embeddings"`, c("max_position_embeddings", 9000)},
 		{`"id2label"`, c("architectures", []string{"BertForSequenceClassification"})},
 		{`"type_vocab_size"`, func(f files, _ map[string][]int) {
 			crossEncoder(f)
@@ -197,6 +205,28 @@ func TestReadRefusesWithTheName(t *testing.T) {
 	}
 }
 
+// Tensors that share bytes, or leave some out, are refused: they could be many times as large as their file.
+func TestSafetensorsHaveNoOverlap(t *testing.T) {
+	file := func(header string) []byte {
+		return append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...), make([]byte, 16)...)
+	}
+	tensor := func(begin, end int) string {
+		return fmt.Sprintf(`{"dtype":"F32","shape":[%d],"data_offsets":[%d,%d]}`, (end-begin)/4, begin, end)
+	}
+	for header, want := range map[string]string{
+		`{"a":` + tensor(0, 8) + `,"b":` + tensor(8, 16) + `}`:                          "",
+		`{"a":` + tensor(0, 8) + `,"e":` + tensor(8, 8) + `,"b":` + tensor(8, 16) + `}`: "",
+		`{"a":` + tensor(0, 16) + `,"b":` + tensor(0, 16) + `}`:                         `"b" begins at byte 0`,
+		`{"a":` + tensor(0, 8) + `,"b":` + tensor(12, 16) + `}`:                         `"b" begins at byte 12`,
+		`{"a":` + tensor(0, 8) + `}`:                                                    "end at byte 8 of 16",
+	} {
+		err := convert.ReadTensors(file(header))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", header, err, want)
+		}
+	}
+}
+
 // A file of weights from outside is read or refused, whatever its bytes are.
 func FuzzSafetensors(f *testing.F) {
 	good := safetensors(map[string][]int{"a": {2, 3}, "b": {1}})
@@ -204,7 +234,7 @@ func FuzzSafetensors(f *testing.F) {
 	f.Add(good[:20])
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff{}"))
 	f.Add(append(binary.LittleEndian.AppendUint64(nil, 67), `{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}}`...))
-	f.Fuzz(func(t *testing.T, file []byte) { convert.ReadTensors(file, 2, 3) })
+	f.Fuzz(func(t *testing.T, file []byte) { _ = convert.ReadTensors(file, 2, 3) })
 }
 
 // The same folder and calibration give the same bytes, and a calibration survives its JSON.

@@ -132,6 +132,12 @@ func Read(dir string, o Options) (*Network, error) {
 	return n, nil
 }
 
+// The most tokens that a model may read, and the most values of MPNet's table of biases.
+const (
+	maxTokens   = 8192
+	maxRelative = 64 << 20
+)
+
 // field is an error about a field of a JSON file.
 func field(name, format string, a ...any) error {
 	return fmt.Errorf("field %q: %s", name, fmt.Sprintf(format, a...))
@@ -140,7 +146,7 @@ func field(name, format string, a ...any) error {
 // readJSON reads a file of the folder; one that is not there is fs.ErrNotExist.
 func readJSON(dir, name string, v any) error {
 	path := filepath.Join(dir, filepath.FromSlash(name))
-	data, err := os.ReadFile(path)
+	data, err := readRegular(path)
 	if err != nil {
 		return err
 	}
@@ -148,6 +154,18 @@ func readJSON(dir, name string, v any) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
+}
+
+// readRegular reads a file, and refuses what is none: a pipe would be waited for.
+func readRegular(path string) ([]byte, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	return os.ReadFile(path)
 }
 
 // shape takes over config.json, or refuses it.
@@ -212,8 +230,8 @@ func (n *Network) shape(c *config) error {
 		return field("quantization_config", "is set; import the weights in floating point")
 	case c.Adapters != nil && fmt.Sprint(c.Adapters) != "map[]":
 		return field("adapters", "is set; merge the adapters into the weights first")
-	case c.ModelType == "mpnet" && c.RelativeBuckets < 2:
-		return field("relative_attention_num_buckets", "is %d, must be at least 2", c.RelativeBuckets)
+	case c.ModelType == "mpnet" && (c.RelativeBuckets < 4 || c.RelativeBuckets > 256 || c.RelativeBuckets%4 != 0):
+		return field("relative_attention_num_buckets", "is %d, must be a multiple of 4 from 4 to 256", c.RelativeBuckets)
 	}
 	n.Dimension, n.Heads, n.vocabulary = c.HiddenSize, c.NumAttentionHeads, c.VocabSize
 	n.activation, n.epsilon = c.HiddenAct, float32(c.LayerNormEps)
@@ -242,6 +260,12 @@ func (n *Network) sentence(dir string, c *config, o Options) error {
 		return fmt.Errorf("%s: %w", filepath.Join(dir, "config.json"), err)
 	}
 	table := c.MaxPositionEmbeddings - offset
+	if table < 3 || table > maxTokens {
+		return fmt.Errorf("config.json: %w", field("max_position_embeddings", "is %d, which leaves %d tokens to read; must be 3 to %d", c.MaxPositionEmbeddings, table, maxTokens))
+	}
+	if c.ModelType == "mpnet" && table*table*c.NumAttentionHeads > maxRelative {
+		return fmt.Errorf("config.json: %w", field("max_position_embeddings", "is %d with %d heads: the bias of each pair of positions is too large", c.MaxPositionEmbeddings, c.NumAttentionHeads))
+	}
 	n.MaxTokens = table
 
 	optional := func(name string, v any) (bool, error) {

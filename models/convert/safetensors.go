@@ -1,12 +1,13 @@
 package convert
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
-	"os"
 	"slices"
 )
 
@@ -28,7 +29,7 @@ type tensorInfo struct {
 const maxHeader = 100 << 20
 
 func openTensors(path string) (*tensors, error) {
-	file, err := os.ReadFile(path)
+	file, err := readRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +77,26 @@ func parseTensors(file []byte) (*tensors, error) {
 		}
 		t.header[name] = info
 	}
-	return t, nil
+	return t, t.gapless()
+}
+
+// gapless returns an error unless the tensors lie one after the other and fill the data, as the format demands: tensors that
+// share bytes could be many times as large as their file.
+func (t *tensors) gapless() error {
+	names := slices.SortedFunc(maps.Keys(t.header), func(a, b string) int {
+		return cmp.Or(cmp.Compare(t.header[a].Offsets[0], t.header[b].Offsets[0]), cmp.Compare(t.header[a].Offsets[1], t.header[b].Offsets[1]))
+	})
+	end := int64(0)
+	for _, name := range names {
+		if o := t.header[name].Offsets; o[0] != end {
+			return fmt.Errorf("safetensors header: tensor %q begins at byte %d, the one before it ends at %d", name, o[0], end)
+		}
+		end = t.header[name].Offsets[1]
+	}
+	if end != int64(len(t.data)) {
+		return fmt.Errorf("safetensors header: the tensors end at byte %d of %d", end, len(t.data))
+	}
+	return nil
 }
 
 // has tells whether there is a tensor of this name.

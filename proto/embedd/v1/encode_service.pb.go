@@ -22,14 +22,14 @@ const (
 )
 
 // Lane says who waits for the vectors. Interactive texts go before bulk texts, and a bulk text that runs is short: an
-// interactive one waits for a few hundredths of a second at most. A lane that is full, or too slow for the call's deadline,
-// refuses the call with RESOURCE_EXHAUSTED and, in a google.rpc.RetryInfo, the time to wait.
+// interactive one waits for a few hundredths of a second at most. A lane that is full, or that would not get to the call before its
+// deadline, refuses it with RESOURCE_EXHAUSTED and, in a google.rpc.RetryInfo, the time to wait.
 type Lane int32
 
 const (
 	// INTERACTIVE for one text, BULK for several.
 	Lane_LANE_UNSPECIFIED Lane = 0
-	// Someone waits for the answer.
+	// Someone waits for the answer. At most 16 texts a call.
 	Lane_LANE_INTERACTIVE Lane = 1
 	// Texts that come in numbers.
 	Lane_LANE_BULK Lane = 2

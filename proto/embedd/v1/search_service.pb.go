@@ -26,8 +26,8 @@ type SearchRequest struct {
 	Query *Input                 `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
 	// How many hits at most: 1 to Limits.k; 10 when absent.
 	K *int32 `protobuf:"varint,2,opt,name=k,proto3,oneof" json:"k,omitempty"`
-	// Size of the candidate list of the HNSW search: k to Limits.ef. More is slower and nearer to exact. Absent: the
-	// server's choice for k.
+	// Size of the candidate list of the HNSW search: 1 to Limits.ef; less than k counts as k. More is slower and nearer to exact.
+	// Absent: the server's choice for k.
 	Ef *int32 `protobuf:"varint,3,opt,name=ef,proto3,oneof" json:"ef,omitempty"`
 	// Compare with every paper instead of searching the graph.
 	Exact         bool      `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
