@@ -84,7 +84,13 @@ func TestTokensAreThoseOfTheReferenceLibrary(t *testing.T) {
 	if len(texts) != 334 || len(want) != 334 {
 		t.Fatalf("%d texts, %d token lists, want 334 of each", len(texts), len(want))
 	}
-	for i, text := range texts {
+	for i, text := range append(slices.Clone(texts), texts...) {
+		if i == len(texts) { // once more, in the way of a tokenizer that is warmed up
+			if err := e.tokenizer.prepare(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		i %= len(texts)
 		raw, err := base64.StdEncoding.DecodeString(text.Base64)
 		if err != nil {
 			t.Fatal(err)

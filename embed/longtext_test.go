@@ -64,6 +64,11 @@ func compareToPlain(t *testing.T, tok *tokenizer, text string) {
 	if err != nil {
 		t.Fatalf("plain: %q: %v", text, err)
 	}
+	if ids, sure := long.read(text); sure {
+		if got, total, err := tok.cut(ids); err != nil || total != wantTotal || !slices.Equal(got, want) {
+			t.Errorf("quick: %.2000q\n got %d of %d tokens: %v, %v\nwant %d of %d tokens: %v", text, len(got), total, got, err, len(want), wantTotal, want)
+		}
+	}
 	got, total, err := tok.encodeLong(long, text)
 	if err != nil {
 		t.Fatalf("long: %q: %v", text, err)

@@ -104,7 +104,13 @@ func TestTokensOfRandomTexts(t *testing.T) {
 	for i, want := range all {
 		for way, read := range map[string]func(string) ([]uint32, int, error){
 			"plain": e.tokenizer.plain,
-			"long":  func(text string) ([]uint32, int, error) { return e.tokenizer.encodeLong(long, text) },
+			"quick": func(text string) ([]uint32, int, error) {
+				if ids, sure := long.read(text); sure {
+					return e.tokenizer.cut(ids)
+				}
+				return e.tokenizer.plain(text)
+			},
+			"long": func(text string) ([]uint32, int, error) { return e.tokenizer.encodeLong(long, text) },
 		} {
 			ids, total, err := read(clean(want.Text))
 			if err == nil && total == want.TokensTotal && slices.Equal(ids, want.IDs) {

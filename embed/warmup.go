@@ -57,6 +57,9 @@ func (e *engine) WarmUp(ctx context.Context) (*Tuning, error) {
 	}
 	defer e.leave()
 	begin := time.Now()
+	if err := e.tokenizer.prepare(); err != nil {
+		return nil, fmt.Errorf("warm up: %w", err)
+	}
 	w, err := e.newWarmUp()
 	if err != nil {
 		return nil, fmt.Errorf("warm up: %w", err)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -266,9 +267,14 @@ func (p *pair) measure(bench *encodeBench, texts []string, callers, size, group 
 		func() error {
 			begin := time.Now()
 			var all errgroup.Group
+			var taken atomic.Int64 // both sides hand the next text to whoever is free
 			for caller := range callers {
 				all.Go(func() error {
-					for first := caller * size; first < len(texts); first += callers * size {
+					for {
+						first := int(taken.Add(int64(size))) - size
+						if first >= len(texts) {
+							return nil
+						}
 						encodings, err := encoder.Encode(e.ctx, lane, embed.Document, texts[first:min(first+size, len(texts))])
 						if err != nil {
 							return err
@@ -277,7 +283,6 @@ func (p *pair) measure(bench *encodeBench, texts []string, callers, size, group 
 							tokens[caller] += enc.Tokens
 						}
 					}
-					return nil
 				})
 			}
 			err := all.Wait()
