@@ -1,0 +1,6 @@
+//go:build !amd64 || purego
+
+package vec
+
+// native gives the kernels in assembly that this machine can run: none here.
+func native() []implementation { return nil }
