@@ -1,6 +1,7 @@
 package ann
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 )
@@ -23,6 +24,18 @@ func (x *Index) Check() error {
 	for slot := range uint32(n) {
 		if err := x.checkVector(x.vector(slot)); err != nil {
 			bad(1, "slot %d: %v", slot, err)
+		}
+	}
+	if len(x.codes) != n*x.stride || len(x.scales) != n {
+		bad(6, "%d bytes of codes and %d scales for %d slots", len(x.codes), len(x.scales), n)
+	} else {
+		again := &Index{dim: x.dim, stride: x.stride}
+		for slot := range uint32(n) {
+			again.codes, again.scales = again.codes[:0], again.scales[:0]
+			again.appendCode(x.vector(slot))
+			if again.scales[0] != x.scales[slot] || !bytes.Equal(again.codes, x.code(slot)) {
+				bad(6, "slot %d: its code is not that of its vector", slot)
+			}
 		}
 	}
 	tombstones := 0
@@ -54,7 +67,7 @@ func (x *Index) checkLinks(bad func(invariant int, format string, a ...any)) {
 	seen := make([]uint64, n) // by slot: the list in which it stood last
 	list := uint64(0)
 	for slot := range n {
-		if len(x.upper[slot]) != int(x.levels[slot])*x.stride() {
+		if len(x.upper[slot]) != int(x.levels[slot])*x.listSize() {
 			bad(3, "slot %d of level %d has memory for %d links above level 0", slot, x.levels[slot], len(x.upper[slot]))
 			continue
 		}

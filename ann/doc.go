@@ -11,13 +11,26 @@
 // [Index.Check] proves them, by these numbers.
 //
 //  1. Vectors have norm 1 (within 1e-3) and finite values.
+//
 //  2. Each live label has one slot; a slot that lost its label is a tombstone. Tombstones are passed through by searches
 //     and never returned.
+//
 //  3. A list of links holds slots in range that have that level, no slot twice, not the slot itself, at most M of them
 //     above level 0 and 2·M on level 0.
+//
 //  4. The entry point has the top level, and no slot a higher one.
+//
 //  5. On level 0 the links contain a spanning tree, each edge in both directions: every slot is reachable from every
 //     other. (Plain HNSW promises nothing of the kind: pruning can cut a vector off for good.)
+//
+//  6. The code of each slot is that of its vector.
+//
+// # Codes
+//
+// The graph is searched and built on codes of 7 bits a value with a scale for each vector, which one call of package vec compares
+// with the query for all links of a slot. What a search has found, as many as ef, is compared again by the float32 vectors, so
+// distances and their order are exact, and the order is the same for every k. Codes give the same integers on every kind of
+// CPU, and so the same graph.
 //
 // # How the spanning tree is kept
 //

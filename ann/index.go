@@ -70,20 +70,23 @@ const none = math.MaxUint32
 
 // Index is a set of labelled unit vectors that can be searched. See the package comment for what may run together.
 type Index struct {
-	dim int
-	opt Options
+	dim    int
+	stride int // of a code, in bytes
+	opt    Options
 
 	mu sync.RWMutex // guards everything below
 
 	// Of each slot, by slot. A slot is never used again.
 	vectors []float32 // dim values a slot
+	codes   []byte    // stride bytes a slot: what searches compare
+	scales  []float32 // of the codes
 	labels  []uint64
 	levels  []uint8
 	dead    []bool     // tombstones
 	parent  []uint32   // in the spanning tree of level 0; none for the root, slot 0
 	kids    []uint16   // number of children in it, at most M
-	links0  []uint32   // level 0: stride0 values a slot, the first is the number of links
-	upper   [][]uint32 // levels 1 to levels[slot]: stride values a level, the first is the number of links
+	links0  []uint32   // level 0: listSize0 values a slot, the first is the number of links
+	upper   [][]uint32 // levels 1 to levels[slot]: listSize values a level, the first is the number of links
 
 	slots      map[uint64]uint32 // live labels
 	entry      uint32            // none if there is no slot
@@ -101,7 +104,7 @@ func New(dim int, o *Options) (*Index, error) {
 	if dim < 1 || dim > maxDim {
 		return nil, fmt.Errorf("dimension is %d, must be 1 to %d", dim, maxDim)
 	}
-	return &Index{dim: dim, opt: opt, slots: map[uint64]uint32{}, entry: none}, nil
+	return &Index{dim: dim, stride: strideOf(dim), opt: opt, slots: map[uint64]uint32{}, entry: none}, nil
 }
 
 // Dim is the number of values of a vector.
@@ -189,17 +192,17 @@ func (x *Index) vector(slot uint32) []float32 {
 // distance is the cosine distance of two unit vectors.
 func distance(a, b []float32) float32 { return 1 - vek32.Dot(a, b) }
 
-// stride0 and stride are the sizes of a list of links, its number included.
-func (x *Index) stride0() int { return 1 + 2*x.opt.M }
-func (x *Index) stride() int  { return 1 + x.opt.M }
+// listSize0 and listSize are the sizes of a list of links, its number included.
+func (x *Index) listSize0() int { return 1 + 2*x.opt.M }
+func (x *Index) listSize() int  { return 1 + x.opt.M }
 
 // list is the memory of a slot's links on a level: their number and their places.
 func (x *Index) list(slot uint32, level int) []uint32 {
 	if level == 0 {
-		n := x.stride0()
+		n := x.listSize0()
 		return x.links0[int(slot)*n : (int(slot)+1)*n]
 	}
-	n := x.stride()
+	n := x.listSize()
 	return x.upper[slot][(level-1)*n : level*n]
 }
 

@@ -29,17 +29,18 @@ func (x *Index) Insert(label uint64, v []float32) error {
 	s := x.searcher()
 	defer x.searchers.Put(s)
 	top, level := int(x.levels[x.entry]), int(x.levels[slot])
-	start := candidate{distance(v, x.vector(x.entry)), x.entry}
+	s.probe.of(x, slot)
+	start := x.start(s)
 	for l := top; l > level; l-- {
-		start = x.descend(v, start, l)
+		start = x.descend(s, start, l)
 	}
 	from := []candidate{start}
 	for l := min(top, level); l >= 0; l-- {
-		from = x.searchLevel(s, v, from, x.opt.EfConstruction, l, false)
+		from = x.searchLevel(s, from, x.opt.EfConstruction, l, false)
 		if l == 0 {
 			x.adopt(slot, from)
 		}
-		x.connect(slot, from, l)
+		x.connect(s, slot, from, l)
 	}
 	if level > top {
 		x.entry = slot
@@ -52,15 +53,16 @@ func (x *Index) newSlot(label uint64, v []float32) uint32 {
 	slot := uint32(len(x.labels))
 	level := x.levelOf(label)
 	x.vectors = append(x.vectors, v...)
+	x.appendCode(v)
 	x.labels = append(x.labels, label)
 	x.levels = append(x.levels, uint8(level))
 	x.dead = append(x.dead, false)
 	x.parent = append(x.parent, none)
 	x.kids = append(x.kids, 0)
-	x.links0 = append(x.links0, make([]uint32, x.stride0())...)
+	x.links0 = append(x.links0, make([]uint32, x.listSize0())...)
 	var upper []uint32
 	if level > 0 {
-		upper = make([]uint32, level*x.stride())
+		upper = make([]uint32, level*x.listSize())
 	}
 	x.upper = append(x.upper, upper)
 	return slot
@@ -109,15 +111,14 @@ func (x *Index) adopt(slot uint32, near []candidate) {
 }
 
 // connect links a new slot with the best of the candidates on a level, in both directions. Candidates come nearest first.
-func (x *Index) connect(slot uint32, near []candidate, level int) {
+func (x *Index) connect(s *searcher, slot uint32, near []candidate, level int) {
 	var chosen []uint32
 	if level == 0 {
 		chosen = append(chosen, x.parent[slot])
 	}
-	chosen = x.choose(near, chosen, x.opt.M)
+	chosen = x.choose(s, near, chosen, x.opt.M)
 	own := x.list(slot, level)
 	own[0] = uint32(copy(own[1:], chosen))
-	v := x.vector(slot)
 	for _, n := range chosen {
 		l := x.list(n, level)
 		if int(l[0]) < len(l)-1 {
@@ -125,19 +126,20 @@ func (x *Index) connect(slot uint32, near []candidate, level int) {
 			l[l[0]] = slot
 			continue
 		}
-		x.shrink(n, candidate{distance(v, x.vector(n)), slot}, level)
+		x.shrink(s, n, slot, level)
 	}
 }
 
 // shrink chooses anew among the links of a slot whose list is full and one more. On level 0 the links of the spanning
 // tree stay.
-func (x *Index) shrink(slot uint32, more candidate, level int) {
+func (x *Index) shrink(s *searcher, slot, more uint32, level int) {
 	l := x.list(slot, level)
-	v := x.vector(slot)
+	s.fresh = append(append(s.fresh[:0], more), l[1:1+l[0]]...)
+	s.other.of(x, slot)
 	all := make([]candidate, 0, len(l))
-	all = append(all, more)
-	for _, n := range l[1 : 1+l[0]] {
-		all = append(all, candidate{distance(v, x.vector(n)), n})
+	for i, dot := range s.other.distances(x, s.fresh) {
+		n := s.fresh[i]
+		all = append(all, candidate{s.other.distance(x, n, dot), n})
 	}
 	slices.SortFunc(all, candidate.compare)
 	var keep []uint32
@@ -148,13 +150,13 @@ func (x *Index) shrink(slot uint32, more candidate, level int) {
 			}
 		}
 	}
-	l[0] = uint32(copy(l[1:], x.choose(all, keep, len(l)-1)))
+	l[0] = uint32(copy(l[1:], x.choose(s, all, keep, len(l)-1)))
 }
 
 // choose fills kept, links that must be, up to room with candidates, nearest first, by the paper's heuristic (algorithm
 // 4): a candidate that is nearer to one that was chosen than to the slot itself is left out, since it is reached through
 // that one. The kept links are chosen as if the heuristic had come upon them, in the order of distance.
-func (x *Index) choose(near []candidate, kept []uint32, room int) []uint32 {
+func (x *Index) choose(s *searcher, near []candidate, kept []uint32, room int) []uint32 {
 	must := len(kept)
 	chosen := make([]uint32, 0, room)
 	for _, c := range near {
@@ -163,8 +165,7 @@ func (x *Index) choose(near []candidate, kept []uint32, room int) []uint32 {
 			if len(chosen)+must >= room {
 				continue // the places that are left belong to kept ones that come later
 			}
-			v := x.vector(c.slot)
-			if slices.ContainsFunc(chosen, func(n uint32) bool { return distance(v, x.vector(n)) <= c.distance }) {
+			if x.shadowed(s, c, chosen) {
 				continue
 			}
 		} else {
@@ -180,4 +181,18 @@ func (x *Index) choose(near []candidate, kept []uint32, room int) []uint32 {
 		}
 	}
 	return chosen
+}
+
+// shadowed tells whether a candidate is nearer to one of the chosen slots than its own distance.
+func (x *Index) shadowed(s *searcher, c candidate, chosen []uint32) bool {
+	if len(chosen) == 0 {
+		return false
+	}
+	s.other.of(x, c.slot)
+	for i, dot := range s.other.distances(x, chosen) {
+		if s.other.distance(x, chosen[i], dot) <= c.distance {
+			return true
+		}
+	}
+	return false
 }

@@ -35,25 +35,34 @@ func (x *Index) Search(q []float32, k, ef int) ([]Neighbor, error) {
 	}
 	s := x.searcher()
 	defer x.searchers.Put(s)
-	start := candidate{distance(q, x.vector(x.entry)), x.entry}
+	s.probe.ofVector(x, q)
+	start := x.start(s)
 	for l := int(x.levels[x.entry]); l > 0; l-- {
-		start = x.descend(q, start, l)
+		start = x.descend(s, start, l)
 	}
-	found := x.searchLevel(s, q, []candidate{start}, max(ef, k), 0, true)
+	found := x.searchLevel(s, []candidate{start}, max(ef, k), 0, true)
 	out := make([]Neighbor, len(found))
-	for i, c := range found {
-		out[i] = Neighbor{x.labels[c.slot], c.distance}
+	for i, c := range found { // all of them, so that the order is the same for every k
+		out[i] = Neighbor{x.labels[c.slot], distance(q, x.vector(c.slot))}
 	}
 	slices.SortFunc(out, Neighbor.compare)
 	return out[:min(k, len(out))], nil
 }
 
+// start is the entry point, seen from the probe.
+func (x *Index) start(s *searcher) candidate {
+	dots := s.probe.distances(x, []uint32{x.entry})
+	return candidate{s.probe.distance(x, x.entry, dots[0]), x.entry}
+}
+
 // descend walks on a level to the slot that has no link to a nearer one.
-func (x *Index) descend(q []float32, at candidate, level int) candidate {
+func (x *Index) descend(s *searcher, at candidate, level int) candidate {
 	for {
 		best := at
-		for _, n := range x.links(at.slot, level) {
-			if c := (candidate{distance(q, x.vector(n)), n}); c.less(best) {
+		links := x.links(at.slot, level)
+		dots := s.probe.distances(x, links)
+		for i, n := range links {
+			if c := (candidate{s.probe.distance(x, n, dots[i]), n}); c.less(best) {
 				best = c
 			}
 		}
@@ -67,7 +76,7 @@ func (x *Index) descend(q []float32, at candidate, level int) candidate {
 // searchLevel returns the nearest ef slots that it finds on a level from the given ones, nearest first: algorithm 2 of
 // the paper. With live, tombstones are passed through but not counted and not returned, so that they cannot crowd out
 // living neighbours.
-func (x *Index) searchLevel(s *searcher, q []float32, from []candidate, ef, level int, live bool) []candidate {
+func (x *Index) searchLevel(s *searcher, from []candidate, ef, level int, live bool) []candidate {
 	s.begin(len(x.labels))
 	for _, c := range from {
 		s.visit(c.slot)
@@ -84,11 +93,15 @@ func (x *Index) searchLevel(s *searcher, q []float32, from []candidate, ef, leve
 		if len(s.found) == ef && s.found[0].less(c) {
 			break
 		}
+		s.fresh = s.fresh[:0]
 		for _, n := range x.links(c.slot, level) {
-			if !s.visit(n) {
-				continue
+			if s.visit(n) {
+				s.fresh = append(s.fresh, n)
 			}
-			next := candidate{distance(q, x.vector(n)), n}
+		}
+		dots := s.probe.distances(x, s.fresh)
+		for i, n := range s.fresh {
+			next := candidate{s.probe.distance(x, n, dots[i]), n}
 			if len(s.found) == ef && s.found[0].less(next) {
 				continue
 			}
@@ -109,6 +122,9 @@ func (x *Index) searchLevel(s *searcher, q []float32, from []candidate, ef, leve
 
 // searcher is the memory of one search, used again by later ones.
 type searcher struct {
+	probe   probe         // what is searched for
+	other   probe         // of the heuristic
+	fresh   []uint32      // links of a slot that were not visited yet
 	open    nearestFirst  // slots to look at
 	found   farthestFirst // the best so far
 	visited []uint32      // by slot: the epoch in which it was visited

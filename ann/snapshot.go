@@ -232,6 +232,9 @@ func (d *decoder) index() (*Index, []byte) {
 	x.vectors = many(d, int(n)*int(dim), 4, func(b []byte) float32 {
 		return math.Float32frombits(binary.LittleEndian.Uint32(b))
 	})
+	for slot := range len(x.vectors) / x.dim {
+		x.appendCode(x.vector(uint32(slot)))
+	}
 	d.lists(x, int(n))
 	sum := d.sum.Sum32()
 	if want := d.u32(); d.err == nil && sum != want {
@@ -272,8 +275,8 @@ func (d *decoder) lists(x *Index, n int) {
 		if d.err != nil {
 			return
 		}
-		x.links0 = append(x.links0, make([]uint32, x.stride0())...)
-		list(x.links0[len(x.links0)-x.stride0():])
+		x.links0 = append(x.links0, make([]uint32, x.listSize0())...)
+		list(x.links0[len(x.links0)-x.listSize0():])
 	}
 	x.upper = make([][]uint32, n)
 	for slot := range n {
@@ -285,7 +288,7 @@ func (d *decoder) lists(x *Index, n int) {
 			return
 		}
 		if x.levels[slot] > 0 {
-			x.upper[slot] = make([]uint32, int(x.levels[slot])*x.stride())
+			x.upper[slot] = make([]uint32, int(x.levels[slot])*x.listSize())
 		}
 		for level := 1; level <= int(x.levels[slot]); level++ {
 			list(x.list(uint32(slot), level))
