@@ -84,7 +84,7 @@ func parseTensors(file []byte) (*tensors, error) {
 // share bytes could be many times as large as their file.
 func (t *tensors) gapless() error {
 	names := slices.SortedFunc(maps.Keys(t.header), func(a, b string) int {
-		return cmp.Or(cmp.Compare(t.header[a].Offsets[0], t.header[b].Offsets[0]), cmp.Compare(t.header[a].Offsets[1], t.header[b].Offsets[1]))
+		return cmp.Or(cmp.Compare(t.header[a].Offsets[0], t.header[b].Offsets[0]), cmp.Compare(t.header[a].Offsets[1], t.header[b].Offsets[1]), cmp.Compare(a, b))
 	})
 	end := int64(0)
 	for _, name := range names {
