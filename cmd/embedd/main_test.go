@@ -56,13 +56,14 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"freeport": freeport,
-			"await":    await,
-			"flipbyte": flipbyte,
-			"get":      get,
-			"cross":    cross,
-			"shown":    shown,
-			"tools":    tools,
+			"freeport":  freeport,
+			"await":     await,
+			"flipbyte":  flipbyte,
+			"get":       get,
+			"awaittext": awaittext,
+			"cross":     cross,
+			"shown":     shown,
+			"tools":     tools,
 		},
 	})
 }
@@ -101,6 +102,18 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 // cross DIR writes the Hugging Face folder of a cross-encoder.
 func cross(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(testmodels.CrossEncoder(native.Models(ts.Getenv("EMBEDD_HOME")), ts.MkAbs(args[0])))
+}
+
+// awaittext FILE TEXT waits until a file that another process writes has the text.
+func awaittext(ts *testscript.TestScript, _ bool, args []string) {
+	var last []byte
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		var err error
+		if last, err = os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(last), args[1]) {
+			return
+		}
+	}
+	ts.Fatalf("%s has no %q: %s", args[0], args[1], last)
 }
 
 // get URL FILE writes what an HTTP server answers to a file.
