@@ -21,7 +21,7 @@ test: setup ## Set up what is missing and run all the tests
 	go test -race -short $(RACE)
 
 # The packages whose code runs under the race detector: all but those that need a native library.
-RACE := ./ann/... ./models/... ./internal/...
+RACE := ./ann/... ./embed/lane ./models/... ./internal/...
 
 .PHONY: setup
 setup: native bin/embedd ## Bring libraries and model, build bin/embedd
