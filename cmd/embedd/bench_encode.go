@@ -95,6 +95,7 @@ func (c *benchEncodeCmd) Run(e *env) (err error) {
 	if len(b.titles) == 0 {
 		return fmt.Errorf("%s: no paper has a title", c.Corpus)
 	}
+	c.Queries = min(c.Queries, len(b.titles)) // a title that is in flight twice is encoded once
 	c.Engine.QueryCache = 0
 	if err := c.Engine.resolve(); err != nil {
 		return err
