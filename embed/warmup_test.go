@@ -37,6 +37,12 @@ func TestTogetherAfterWarmUp(t *testing.T) {
 			if tuning.Took > 10*time.Second || tuning.Slice <= 0 || tuning.Alone <= 0 {
 				t.Errorf("tuning %+v", tuning)
 			}
+			if strings.Contains(tuning.Reason, "not the same") {
+				if strings.HasPrefix(id, "all-MiniLM") { // a graph of our own
+					t.Errorf("texts run alone: %s", tuning.Reason)
+				}
+				return // what others made may depend on neighbours on some machine, and then runs alone
+			}
 			if tuning.Budget == 0 { // as a machine may find it; the rest of the test wants batches
 				t.Logf("texts run alone: %s", tuning.Reason)
 				together.lanes.SetPlan(Plan{Budget: 256, Rows: 64}, 0)
