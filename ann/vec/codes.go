@@ -1,75 +1,24 @@
 package vec
 
 import (
+	"encoding/binary"
 	"fmt"
-	"sync/atomic"
+	"unsafe"
 )
-
-// Block is what a stride is a multiple of, in bytes: a cache line.
-const Block = 64
 
 // MaxCode is the largest value of a code.
 const MaxCode = 127
 
-// kernel computes out[i] = query · rows[ids[i]*len(query):][:len(query)], for each id. All sizes have been checked.
-type kernel func(query []int8, rows []byte, ids []uint32, out []int32)
-
-// implementation is a kernel that this machine can run.
-type implementation struct {
-	name string
-	dot  kernel
-}
-
-// implementations are those that this machine can run, the fastest first; the last is Go's.
-var implementations = append(native(), implementation{"go", dotCodesGo})
-
-var current atomic.Pointer[implementation]
-
-func init() { current.Store(&implementations[0]) }
-
-// Implementation is the name of the kernels that are in use: avx512vnni, avx2 or go.
-func Implementation() string { return current.Load().name }
-
-// Implementations are the names of those that this machine can run, the fastest first.
-func Implementations() []string {
-	var names []string
-	for _, im := range implementations {
-		names = append(names, im.name)
-	}
-	return names
-}
-
-// Use switches to an implementation by its name, for tests and comparisons. It must not be called while others compute.
-func Use(name string) error {
-	for i := range implementations {
-		if implementations[i].name == name {
-			current.Store(&implementations[i])
-			return nil
-		}
-	}
-	return fmt.Errorf("vec: no implementation %q on this machine; there are %v", name, Implementations())
-}
-
-// DotCodes computes the dot product of a query with each of the rows that ids name: out[i] is that of row ids[i], which begins at
-// rows[ids[i]*len(query)]. It panics if len(query) is no positive multiple of Block, out is shorter than ids, or a row lies
-// beyond rows.
+// DotCodes computes the dot product of a query, -127 to 127, with each of the rows of codes, 0 to MaxCode, that ids name: out[i]
+// is that of row ids[i], which begins at rows[ids[i]*len(query)]. It panics if len(query) is no positive multiple of Block, out
+// is shorter than ids, or a row lies beyond rows.
 func DotCodes(query []int8, rows []byte, ids []uint32, out []int32) {
-	stride := len(query)
-	if stride == 0 || stride%Block != 0 || len(out) < len(ids) {
-		panic(fmt.Sprintf("vec: a query of %d bytes, %d ids, room for %d results", stride, len(ids), len(out)))
-	}
-	n := uint32(len(rows) / stride)
-	for _, id := range ids {
-		if id >= n {
-			panic(fmt.Sprintf("vec: row %d of %d", id, n))
-		}
-	}
+	check(len(query), Block, len(rows), ids, len(out))
 	if len(ids) > 0 {
-		current.Load().dot(query, rows, ids, out)
+		current.Load().dotCodes(query, rows, ids, out)
 	}
 }
 
-// dotCodesGo is the truth that the others are tested against.
 func dotCodesGo(query []int8, rows []byte, ids []uint32, out []int32) {
 	stride := len(query)
 	for i, id := range ids {
@@ -79,5 +28,23 @@ func dotCodesGo(query []int8, rows []byte, ids []uint32, out []int32) {
 			sum += int32(q) * int32(row[j])
 		}
 		out[i] = sum
+	}
+}
+
+// Centre turns a row of codes, 0 to MaxCode, into a query: dst[j] = code[j] - 64. Where a row was padded with zeros the query has
+// -64, which counts nothing against rows padded alike. It panics if dst is shorter than code.
+func Centre(dst []int8, code []byte) {
+	if len(dst) < len(code) {
+		panic(fmt.Sprintf("vec: %d codes, room for %d", len(code), len(dst)))
+	}
+	// Eight at a time. Adding 64 to each byte carries into no other, as a code has 7 bits; turning the highest bit then takes 128
+	// off.
+	to := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(dst))), len(code))
+	for len(code) >= 8 {
+		binary.LittleEndian.PutUint64(to, (binary.LittleEndian.Uint64(code)+0x4040404040404040)^0x8080808080808080)
+		code, to = code[8:], to[8:]
+	}
+	for j, c := range code {
+		to[j] = c + 64 ^ 128
 	}
 }

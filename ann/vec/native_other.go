@@ -3,4 +3,4 @@
 package vec
 
 // native gives the kernels in assembly that this machine can run: none here.
-func native() []implementation { return nil }
+func native() []kernels { return nil }

@@ -9,121 +9,53 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// ahead is how many rows before its use a row is fetched into the cache.
-const ahead = 4
-
 func main() {
 	ConstraintExpr("amd64,!purego")
-	dotCodes("dotCodesVNNI", 64, 0)
-	dotCodes("dotCodesVNNI384", 64, 6)
-	dotCodes("dotCodesAVX2", 32, 0)
+	dotCodesVNNI("dotCodesVNNI", 0)
+	dotCodesVNNI("dotCodesVNNI384", 6)
+	dotCodesAVX2("dotCodesAVX2", 0)
+	dotCodesAVX2("dotCodesAVX2x384", 6)
+	dotWideVNNI()
+	dotWideAVX2()
+	dotFloatsAVX512()
+	dotFloatsAVX2()
+	hammingVPOPCNT()
+	hammingAVX2()
+	expand()
 	Generate()
 }
 
-// dotCodes writes a kernel for rows that are a multiple of 64 bytes; width is how many of them one instruction takes. With blocks,
-// rows have that many times 64 bytes, and the query stays in registers.
-func dotCodes(name string, width, blocks int) {
-	TEXT(name, NOSPLIT, "func(query *int8, rows *byte, stride uint64, ids *uint32, n uint64, out *int32)")
-	Pragma("noescape")
-	Doc(fmt.Sprintf("%s computes out[i] = query · rows[ids[i]] for n ids, %d bytes at a time.", name, width))
-	query, rows, stride := Load(Param("query"), GP64()), Load(Param("rows"), GP64()), Load(Param("stride"), GP64())
-	ids, n, out := Load(Param("ids"), GP64()), Load(Param("n"), GP64()), Load(Param("out"), GP64())
+// batch is a kernel of one query against the rows that ids name. A stride is in bytes of a row.
+type batch struct {
+	query, rows, stride, ids, n, out reg.Register
+}
 
-	var held []reg.VecVirtual
-	for b := range blocks {
-		z := ZMM()
-		VMOVDQU64(Mem{Base: query, Disp: b * 64}, z)
-		held = append(held, z)
-	}
-	var ones reg.VecVirtual
-	if width == 32 {
-		ones = YMM()
-		VPCMPEQW(ones, ones, ones)
-		VPSRLW(Imm(15), ones, ones) // 1 in each 16 bits
-	}
+// begin writes a kernel's head, and loads its arguments.
+func begin(name, query, row, result, doc string) batch {
+	TEXT(name, NOSPLIT, fmt.Sprintf("func(query *%s, rows *%s, stride uint64, ids *uint32, n uint64, out *%s)", query, row, result))
+	Pragma("noescape")
+	Doc(name + " computes out[i] = " + doc)
+	load := func(name string) reg.Register { return Load(Param(name), GP64()) }
+	return batch{load("query"), load("rows"), load("stride"), load("ids"), load("n"), load("out")}
+}
+
+// each writes the loop over the rows, and the kernel's end. A row is fetched into the cache as many rows before its use as ahead
+// says; blocks is how many times 64 bytes a row has, 0 if that is known only from the stride.
+func (k batch) each(ahead, blocks int, body func(row reg.Register, result Mem)) {
 	i := GP64()
 	XORQ(i, i)
 	Label("next")
-	CMPQ(i, n)
+	CMPQ(i, k.n)
 	JGE(LabelRef("done"))
-
-	// The row after the next few, if there is one.
-	far := GP64()
-	LEAQ(Mem{Base: i, Disp: ahead}, far)
-	CMPQ(far, n)
-	JGE(LabelRef("compute"))
-	there := GP64()
-	MOVL(Mem{Base: ids, Index: far, Scale: 4}, there.As32())
-	IMULQ(stride, there)
-	ADDQ(rows, there)
-	if blocks > 0 {
-		for b := range blocks {
-			PREFETCHT0(Mem{Base: there, Disp: b * 64})
-		}
-	} else {
-		line := GP64()
-		XORQ(line, line)
-		Label("fetch")
-		PREFETCHT0(Mem{Base: there, Index: line, Scale: 1})
-		ADDQ(Imm(64), line)
-		CMPQ(line, stride)
-		JLT(LabelRef("fetch"))
+	if ahead > 0 {
+		far := GP64()
+		LEAQ(Mem{Base: i, Disp: ahead}, far)
+		CMPQ(far, k.n)
+		JGE(LabelRef("compute")) // there is no such row
+		k.fetch(k.row(far), blocks)
+		Label("compute")
 	}
-
-	Label("compute")
-	row := GP64()
-	MOVL(Mem{Base: ids, Index: i, Scale: 4}, row.As32())
-	IMULQ(stride, row)
-	ADDQ(rows, row)
-	if width == 64 {
-		sums := []reg.VecVirtual{ZMM(), ZMM()}
-		for _, s := range sums {
-			VPXORD(s, s, s)
-		}
-		if blocks > 0 {
-			for b := range blocks {
-				code := ZMM()
-				VMOVDQU64(Mem{Base: row, Disp: b * 64}, code)
-				VPDPBUSD(held[b], code, sums[b%2])
-			}
-		} else {
-			at, code := GP64(), ZMM()
-			XORQ(at, at)
-			Label("block")
-			VMOVDQU64(Mem{Base: row, Index: at, Scale: 1}, code)
-			VPDPBUSD(Mem{Base: query, Index: at, Scale: 1}, code, sums[0])
-			ADDQ(Imm(64), at)
-			CMPQ(at, stride)
-			JLT(LabelRef("block"))
-		}
-		VPADDD(sums[1], sums[0], sums[0])
-		high := YMM()
-		VEXTRACTI64X4(Imm(1), sums[0], high)
-		low := sums[0].AsY()
-		VPADDD(high, low, low)
-		store(low, Mem{Base: out, Index: i, Scale: 4})
-	} else {
-		sums := []reg.VecVirtual{YMM(), YMM()}
-		for _, s := range sums {
-			VPXOR(s, s, s)
-		}
-		at := GP64()
-		XORQ(at, at)
-		Label("block")
-		for half, sum := range sums {
-			code := YMM()
-			VMOVDQU(Mem{Base: row, Index: at, Scale: 1, Disp: half * 32}, code)
-			// 16-bit sums of two products: 2 · 127 · 127 is below the 32,767 at which they would saturate.
-			VPMADDUBSW(Mem{Base: query, Index: at, Scale: 1, Disp: half * 32}, code, code)
-			VPMADDWD(ones, code, code)
-			VPADDD(code, sum, sum)
-		}
-		ADDQ(Imm(64), at)
-		CMPQ(at, stride)
-		JLT(LabelRef("block"))
-		VPADDD(sums[1], sums[0], sums[0])
-		store(sums[0], Mem{Base: out, Index: i, Scale: 4})
-	}
+	body(k.row(i), Mem{Base: k.out, Index: i, Scale: 4})
 	INCQ(i)
 	JMP(LabelRef("next"))
 	Label("done")
@@ -131,8 +63,69 @@ func dotCodes(name string, width, blocks int) {
 	RET()
 }
 
-// store adds the eight lanes of y and stores the sum.
-func store(y reg.Register, to Mem) {
+// row gives the address of the row of the i-th id.
+func (k batch) row(i reg.Register) reg.Register {
+	row := GP64()
+	MOVL(Mem{Base: k.ids, Index: i, Scale: 4}, row.As32())
+	IMULQ(k.stride, row)
+	ADDQ(k.rows, row)
+	return row
+}
+
+// fetch brings a row into the cache.
+func (k batch) fetch(row reg.Register, blocks int) {
+	if blocks > 0 {
+		for b := range blocks {
+			PREFETCHT0(Mem{Base: row, Disp: b * 64})
+		}
+		return
+	}
+	line := GP64()
+	XORQ(line, line)
+	Label("fetch")
+	PREFETCHT0(Mem{Base: row, Index: line, Scale: 1})
+	ADDQ(Imm(64), line)
+	CMPQ(line, k.stride)
+	JLT(LabelRef("fetch"))
+}
+
+// blocks writes a loop over the 64-byte blocks of a row; at is the offset of a block, in bytes of a row.
+func (k batch) blocks(body func(at reg.Register)) {
+	at := GP64()
+	XORQ(at, at)
+	Label("block")
+	body(at)
+	ADDQ(Imm(64), at)
+	CMPQ(at, k.stride)
+	JLT(LabelRef("block"))
+}
+
+// zeroed gives n registers of zeros, of the width that make makes.
+func zeroed(n int, make func() reg.VecVirtual) []reg.VecVirtual {
+	var all []reg.VecVirtual
+	for range n {
+		r := make()
+		if r.Size() == 64 {
+			VPXORD(r, r, r)
+		} else {
+			VPXOR(r, r, r)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// store512 adds the sixteen 32-bit integers of z and stores the sum.
+func store512(z reg.VecVirtual, to Mem) {
+	high := YMM()
+	VEXTRACTI64X4(Imm(1), z, high)
+	low := z.AsY()
+	VPADDD(high, low, low)
+	store256(low, to)
+}
+
+// store256 adds the eight 32-bit integers of y and stores the sum.
+func store256(y reg.Register, to Mem) {
 	x, t := XMM(), XMM()
 	VEXTRACTI128(Imm(1), y, x)
 	VPADDD(y.(reg.Vec).AsX(), x, x)
