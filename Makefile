@@ -23,6 +23,17 @@ test: setup ## Set up what is missing and run all the tests
 # The packages whose code runs under the race detector: all but those that need a native library.
 RACE := ./ann/... ./embed/lane ./models/... ./internal/...
 
+.PHONY: test-arm64
+test-arm64: ## Test the kernels for arm64 on this machine, in an emulator (about a minute)
+	@command -v qemu-aarch64 >/dev/null || { echo "qemu-aarch64 is missing; it comes with Debian's package qemu-user" >&2; exit 1; }
+	GOOS=linux GOARCH=arm64 go vet ./ann/vec
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 go test -c -o "$$dir/vec.test" ./ann/vec && cd ann/vec && \
+	for run in max:neondot,neon,go cortex-a57:neon,go; do \
+		echo "ann/vec for arm64, CPU and kernels $$run" && \
+		qemu-aarch64 -cpu "$${run%:*}" "$$dir/vec.test" -implementations "$${run#*:}" || exit 1; \
+	done
+
 .PHONY: setup
 setup: native bin/embedd ## Bring libraries and model, build bin/embedd
 	@bin/embedd models pull >/dev/null

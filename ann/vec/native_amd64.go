@@ -10,9 +10,9 @@ func native() []kernels {
 	if !cpu.X86.HasAVX2 || !cpu.X86.HasPOPCNT {
 		return nil
 	}
-	avx2 := kernels{"avx2", dotCodes256, dotWide256, dotFloats256, hamming256, expandAMD64}
+	avx2 := kernels{"avx2", dotCodes256, dotWide256, dotFloats256, hamming256, expand}
 	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VNNI {
-		avx512 := kernels{"avx512vnni", dotCodes512, dotWide512, dotFloats512, avx2.hamming, expandAMD64}
+		avx512 := kernels{"avx512vnni", dotCodes512, dotWide512, dotFloats512, avx2.hamming, expand}
 		if cpu.X86.HasAVX512VPOPCNTDQ {
 			avx512.hamming = hamming512
 		}
@@ -59,14 +59,4 @@ func hamming512(query, rows []uint64, ids []uint32, out []int32) {
 
 func hamming256(query, rows []uint64, ids []uint32, out []int32) {
 	hammingAVX2(&query[0], &rows[0], uint64(len(query))*8, &ids[0], uint64(len(ids)), &out[0])
-}
-
-func expandAMD64(links []uint32, visited []uint64, n uint32, fresh []uint32, rows []byte, stride int) int {
-	var base *byte
-	if len(rows) == 0 {
-		stride = 0
-	} else {
-		base = &rows[0]
-	}
-	return int(expandScalar(&links[0], uint64(len(links)), &visited[0], n, &fresh[0], base, uint64(stride)))
 }

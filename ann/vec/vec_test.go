@@ -1,10 +1,12 @@
 package vec
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -20,6 +22,16 @@ func each(t *testing.T, test func(t *testing.T)) {
 			t.Fatal(err)
 		}
 		t.Run(name, test)
+	}
+}
+
+var expected = flag.String("implementations", "", "the implementations that this machine must have, with commas")
+
+func TestImplementations(t *testing.T) {
+	got := strings.Join(Implementations(), ",")
+	t.Log(got)
+	if *expected != "" && got != *expected {
+		t.Errorf("%s, want %s", got, *expected)
 	}
 }
 
