@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"internal/arch":       {},
 	"internal/evalsets":   {},
 	"internal/testmodels": {},
+	"bench/ann/first":     {},
 	"proto/embedd/v1":     {},
 	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
 		"internal/server", "proto/embedd/v1"},
@@ -43,7 +44,7 @@ var allowed = map[string][]string{
 var owners = map[string][]string{
 	"github.com/yalue/onnxruntime_go":     {"embed"},
 	"github.com/daulet/tokenizers":        {"embed"},
-	"github.com/viterin/vek":              {"ann", "models/convert"},
+	"github.com/viterin/vek":              {"ann", "models/convert", "bench/ann/first"},
 	"github.com/cockroachdb/pebble/v2":    {"internal/store"},
 	"github.com/alecthomas/kong":          {"cmd/embedd"},
 	"github.com/vbauerster/mpb/v8":        {"cmd/embedd"},
