@@ -1,163 +1,263 @@
 package ann
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 )
 
 // maxReported is how many violations Check names one by one.
 const maxReported = 20
 
 // Check proves the numbered invariants of the package comment, and returns an error that names each violation (the first
-// twenty). It reads everything and excludes changes while it runs.
+// twenty). It reads everything; inserts wait meanwhile.
 func (x *Index) Check() error {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	var errs []error
-	bad := func(invariant int, format string, a ...any) {
-		if len(errs) < maxReported {
-			errs = append(errs, fmt.Errorf("invariant %d: %s", invariant, fmt.Sprintf(format, a...)))
-		}
+	x.writers.Lock()
+	defer x.writers.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	c := checker{x: x, w: x.look()}
+	c.vectors()
+	c.labels()
+	c.links()
+	if len(c.errs) == 0 { // walking broken links would only break more
+		c.tree()
 	}
-	n := len(x.labels)
-	for slot := range uint32(n) {
-		if err := x.checkVector(x.vector(slot)); err != nil {
-			bad(1, "slot %d: %v", slot, err)
-		}
-	}
-	if len(x.codes) != n*x.stride || len(x.scales) != n {
-		bad(6, "%d bytes of codes and %d scales for %d slots", len(x.codes), len(x.scales), n)
-	} else {
-		again := &Index{dim: x.dim, stride: x.stride}
-		for slot := range uint32(n) {
-			again.codes, again.scales = again.codes[:0], again.scales[:0]
-			again.appendCode(x.vector(slot))
-			if again.scales[0] != x.scales[slot] || !bytes.Equal(again.codes, x.code(slot)) {
-				bad(6, "slot %d: its code is not that of its vector", slot)
-			}
-		}
-	}
-	tombstones := 0
-	for slot, label := range x.labels {
-		s, live := x.slots[label]
-		switch {
-		case x.dead[slot]:
-			tombstones++
-			if live && s == uint32(slot) {
-				bad(2, "label %d is live in slot %d, a tombstone", label, slot)
-			}
-		case !live || s != uint32(slot):
-			bad(2, "slot %d holds label %d, which is not known there", slot, label)
-		}
-	}
-	if tombstones != x.tombstones || len(x.slots)+tombstones != n {
-		bad(2, "%d labels and %d tombstones (counted %d) in %d slots", len(x.slots), x.tombstones, tombstones, n)
-	}
-	x.checkLinks(bad)
-	if len(errs) == 0 && n > 0 { // walking broken links would only break more
-		x.checkTree(bad)
-	}
-	return errors.Join(errs...)
+	return errors.Join(c.errs...)
 }
 
-// checkLinks proves invariants 3 and 4.
-func (x *Index) checkLinks(bad func(invariant int, format string, a ...any)) {
-	n := uint32(len(x.labels))
-	seen := make([]uint64, n) // by slot: the list in which it stood last
-	list := uint64(0)
-	for slot := range n {
-		if len(x.upper[slot]) != int(x.levels[slot])*x.listSize() {
-			bad(3, "slot %d of level %d has memory for %d links above level 0", slot, x.levels[slot], len(x.upper[slot]))
+// checker is one Check.
+type checker struct {
+	x    *Index
+	w    view
+	errs []error
+}
+
+func (c *checker) bad(invariant int, format string, a ...any) {
+	if len(c.errs) < maxReported {
+		c.errs = append(c.errs, fmt.Errorf("invariant %d: %s", invariant, fmt.Sprintf(format, a...)))
+	}
+}
+
+// used tells whether a slot is in the graph.
+func (c *checker) used(slot uint32) bool { return hasBit(c.w.live, slot) || hasBit(c.w.dead, slot) }
+
+// vectors proves invariants 1 and 6.
+func (c *checker) vectors() {
+	x, w := c.x, c.w
+	again := &arrays{codes: make([]byte, x.stride), sums: make([]int32, 1), errs: make([]float32, 1), fine: make([]byte, x.stride), steps: make([]float32, 1),
+		floats: make([]float32, x.fstride)}
+	for slot := range w.n {
+		if !c.used(slot) {
 			continue
 		}
-		for level := 0; level <= int(x.levels[slot]); level++ {
+		var norm float64
+		v := x.vector(w.arrays, slot)
+		for _, f := range v {
+			norm += float64(f) * float64(f)
+		}
+		if norm = math.Sqrt(norm); !(math.Abs(norm-1) <= 2*normTolerance) { // what is kept may be off by as much again
+			c.bad(1, "slot %d has norm %v", slot, norm)
+			continue
+		}
+		code := w.codes[int(slot)*x.stride:][:x.stride]
+		if slices.ContainsFunc(code, func(b byte) bool { return b > centre+mostCode || b < centre-mostCode }) {
+			c.bad(6, "slot %d: a value of its code is out of range", slot)
+			continue
+		}
+		if x.opt.Memory != Residual {
+			x.store(again, 0, v)
+			if !slices.Equal(again.codes, code) || again.sums[0] != w.sums[slot] || again.errs[0] != w.errs[slot] {
+				c.bad(6, "slot %d: its code is not that of its vector", slot)
+			}
+			continue
+		}
+		var sum int32
+		var left float64
+		for j := range code {
+			sum += int32(code[j]) - centre
+			if j >= x.dim && code[j] != centre {
+				c.bad(6, "slot %d: its code does not end with its values", slot)
+			}
+			f := float64(int8(w.fine[int(slot)*x.stride+j])) * float64(w.steps[slot])
+			left += f * f
+		}
+		if sum != w.sums[slot] {
+			c.bad(6, "slot %d: the sum of its code is %d, kept as %d", slot, sum, w.sums[slot])
+		}
+		// Each fine value is rounded by up to half a step.
+		if slack := float64(w.steps[slot])*math.Sqrt(float64(x.dim))/2 + rounding; !(math.Abs(math.Sqrt(left)-float64(w.errs[slot])) <= slack) {
+			c.bad(6, "slot %d: its code leaves %v, kept as %v", slot, math.Sqrt(left), w.errs[slot])
+		}
+	}
+}
+
+// labels proves invariant 2.
+func (c *checker) labels() {
+	x, w := c.x, c.w
+	live, dead := 0, 0
+	for slot := range w.n {
+		at, known := x.mem.table.get(w.arrays, w.labels[slot])
+		switch {
+		case hasBit(w.live, slot) && hasBit(w.dead, slot):
+			c.bad(2, "slot %d is both live and a tombstone", slot)
+		case hasBit(w.live, slot):
+			live++
+			if !known || at != slot {
+				c.bad(2, "slot %d holds label %d, which is not known there", slot, w.labels[slot])
+			}
+		case hasBit(w.dead, slot):
+			dead++
+			fallthrough
+		default:
+			if known && at == slot {
+				c.bad(2, "label %d is live in slot %d, which is not", w.labels[slot], slot)
+			}
+		}
+	}
+	if live != x.Len() || dead != x.Tombstones() || live != x.mem.table.used || live+dead+len(x.free) != int(w.n) {
+		c.bad(2, "%d live, %d tombstones and %d free in %d slots; counted as %d and %d, %d labels", live, dead, len(x.free), w.n, x.Len(), x.Tombstones(), x.mem.table.used)
+	}
+	for _, slot := range x.free {
+		if slot >= w.n || c.used(slot) {
+			c.bad(2, "slot %d is used and free", slot)
+		}
+	}
+}
+
+// links proves invariants 3 and 4.
+func (c *checker) links() {
+	x, w := c.x, c.w
+	seen := make([]uint64, w.n) // by slot: the list in which it stood last
+	list := uint64(0)
+	top := -1
+	for slot := range w.n {
+		if !c.used(slot) {
+			continue
+		}
+		if w.levels[slot] > maxLevel {
+			c.bad(3, "slot %d has level %d", slot, w.levels[slot])
+			continue
+		}
+		top = max(top, int(w.levels[slot]))
+		for level := 0; level <= int(w.levels[slot]); level++ {
 			list++
-			l := x.list(slot, level)
-			if int(l[0]) > len(l)-1 {
-				bad(3, "slot %d has %d links on level %d, at most %d are allowed", slot, l[0], level, len(l)-1)
+			l := x.list(w.arrays, slot, level)
+			if l == nil {
+				c.bad(3, "slot %d has no list on level %d", slot, level)
 				continue
 			}
-			for _, to := range l[1 : 1+l[0]] {
+			end := slices.Index(l, noLink)
+			if end < 0 {
+				end = len(l)
+			}
+			if slices.ContainsFunc(l[end:], func(link uint32) bool { return link != noLink }) {
+				c.bad(3, "slot %d has links behind the end of its list on level %d", slot, level)
+			}
+			for _, link := range l[:end] {
+				to := link & slotMask
 				switch {
-				case to >= n:
-					bad(3, "slot %d is linked on level %d to %d, there are %d slots", slot, level, to, n)
+				case to >= w.n:
+					c.bad(3, "slot %d is linked on level %d to %d, there are %d slots", slot, level, to, w.n)
 					continue
 				case to == slot:
-					bad(3, "slot %d is linked to itself on level %d", slot, level)
-				case int(x.levels[to]) < level:
-					bad(3, "slot %d is linked on level %d to %d, whose level is %d", slot, level, to, x.levels[to])
+					c.bad(3, "slot %d is linked to itself on level %d", slot, level)
+				case !c.used(to):
+					c.bad(3, "slot %d is linked on level %d to %d, which is free", slot, level, to)
+				case int(w.levels[to]) < level:
+					c.bad(3, "slot %d is linked on level %d to %d, whose level is %d", slot, level, to, w.levels[to])
 				case seen[to] == list:
-					bad(3, "slot %d is linked twice to %d on level %d", slot, to, level)
+					c.bad(3, "slot %d is linked twice to %d on level %d", slot, to, level)
+				case level > 0 && link&treeLink != 0:
+					c.bad(3, "slot %d is linked on level %d to %d by an edge of the spanning tree", slot, level, to)
 				}
 				seen[to] = list
 			}
 		}
 	}
-	switch {
-	case n == 0 && x.entry != none:
-		bad(4, "the entry point of an empty index is %d", x.entry)
-	case n > 0 && x.entry >= n:
-		bad(4, "the entry point is %d, there are %d slots", x.entry, n)
-	case n > 0:
-		for slot := range n {
-			if x.levels[slot] > x.levels[x.entry] {
-				bad(4, "slot %d has level %d, the entry point %d", slot, x.levels[slot], x.levels[x.entry])
-			}
-		}
+	switch entry := uint32(w.entry); {
+	case top < 0 && w.entry != noEntry:
+		c.bad(4, "the entry point of an empty index is %d", entry)
+	case top >= 0 && w.entry == noEntry:
+		c.bad(4, "there is no entry point")
+	case top >= 0 && (entry >= w.n || !c.used(entry)):
+		c.bad(4, "the entry point is %d, which is not used", entry)
+	case top >= 0 && (int(w.entry>>32) != int(w.levels[entry]) || int(w.levels[entry]) != top):
+		c.bad(4, "the entry point %d has level %d, kept as %d; the top is %d", entry, w.levels[entry], w.entry>>32, top)
 	}
 }
 
-// checkTree proves invariant 5: the tree's edges are links in both directions, its children are counted right, and a
-// walk from the entry point over the links of level 0 comes to every slot.
-func (x *Index) checkTree(bad func(invariant int, format string, a ...any)) {
-	n := uint32(len(x.labels))
-	linked := func(from, to uint32) bool {
-		for _, s := range x.links(from, 0) {
-			if s == to {
-				return true
-			}
-		}
-		return false
-	}
-	kids := make([]uint16, n)
-	for slot := range n {
-		p := x.parent[slot]
-		if slot == 0 {
-			if p != none {
-				bad(5, "slot 0, the root, has the parent %d", p)
-			}
+// tree proves invariant 5: the marked edges are marked on both sides, join all slots, and are one fewer than they are; and, apart
+// from that, a walk from the entry point over the links of level 0 comes to every slot.
+func (c *checker) tree() {
+	x, w := c.x, c.w
+	part := newParts(int(w.n))
+	slots, edges := 0, 0
+	for slot := range w.n {
+		if !c.used(slot) {
 			continue
 		}
-		if p >= slot { // a parent is older, so there are no cycles
-			bad(5, "slot %d has the parent %d", slot, p)
-			continue
+		slots++
+		degree := 0
+		for _, link := range x.list(w.arrays, slot, 0) {
+			if link == noLink {
+				break
+			}
+			if link&treeLink == 0 {
+				continue
+			}
+			degree++
+			to := link & slotMask
+			if !slices.Contains(x.list(w.arrays, to, 0), slot|treeLink) {
+				c.bad(5, "the edge from slot %d to %d has no other side", slot, to)
+			}
+			if slot < to {
+				edges++
+				if !part.join(slot, to) {
+					c.bad(5, "the edge from slot %d to %d closes a circle", slot, to)
+				}
+			}
 		}
-		kids[p]++
-		if !linked(p, slot) || !linked(slot, p) {
-			bad(5, "slot %d and its parent %d are not linked in both directions", slot, p)
+		if degree > x.maxDegree() {
+			c.bad(5, "slot %d has %d edges, at most %d are allowed", slot, degree, x.maxDegree())
 		}
 	}
-	for slot := range n {
-		if kids[slot] != x.kids[slot] || int(kids[slot]) > x.opt.M {
-			bad(5, "slot %d has %d children, counted as %d, at most %d are allowed", slot, kids[slot], x.kids[slot], x.opt.M)
+	if slots > 0 && edges != slots-1 {
+		c.bad(5, "%d edges for %d slots", edges, slots)
+	}
+	if unreached := x.unreached(w); unreached > 0 {
+		c.bad(5, "%d of %d slots cannot be reached from the entry point", unreached, slots)
+	}
+}
+
+// unreached counts the used slots to which no walk over the links of level 0 comes from the entry point.
+func (x *Index) unreached(w view) int {
+	reached := make([]bool, w.n)
+	left := 0
+	for slot := range w.n {
+		if hasBit(w.live, slot) || hasBit(w.dead, slot) {
+			left++
 		}
 	}
-	reached := make([]bool, n)
-	reached[x.entry] = true
-	count := uint32(1)
-	for queue := []uint32{x.entry}; len(queue) > 0; {
+	if w.entry == noEntry {
+		return left
+	}
+	queue := []uint32{uint32(w.entry)}
+	reached[queue[0]] = true
+	left--
+	var links []uint32
+	for len(queue) > 0 {
 		at := queue[len(queue)-1]
 		queue = queue[:len(queue)-1]
-		for _, to := range x.links(at, 0) {
+		links = read(x.list(w.arrays, at, 0), w.n, links[:0])
+		for _, to := range links {
 			if !reached[to] {
 				reached[to] = true
-				count++
+				left--
 				queue = append(queue, to)
 			}
 		}
 	}
-	if count != n {
-		bad(5, "%d of %d slots are reachable from the entry point", count, n)
-	}
+	return left
 }

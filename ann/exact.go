@@ -1,41 +1,117 @@
 package ann
 
 import (
-	"fmt"
+	"math"
 	"slices"
 )
 
-// Exact returns the k live vectors nearest to the unit vector q, nearest first: it compares with every one. It is the
-// truth that Search is measured against.
-func (x *Index) Exact(q []float32, k int) ([]Neighbor, error) {
-	if k < 1 {
-		return nil, fmt.Errorf("%w: is %d", ErrK, k)
+// scanRows is how many codes one call of a kernel compares: enough that the call costs nothing, few enough that the runtime is not
+// held up.
+const scanRows = 256
+
+// scan fills the searcher's pool with the nearest of all slots that count, by their codes.
+func (x *Index) scan(s *searcher, w view, filter *Filter) {
+	admit := admission{live: w.live, filter: filter}
+	s.fresh = s.fresh[:0]
+	flush := func() {
+		for i, dot := range s.probe.compare(w.arrays, s.fresh) {
+			if e := entryOf(dot, s.fresh[i]); e < s.pool.worst {
+				s.pool.insert(e | counted)
+			}
+		}
+		s.fresh = s.fresh[:0]
 	}
-	if err := x.checkVector(q); err != nil {
+	for slot := range w.n {
+		if admit.admits(&w, slot) {
+			if s.fresh = append(s.fresh, slot); len(s.fresh) == scanRows {
+				flush()
+			}
+		}
+	}
+	flush()
+}
+
+// Exact returns the k live vectors nearest to the unit vector q, nearest first, by the vectors as they are kept: it is the truth that
+// Search is measured against. It compares codes, and then all vectors that by the bounds of what codes leave out could be among the k.
+func (x *Index) Exact(q []float32, k int) ([]Neighbor, error) {
+	return x.ExactOf(q, k, nil)
+}
+
+// ExactOf is Exact among the labels of a filter.
+func (x *Index) ExactOf(q []float32, k int, filter *Filter) ([]Neighbor, error) {
+	query := Query{K: k, Ef: 1, Filter: filter}
+	if err := x.checkQuery(q, &query); err != nil {
 		return nil, err
 	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	// The best k stand somewhere in best; whenever it is full, it is sorted and cut back to them.
-	best := make([]Neighbor, 0, max(1024, 2*k))
-	keep := func() {
-		slices.SortFunc(best, Neighbor.compare)
-		best = best[:min(k, len(best))]
+	defer x.grace.leave(x.grace.enter())
+	w := x.look()
+	s := x.searcher()
+	defer x.searchers.Put(s)
+	s.probe.ofVector(x, q)
+	return x.exact(s, w, q, k, filter), nil
+}
+
+// exact finds the k nearest for the searcher's probe, which is of q.
+//
+// Where v is a vector as it is kept and c what its code stands for, q' what the probe stands for, by Cauchy and Schwarz
+//
+//	|q·v - q'·c| ≤ |q|·|v-c| + |q-q'|·|c|
+//
+// so that a code gives bounds for the distance of its vector. First the k nearest by the codes are compared by the vectors; the
+// farthest of them is no nearer than the k-th of the answer. Then all others whose lower bound is not beyond it are.
+func (x *Index) exact(s *searcher, w view, q []float32, k int, filter *Filter) []Neighbor {
+	admit := admission{live: w.live, filter: filter}
+	s.pool.begin(min(k, max(1, int(w.n))))
+	s.fresh, s.dots = s.fresh[:0], s.dots[:0]
+	for slot := range w.n {
+		if admit.admits(&w, slot) {
+			s.fresh = append(s.fresh, slot)
+		}
 	}
-	full, worst := false, Neighbor{}
-	for slot, label := range x.labels {
-		if x.dead[slot] {
-			continue
-		}
-		n := Neighbor{label, distance(q, x.vector(uint32(slot)))}
-		if full && n.compare(worst) > 0 {
-			continue
-		}
-		if best = append(best, n); len(best) == cap(best) {
-			keep()
-			full, worst = true, best[k-1]
+	for chunk := range slices.Chunk(s.fresh, scanRows) {
+		for i, dot := range s.probe.compare(w.arrays, chunk) {
+			s.dots = append(s.dots, dot)
+			if e := entryOf(dot, chunk[i]); e < s.pool.worst {
+				s.pool.insert(e | counted)
+			}
 		}
 	}
-	keep()
-	return best, nil
+	s.best = s.best[:0]
+	for _, e := range s.pool.list {
+		s.best = append(s.best, e.slot())
+	}
+	if len(s.best) == 0 {
+		return nil
+	}
+	farthest := float64(slices.Max(s.probe.distances(x, w.arrays, s.best)))
+	unit, missing := s.probe.units(x, q)
+	s.best = s.best[:0]
+	for i, dot := range s.dots {
+		left := float64(w.errs[s.fresh[i]])
+		bound := (1+normTolerance)*left + missing*(1+normTolerance+left)
+		if 1-unit*float64(dot-s.probe.offset)-bound-rounding <= farthest {
+			s.best = append(s.best, s.fresh[i])
+		}
+	}
+	out := make([]Neighbor, 0, len(s.best))
+	for chunk := range slices.Chunk(s.best, scanRows) {
+		for i, d := range s.probe.distances(x, w.arrays, chunk) {
+			out = append(out, Neighbor{w.labels[chunk[i]], d})
+		}
+	}
+	slices.SortFunc(out, Neighbor.compare)
+	return out[:min(k, len(out))]
+}
+
+// rounding is more than what the second comparison is off: it rounds each value of q to 16 bits, and sums to float32.
+const rounding = 1e-4
+
+// units gives the cosine that a unit of the probe's centred products stands for, and how far what the probe stands for is from q.
+func (p *probe) units(x *Index, q []float32) (unit, missing float64) {
+	size := float64(largest(q) / mostQuery)
+	for j, f := range q {
+		d := float64(f) - size*float64(p.q[j])
+		missing += d * d
+	}
+	return size * float64(x.scale), math.Sqrt(missing)
 }

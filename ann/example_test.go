@@ -16,11 +16,11 @@ func Example() {
 			panic(err)
 		}
 	}
-	near, err := x.Search([]float32{1, 0}, 2, 10)
+	near, err := x.Search([]float32{1, 0}, ann.Query{K: 2})
 	if err != nil {
 		panic(err)
 	}
-	for _, n := range near {
+	for _, n := range near.Neighbors {
 		fmt.Printf("%d at %.1f\n", n.Label, n.Distance)
 	}
 	// Output:

@@ -1,17 +1,21 @@
 package ann
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
+	"os"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/viterin/vek/vek32"
 )
 
-// Errors of Insert and the searches, for errors.Is.
+// Errors of the index, for errors.Is.
 var (
 	// ErrDimension: a vector has another length than the index's.
 	ErrDimension = errors.New("wrong dimension")
@@ -19,14 +23,48 @@ var (
 	ErrNotUnit = errors.New("not a unit vector")
 	// ErrExists: the label is in the index already.
 	ErrExists = errors.New("label exists")
-	// ErrK: k is less than 1.
-	ErrK = errors.New("k must be at least 1")
+	// ErrQuery: a parameter of a search is out of range.
+	ErrQuery = errors.New("bad query")
 	// ErrFull: the index has as many slots as it can address.
 	ErrFull = errors.New("index is full")
+	// ErrMemory: the system gives no more memory.
+	ErrMemory = errors.New("out of memory")
+	// ErrClosed: the index was closed.
+	ErrClosed = errors.New("index is closed")
 )
 
 // normTolerance is how far a vector's norm may be from 1: what rounding to float32, or to less, leaves.
 const normTolerance = 1e-3
+
+// Memory says what is kept of a vector for the second comparison; the first is always by a code of a byte a value. The bytes are
+// those of a vector of 384 values with M 16.
+type Memory uint8
+
+const (
+	// Residual keeps what the code leaves, another byte a value: vectors are known within 1e-4 a value, 950 bytes a vector.
+	Residual Memory = iota
+	// Fast keeps float32: 2,100 bytes a vector.
+	Fast
+	// Lean keeps float32 in a file, of which a search reads the few vectors that it compares: 560 bytes a vector in memory.
+	Lean
+)
+
+var memoryNames = []string{"residual", "fast", "lean"}
+
+func (m Memory) String() string {
+	if int(m) < len(memoryNames) {
+		return memoryNames[m]
+	}
+	return fmt.Sprintf("Memory(%d)", uint8(m))
+}
+
+// ParseMemory is the mode of a name: residual, fast or lean.
+func ParseMemory(name string) (Memory, error) {
+	if i := slices.Index(memoryNames, name); i >= 0 {
+		return Memory(i), nil
+	}
+	return 0, fmt.Errorf("memory mode %q is not known; there are %v", name, memoryNames)
+}
 
 // Options are the parameters of the graph, named as in the paper. The zero value gives the defaults.
 type Options struct {
@@ -35,8 +73,12 @@ type Options struct {
 	// EfConstruction is the number of candidates that are looked at for these links, M to 4,096; 0 is 200. More is a
 	// slower build of a better graph.
 	EfConstruction int
-	// Seed chooses the levels of the slots: equal seeds, labels and order of insertion give equal graphs.
+	// Seed chooses the levels of the slots.
 	Seed uint64
+	// Memory is what is kept of a vector beside its code.
+	Memory Memory
+	// Dir is the folder in which Lean has a file without a name; "" is os.TempDir(). What Open opens uses the snapshot's.
+	Dir string
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -56,6 +98,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if out.EfConstruction < out.M || out.EfConstruction > 4096 {
 		return out, fmt.Errorf("option EfConstruction is %d, must be %d (M) to 4096", out.EfConstruction, out.M)
 	}
+	if int(out.Memory) >= len(memoryNames) {
+		return out, fmt.Errorf("option Memory is %d, must be Residual, Fast or Lean", out.Memory)
+	}
 	return out, nil
 }
 
@@ -65,34 +110,43 @@ const maxDim = 65536
 // maxLevel bounds the height of the graph. With M 2 a slot is above it once in 2^32.
 const maxLevel = 31
 
-// none is no slot.
-const none = math.MaxUint32
+// noEntry is the entry point of an index without slots.
+const noEntry = math.MaxUint64
 
 // Index is a set of labelled unit vectors that can be searched. See the package comment for what may run together.
 type Index struct {
-	dim    int
-	stride int // of a code, in bytes
-	opt    Options
+	dim     int
+	stride  int // of a code, in bytes
+	fstride int // of a float32 row, in values
+	scale   float32
+	opt     Options
 
-	mu sync.RWMutex // guards everything below
+	// What searches read.
+	arrays atomic.Pointer[arrays]
+	count  atomic.Uint32 // slots that were ever used; all others are behind them
+	entry  atomic.Uint64 // level in the upper half, slot in the lower
+	grace  grace
+	size   atomic.Int64 // live labels
+	deads  atomic.Int64 // tombstones
 
-	// Of each slot, by slot. A slot is never used again.
-	vectors []float32 // dim values a slot
-	codes   []byte    // stride bytes a slot: what searches compare
-	scales  []float32 // of the codes
-	labels  []uint64
-	levels  []uint8
-	dead    []bool     // tombstones
-	parent  []uint32   // in the spanning tree of level 0; none for the root, slot 0
-	kids    []uint16   // number of children in it, at most M
-	links0  []uint32   // level 0: listSize0 values a slot, the first is the number of links
-	upper   [][]uint32 // levels 1 to levels[slot]: listSize values a level, the first is the number of links
+	// writers is held for reading by those who insert one vector, for writing by those who change the index as a whole.
+	writers sync.RWMutex
+	stripes [1024]sync.Mutex // of lists, by slot: held while a list is changed
 
-	slots      map[uint64]uint32 // live labels
-	entry      uint32            // none if there is no slot
-	tombstones int
+	mu     sync.Mutex // guards what follows; taken after writers
+	mem    *memory
+	free   []uint32         // slots to be used again, the last first
+	spare  map[int][]uint32 // of each height: towers to be used again
+	highs  int              // lists above level 0 that were ever used
+	closed bool
 
+	verifying  sync.Mutex // guards what follows; taken before writers
+	unverified *unverified
+	damaged    error // what Verify found
+
+	tuning    atomic.Pointer[tuning]
 	searchers sync.Pool // of *searcher
+	cleanup   runtime.Cleanup
 }
 
 // New makes an empty index for vectors of dim values, 1 to 65,536. Nil options are the defaults.
@@ -104,7 +158,16 @@ func New(dim int, o *Options) (*Index, error) {
 	if dim < 1 || dim > maxDim {
 		return nil, fmt.Errorf("dimension is %d, must be 1 to %d", dim, maxDim)
 	}
-	return &Index{dim: dim, stride: strideOf(dim), opt: opt, slots: map[uint64]uint32{}, entry: none}, nil
+	x := &Index{dim: dim, stride: strideOf(dim), fstride: floatsOf(dim), scale: scaleOf(dim), opt: opt, mem: &memory{}, spare: map[int][]uint32{}}
+	x.entry.Store(noEntry)
+	x.arrays.Store(&arrays{})
+	x.tuning.Store(untuned)
+	if opt.Memory == Lean {
+		x.mem.floats.m.dir = cmp.Or(opt.Dir, os.TempDir())
+	}
+	// An index that nobody closed gives its memory back when it is collected.
+	x.cleanup = runtime.AddCleanup(x, func(m *memory) { _ = m.release() }, x.mem)
+	return x, nil
 }
 
 // Dim is the number of values of a vector.
@@ -114,36 +177,38 @@ func (x *Index) Dim() int { return x.dim }
 func (x *Index) Options() Options { return x.opt }
 
 // Len is the number of live vectors.
-func (x *Index) Len() int {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return len(x.slots)
-}
+func (x *Index) Len() int { return int(x.size.Load()) }
 
-// Tombstones is the number of deleted vectors that still take room.
-func (x *Index) Tombstones() int {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return x.tombstones
+// Tombstones is the number of deleted vectors that still take room, until Consolidate.
+func (x *Index) Tombstones() int { return int(x.deads.Load()) }
+
+// lookup gives the slot of a live label.
+func (x *Index) lookup(label uint64) (uint32, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	a := x.arrays.Load()
+	slot, ok := x.mem.table.get(a, label)
+	return slot, ok && hasBit(a.live, slot)
 }
 
 // Contains tells whether a label is live.
 func (x *Index) Contains(label uint64) bool {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	_, ok := x.slots[label]
+	_, ok := x.lookup(label)
 	return ok
 }
 
 // Labels gives the labels that are live when the iteration begins, in ascending order.
 func (x *Index) Labels() iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
-		x.mu.RLock()
-		all := make([]uint64, 0, len(x.slots))
-		for label := range x.slots {
-			all = append(all, label)
+		e := x.grace.enter()
+		v := x.look()
+		all := make([]uint64, 0, x.Len())
+		for slot := range v.n {
+			if hasBit(v.live, slot) {
+				all = append(all, v.labels[slot])
+			}
 		}
-		x.mu.RUnlock()
+		x.grace.leave(e)
 		slices.Sort(all)
 		for _, label := range all {
 			if !yield(label) {
@@ -153,19 +218,39 @@ func (x *Index) Labels() iter.Seq[uint64] {
 	}
 }
 
-// Delete takes a label out of all answers and tells whether it was in. Its slot stays in the graph as a tombstone until
-// the index is built anew.
+// Delete takes a label out of all answers of searches that begin from now on, and tells whether it was in. Its slot stays in the
+// graph as a tombstone until Consolidate.
 func (x *Index) Delete(label uint64) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	slot, ok := x.slots[label]
-	if !ok {
+	if x.ready() != nil {
 		return false
 	}
-	delete(x.slots, label)
-	x.dead[slot] = true
-	x.tombstones++
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	a := x.arrays.Load()
+	slot, ok := x.mem.table.get(a, label)
+	if !ok || !hasBit(a.live, slot) { // or is being inserted at the moment
+		return false
+	}
+	x.mem.table.remove(a, label)
+	setBit(a.dead, slot)
+	clearBit(a.live, slot)
+	x.size.Add(-1)
+	x.deads.Add(1)
 	return true
+}
+
+// view is what one search sees: the arrays, and the number of slots at its beginning.
+type view struct {
+	*arrays
+	n     uint32
+	entry uint64
+}
+
+// look gives a view. The entry point is read first, so that it is among the slots.
+func (x *Index) look() view {
+	entry := x.entry.Load()
+	a := x.arrays.Load()
+	return view{a, min(x.count.Load(), uint32(a.cap)), entry}
 }
 
 // checkVector returns an error unless v is a unit vector of the index's dimension.
@@ -173,41 +258,62 @@ func (x *Index) checkVector(v []float32) error {
 	if len(v) != x.dim {
 		return fmt.Errorf("%w: %d values, the index has %d", ErrDimension, len(v), x.dim)
 	}
-	var sum float64
-	for _, f := range v {
-		sum += float64(f) * float64(f)
-	}
-	if norm := math.Sqrt(sum); !(math.Abs(norm-1) <= normTolerance) { // false for NaN
+	if norm := math.Sqrt(float64(vek32.Dot(v, v))); !(math.Abs(norm-1) <= normTolerance) { // false for NaN
 		return fmt.Errorf("%w: norm %v", ErrNotUnit, norm)
 	}
 	return nil
 }
 
-// vector is the vector of a slot.
-func (x *Index) vector(slot uint32) []float32 {
-	i := int(slot) * x.dim
-	return x.vectors[i : i+x.dim : i+x.dim]
+// Usage is the memory of an index.
+type Usage struct {
+	// Live, Tombstones and Free are numbers of slots: in answers, deleted, and to be used again.
+	Live, Tombstones, Free int
+	// Bytes are in use, in memory; those that Lean keeps in its file are FileBytes.
+	Bytes, FileBytes int64
 }
 
-// distance is the cosine distance of two unit vectors.
-func distance(a, b []float32) float32 { return 1 - vek32.Dot(a, b) }
-
-// listSize0 and listSize are the sizes of a list of links, its number included.
-func (x *Index) listSize0() int { return 1 + 2*x.opt.M }
-func (x *Index) listSize() int  { return 1 + x.opt.M }
-
-// list is the memory of a slot's links on a level: their number and their places.
-func (x *Index) list(slot uint32, level int) []uint32 {
-	if level == 0 {
-		n := x.listSize0()
-		return x.links0[int(slot)*n : (int(slot)+1)*n]
+// Usage returns figures of the moment.
+func (x *Index) Usage() Usage {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	u := Usage{Live: x.Len(), Tombstones: x.Tombstones(), Free: len(x.free)}
+	n := int(x.count.Load())
+	per := int64(x.stride + 4 + 8 + 4*x.width(0) + 4 + 4 + 1)
+	switch x.opt.Memory {
+	case Residual:
+		per += int64(x.stride + 4)
+	case Fast:
+		per += int64(4 * x.fstride)
+	default:
+		u.FileBytes = int64(n * 4 * x.fstride)
 	}
-	n := x.listSize()
-	return x.upper[slot][(level-1)*n : level*n]
+	u.Bytes = int64(n)*per + int64(2*8*words(n)+4*x.width(1)*x.highs) + x.mem.table.places.bytes()
+	return u
 }
 
-// links are the slots that a slot is linked to on a level.
-func (x *Index) links(slot uint32, level int) []uint32 {
-	l := x.list(slot, level)
-	return l[1 : 1+l[0]]
+// Close gives the memory back once running calls have ended. The index cannot be used any more: searches find nothing.
+func (x *Index) Close() error {
+	x.verifying.Lock()
+	defer x.verifying.Unlock()
+	x.writers.Lock()
+	defer x.writers.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return nil
+	}
+	x.closed = true
+	x.entry.Store(noEntry)
+	x.size.Store(0)
+	x.deads.Store(0)
+	x.count.Store(0)
+	x.arrays.Store(&arrays{})
+	x.grace.wait()
+	x.cleanup.Stop()
+	errs := []error{x.mem.release()}
+	if x.unverified != nil {
+		errs = append(errs, x.unverified.file.Close())
+		x.unverified = nil
+	}
+	return errors.Join(errs...)
 }

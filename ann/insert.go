@@ -4,68 +4,121 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
+	"sync/atomic"
 )
 
-// Insert adds a vector, which is copied. A label that is live is ErrExists; one that was deleted may be used again.
-// Algorithm 1 of the paper.
+type stripe = sync.Mutex
+
+// Insert adds a vector, which is copied; searches find it once Insert has returned. A label that is live is ErrExists; one that was
+// deleted may be used again. Many goroutines may insert at once. Algorithm 1 of the paper.
 func (x *Index) Insert(label uint64, v []float32) error {
 	if err := x.checkVector(v); err != nil {
 		return err
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if _, ok := x.slots[label]; ok {
-		return fmt.Errorf("%w: %d", ErrExists, label)
+	if err := x.ready(); err != nil {
+		return err
 	}
-	if len(x.labels) == none {
-		return ErrFull
+	slot, err := x.take(label)
+	if err != nil {
+		return err
 	}
-	slot := x.newSlot(label, v)
-	x.slots[label] = slot
-	if x.entry == none {
-		x.entry = slot
-		return nil
-	}
-	s := x.searcher()
-	defer x.searchers.Put(s)
-	top, level := int(x.levels[x.entry]), int(x.levels[slot])
-	s.probe.of(x, slot)
-	start := x.start(s)
-	for l := top; l > level; l-- {
-		start = x.descend(s, start, l)
-	}
-	from := []candidate{start}
-	for l := min(top, level); l >= 0; l-- {
-		from = x.searchLevel(s, from, x.opt.EfConstruction, l, false)
-		if l == 0 {
-			x.adopt(slot, from)
-		}
-		x.connect(s, slot, from, l)
-	}
-	if level > top {
-		x.entry = slot
-	}
+	defer x.writers.RUnlock()
+	defer x.grace.leave(x.grace.enter()) // Close waits
+	a := x.arrays.Load()
+	x.store(a, slot, v)
+	x.connect(slot)
+	setBit(a.live, slot)
+	x.size.Add(1)
 	return nil
 }
 
-// newSlot appends a slot without links.
-func (x *Index) newSlot(label uint64, v []float32) uint32 {
-	slot := uint32(len(x.labels))
+// take gives a label a slot with empty lists, and returns with writers held for reading.
+func (x *Index) take(label uint64) (uint32, error) {
 	level := x.levelOf(label)
-	x.vectors = append(x.vectors, v...)
-	x.appendCode(v)
-	x.labels = append(x.labels, label)
-	x.levels = append(x.levels, uint8(level))
-	x.dead = append(x.dead, false)
-	x.parent = append(x.parent, none)
-	x.kids = append(x.kids, 0)
-	x.links0 = append(x.links0, make([]uint32, x.listSize0())...)
-	var upper []uint32
-	if level > 0 {
-		upper = make([]uint32, level*x.listSize())
+	for {
+		x.writers.RLock()
+		x.mu.Lock()
+		slot, ok, err := x.takeLocked(label, level)
+		x.mu.Unlock()
+		if ok {
+			return slot, nil
+		}
+		x.writers.RUnlock()
+		if err != nil {
+			return 0, err
+		}
+		x.writers.Lock() // growing may move the lists that others are writing
+		x.mu.Lock()
+		err = x.room(1, level)
+		x.mu.Unlock()
+		x.writers.Unlock()
+		if err != nil {
+			return 0, err
+		}
 	}
-	x.upper = append(x.upper, upper)
-	return slot
+}
+
+// room makes room for n slots and h lists above level 0 more. Both locks are held.
+func (x *Index) room(n, h int) error {
+	if x.closed {
+		return ErrClosed
+	}
+	count := int(x.count.Load())
+	if count+n > maxSlots {
+		return ErrFull
+	}
+	if err := x.reserve(count+n, x.highs+h); err != nil {
+		return err
+	}
+	return x.mem.table.reserve(x.arrays.Load(), x.mem.table.used+n)
+}
+
+// takeLocked gives a label a slot. It is not ok where there is no room for one yet.
+func (x *Index) takeLocked(label uint64, level int) (slot uint32, ok bool, err error) {
+	if x.closed {
+		return 0, false, ErrClosed
+	}
+	a := x.arrays.Load()
+	if _, exists := x.mem.table.get(a, label); exists {
+		return 0, false, fmt.Errorf("%w: %d", ErrExists, label)
+	}
+	if 4*(x.mem.table.used+1) > 3*len(x.mem.table.places.data) {
+		return 0, false, nil
+	}
+	tower := uint32(x.highs)
+	reuse := level > 0 && len(x.spare[level]) > 0
+	if level > 0 && !reuse && (x.highs+level)*x.width(1) > len(a.high) {
+		return 0, false, nil
+	}
+	if n := len(x.free); n > 0 {
+		slot = x.free[n-1]
+		x.free = x.free[:n-1]
+	} else {
+		slot = x.count.Load()
+		if int(slot) == a.cap {
+			return 0, false, nil
+		}
+	}
+	switch {
+	case reuse:
+		n := len(x.spare[level])
+		tower = x.spare[level][n-1]
+		x.spare[level] = x.spare[level][:n-1]
+	case level > 0:
+		x.highs += level
+	}
+	a.labels[slot] = label
+	a.levels[slot] = uint8(level)
+	atomic.StoreUint32(&a.towers[slot], tower)
+	for l := 0; l <= level; l++ {
+		write(x.list(a, slot, l), nil)
+	}
+	if slot == x.count.Load() {
+		x.count.Add(1)
+	}
+	x.mem.table.add(a, slot)
+	return slot, true, nil
 }
 
 // levelOf draws the level of a label: ⌊-ln(u)/ln(M)⌋ with u from a hash of seed and label, so that it does not depend on
@@ -76,123 +129,96 @@ func (x *Index) levelOf(label uint64) int {
 	return min(int(-math.Log(u)/math.Log(float64(x.opt.M))), maxLevel)
 }
 
-// mix is the finaliser of splitmix64 (Steele, Lea and Flood, 2014): a bijection that scatters.
-func mix(z uint64) uint64 {
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
+// connect links a slot, whose code is in place and whose lists are empty, into the graph.
+func (x *Index) connect(slot uint32) {
+	w := x.look()
+	level := int(w.levels[slot])
+	if x.begins(slot, level) {
+		return
+	}
+	w = x.look()
+	s := x.searcher()
+	defer x.searchers.Put(s)
+	d := x.draft(s, w, slot)
+	// From level 0 up, so that whoever finds the slot above finds it linked below. It is not found before adopt.
+	x.add(s, w, slot, 0, d.links[0]...)
+	parent := x.adopt(s, w, slot, d.near)
+	for l, links := range d.links {
+		if l > 0 {
+			x.add(s, w, slot, l, links...) // nobody else has found it on this level
+		}
+		for _, n := range links {
+			if l > 0 || n != parent {
+				lock := x.stripe(n)
+				lock.Lock()
+				x.add(s, w, n, l, slot)
+				lock.Unlock()
+			}
+		}
+	}
+	x.rise(slot, level)
 }
 
-// adopt gives a new slot its parent in the spanning tree: the nearest of the candidates with room for a child. Where all
-// are full, as among thousands of copies of one vector, a slot with room is found below the nearest: a tree always has
-// leaves.
-func (x *Index) adopt(slot uint32, near []candidate) {
-	parent := uint32(none)
+// begins makes a slot the entry point of an index that has none, and tells whether it had none.
+func (x *Index) begins(slot uint32, level int) bool {
+	return x.entry.CompareAndSwap(noEntry, uint64(level)<<32|uint64(slot))
+}
+
+// rise makes a slot the entry point if its level is above it.
+func (x *Index) rise(slot uint32, level int) {
+	for {
+		e := x.entry.Load()
+		if level <= int(e>>32) || x.entry.CompareAndSwap(e, uint64(level)<<32|uint64(slot)) {
+			return
+		}
+	}
+}
+
+// draft is what a new slot is to be linked with.
+type draft struct {
+	links [][]uint32 // by level
+	near  []entry    // the candidates of level 0, nearest first
+}
+
+// draft searches the neighbourhood of a slot from the top down, and chooses its links. Nothing is changed.
+func (x *Index) draft(s *searcher, w view, slot uint32) draft {
+	s.probe.ofSlot(x, w.arrays, slot)
+	from, top := uint32(w.entry), int(w.entry>>32)
+	level := int(w.levels[slot])
+	for l := top; l > level; l-- {
+		from = x.descend(s, w, from, l)
+	}
+	d := draft{links: make([][]uint32, min(top, level)+1)}
+	for l := min(top, level); l >= 0; l-- {
+		s.pool.begin(x.opt.EfConstruction)
+		x.walk(s, w, from, l, admission{all: true}, int(w.n))
+		from = s.pool.list[0].slot()
+		d.near = make([]entry, 0, len(s.pool.list))
+		for _, e := range s.pool.list {
+			d.near = append(d.near, entryOf(s.probe.similarity(e.dot()), e.slot()))
+		}
+		d.links[l] = slices.Clone(x.choose(s, w.arrays, d.near, x.opt.M))
+	}
+	return d
+}
+
+// adopt gives a new slot, which nobody has found yet, its first edge in the spanning tree, to the nearest candidate with room for one.
+func (x *Index) adopt(s *searcher, w view, slot uint32, near []entry) uint32 {
+	tie := func(parent uint32) bool {
+		lock := x.stripe(parent)
+		lock.Lock()
+		defer lock.Unlock()
+		if x.degree(w.arrays, parent) >= x.maxDegree() {
+			return false
+		}
+		x.add(s, w, slot, 0, parent|treeLink)
+		x.add(s, w, parent, 0, slot|treeLink)
+		return true
+	}
 	for _, c := range near {
-		if int(x.kids[c.slot]) < x.opt.M {
-			parent = c.slot
-			break
+		if tie(c.slot()) {
+			return c.slot()
 		}
 	}
-	for queue := []uint32{near[0].slot}; parent == none; queue = queue[1:] {
-		for _, n := range x.links(queue[0], 0) {
-			if x.parent[n] != queue[0] {
-				continue
-			}
-			if int(x.kids[n]) < x.opt.M {
-				parent = n
-				break
-			}
-			queue = append(queue, n)
-		}
-	}
-	x.parent[slot] = parent
-	x.kids[parent]++
-}
-
-// connect links a new slot with the best of the candidates on a level, in both directions. Candidates come nearest first.
-func (x *Index) connect(s *searcher, slot uint32, near []candidate, level int) {
-	var chosen []uint32
-	if level == 0 {
-		chosen = append(chosen, x.parent[slot])
-	}
-	chosen = x.choose(s, near, chosen, x.opt.M)
-	own := x.list(slot, level)
-	own[0] = uint32(copy(own[1:], chosen))
-	for _, n := range chosen {
-		l := x.list(n, level)
-		if int(l[0]) < len(l)-1 {
-			l[0]++
-			l[l[0]] = slot
-			continue
-		}
-		x.shrink(s, n, slot, level)
-	}
-}
-
-// shrink chooses anew among the links of a slot whose list is full and one more. On level 0 the links of the spanning
-// tree stay.
-func (x *Index) shrink(s *searcher, slot, more uint32, level int) {
-	l := x.list(slot, level)
-	s.fresh = append(append(s.fresh[:0], more), l[1:1+l[0]]...)
-	s.other.of(x, slot)
-	all := make([]candidate, 0, len(l))
-	for i, dot := range s.other.distances(x, s.fresh) {
-		n := s.fresh[i]
-		all = append(all, candidate{s.other.distance(x, n, dot), n})
-	}
-	slices.SortFunc(all, candidate.compare)
-	var keep []uint32
-	if level == 0 {
-		for _, c := range all {
-			if x.parent[slot] == c.slot || x.parent[c.slot] == slot {
-				keep = append(keep, c.slot)
-			}
-		}
-	}
-	l[0] = uint32(copy(l[1:], x.choose(s, all, keep, len(l)-1)))
-}
-
-// choose fills kept, links that must be, up to room with candidates, nearest first, by the paper's heuristic (algorithm
-// 4): a candidate that is nearer to one that was chosen than to the slot itself is left out, since it is reached through
-// that one. The kept links are chosen as if the heuristic had come upon them, in the order of distance.
-func (x *Index) choose(s *searcher, near []candidate, kept []uint32, room int) []uint32 {
-	must := len(kept)
-	chosen := make([]uint32, 0, room)
-	for _, c := range near {
-		must0 := slices.Contains(kept, c.slot)
-		if !must0 {
-			if len(chosen)+must >= room {
-				continue // the places that are left belong to kept ones that come later
-			}
-			if x.shadowed(s, c, chosen) {
-				continue
-			}
-		} else {
-			must--
-		}
-		chosen = append(chosen, c.slot)
-	}
-	// A parent that was found below the candidates is not among them.
-	for _, k := range kept {
-		if must > 0 && !slices.Contains(chosen, k) {
-			chosen = append(chosen, k)
-			must--
-		}
-	}
-	return chosen
-}
-
-// shadowed tells whether a candidate is nearer to one of the chosen slots than its own distance.
-func (x *Index) shadowed(s *searcher, c candidate, chosen []uint32) bool {
-	if len(chosen) == 0 {
-		return false
-	}
-	s.other.of(x, c.slot)
-	for i, dot := range s.other.distances(x, chosen) {
-		if s.other.distance(x, chosen[i], dot) <= c.distance {
-			return true
-		}
-	}
-	return false
+	return x.roomBelow(w.arrays, near[0].slot(), tie)
 }

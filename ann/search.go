@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"embedd/ann/vec"
 )
 
 // Neighbor is one vector of an answer.
 type Neighbor struct {
 	Label uint64
-	// Distance is the cosine distance, 0 to 2 up to rounding; less is nearer.
+	// Distance is the cosine distance of the vectors as they are kept, 0 to 2 up to rounding; less is nearer.
 	Distance float32
 }
 
@@ -18,117 +20,239 @@ func (n Neighbor) compare(o Neighbor) int {
 	return cmp.Or(cmp.Compare(n.Distance, o.Distance), cmp.Compare(n.Label, o.Label))
 }
 
-// Search returns up to k live vectors near to the unit vector q, nearest first. ef is the length of the candidate list,
-// raised to k where it is less: more is slower and nearer to exact. The answer for k is the beginning of the answer for
-// any larger k' ≤ ef at the same ef. Algorithm 5 of the paper.
-func (x *Index) Search(q []float32, k, ef int) ([]Neighbor, error) {
-	if k < 1 {
-		return nil, fmt.Errorf("%w: is %d", ErrK, k)
+// Plan is a way to answer a query.
+type Plan uint8
+
+const (
+	// Auto takes the plan that is expected to be faster.
+	Auto Plan = iota
+	// Graph walks the graph.
+	Graph
+	// Scan compares with all codes that may be in the answer.
+	Scan
+)
+
+func (p Plan) String() string { return [...]string{"auto", "graph", "scan"}[min(p, Scan)] }
+
+// Query says what a search looks for.
+type Query struct {
+	// K is how many neighbours are wanted, at least 1.
+	K int
+	// Ef is the length of the candidate list: more is slower and nearer to exact. 0 chooses it by Recall. Less than K needs is
+	// raised: see Answer.Ef.
+	Ef int
+	// Recall is the share of the exact answer that is wanted on average, 0.5 to 0.9999, where Ef is 0; 0 is DefaultRecall. It
+	// holds for queries like the vectors of the index, as far as Calibrate has measured it.
+	Recall float64
+	// Filter, when it is not nil, has the labels that may be in the answer.
+	Filter *Filter
+	// Plan forces a way, for measurements.
+	Plan Plan
+}
+
+// Answer is what a search found.
+type Answer struct {
+	// Neighbors, nearest first, ties in the order of labels. There are fewer than K only where fewer live and pass the filter.
+	Neighbors []Neighbor
+	// Ef is the length of the candidate list that was used.
+	Ef int
+	// Plan is the way that was taken.
+	Plan Plan
+}
+
+// reranked is how many of ef candidates are compared again by the vectors as they are kept. It does not depend on K, so that the
+// answer for K is the beginning of the answer for more.
+func reranked(ef int) int { return min(ef, 16+ef/2) }
+
+// enough is the least ef with which k candidates are compared again.
+func enough(k int) int {
+	if k <= 32 {
+		return k
 	}
-	if err := x.checkVector(q); err != nil {
-		return nil, err
+	return 2 * (k - 16)
+}
+
+// Search returns the live vectors near to the unit vector v. For all K that one Ef is enough for, the shorter answers are the
+// beginnings of the longer ones. Algorithm 5 of the paper, on codes; what it finds is compared again by the vectors.
+func (x *Index) Search(v []float32, q Query) (Answer, error) {
+	if err := x.checkQuery(v, &q); err != nil {
+		return Answer{}, err
 	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if len(x.slots) == 0 {
-		return nil, nil
-	}
+	answer := x.answer(v, q)
+	answer.Neighbors = answer.Neighbors[:min(q.K, len(answer.Neighbors))]
+	return answer, nil
+}
+
+// answer is Search of a query that was checked, with all neighbours that were compared by their vectors.
+func (x *Index) answer(v []float32, q Query) Answer {
+	defer x.grace.leave(x.grace.enter())
 	s := x.searcher()
 	defer x.searchers.Put(s)
-	s.probe.ofVector(x, q)
-	start := x.start(s)
-	for l := int(x.levels[x.entry]); l > 0; l-- {
-		start = x.descend(s, start, l)
-	}
-	found := x.searchLevel(s, []candidate{start}, max(ef, k), 0, true)
-	out := make([]Neighbor, len(found))
-	for i, c := range found { // all of them, so that the order is the same for every k
-		out[i] = Neighbor{x.labels[c.slot], distance(q, x.vector(c.slot))}
-	}
-	slices.SortFunc(out, Neighbor.compare)
-	return out[:min(k, len(out))], nil
+	s.probe.ofVector(x, v)
+	return x.find(s, x.look(), q)
 }
 
-// start is the entry point, seen from the probe.
-func (x *Index) start(s *searcher) candidate {
-	dots := s.probe.distances(x, []uint32{x.entry})
-	return candidate{s.probe.distance(x, x.entry, dots[0]), x.entry}
+// checkQuery checks a query and fills in its Ef.
+func (x *Index) checkQuery(v []float32, q *Query) error {
+	if q.K < 1 || q.K > maxSlots {
+		return fmt.Errorf("%w: K is %d, must be at least 1", ErrQuery, q.K)
+	}
+	if q.Ef < 0 {
+		return fmt.Errorf("%w: Ef is %d, must be at least 1, or 0 to choose it by Recall", ErrQuery, q.Ef)
+	}
+	if q.Recall != 0 && !(q.Recall >= minRecall && q.Recall <= maxRecall) {
+		return fmt.Errorf("%w: Recall is %v, must be %v to %v", ErrQuery, q.Recall, minRecall, maxRecall)
+	}
+	if q.Plan > Scan {
+		return fmt.Errorf("%w: Plan is %d, must be Auto, Graph or Scan", ErrQuery, q.Plan)
+	}
+	if err := x.checkVector(v); err != nil {
+		return err
+	}
+	if q.Ef == 0 {
+		q.Ef = x.tuning.Load().ef(cmp.Or(q.Recall, DefaultRecall), q.K, x.Len())
+	}
+	q.Ef = max(min(q.Ef, maxSlots), enough(q.K))
+	return nil
 }
 
-// descend walks on a level to the slot that has no link to a nearer one.
-func (x *Index) descend(s *searcher, at candidate, level int) candidate {
+// find answers a query for the searcher's probe.
+func (x *Index) find(s *searcher, w view, q Query) Answer {
+	total := x.Len()
+	if q.Filter != nil {
+		total = min(total, q.Filter.Len())
+	}
+	answer := Answer{Ef: q.Ef, Plan: q.Plan}
+	if total == 0 || w.entry == noEntry {
+		return answer
+	}
+	budget := int(w.n)
+	if answer.Plan == Auto {
+		answer.Plan, budget = x.tuning.Load().plan(q.Ef, total, int(w.n))
+	}
+	s.pool.begin(q.Ef)
+	admit := admission{live: w.live, filter: q.Filter}
+	if q.Filter == nil && x.deads.Load() == 0 {
+		admit.all = true
+	}
+	if answer.Plan == Graph {
+		slot, level := uint32(w.entry), int(w.entry>>32)
+		for ; level > 0; level-- {
+			slot = x.descend(s, w, slot, level)
+		}
+		x.walk(s, w, slot, 0, admit, budget)
+		// A filter can keep a walk from what it looks for; then everything is looked at.
+		if s.pool.count < min(q.Ef, total) && (s.tired || s.pool.count < min(q.K, total)) {
+			answer.Plan = Scan
+		}
+	}
+	if answer.Plan == Scan {
+		s.pool.begin(q.Ef)
+		x.scan(s, w, q.Filter)
+	}
+	answer.Neighbors = x.rerank(s, w)
+	return answer
+}
+
+// admission tells which slots count.
+type admission struct {
+	all    bool // every slot
+	live   []uint64
+	filter *Filter
+}
+
+func (f *admission) admits(w *view, slot uint32) bool {
+	return f.all || hasBit(f.live, slot) && (f.filter == nil || f.filter.Contains(w.labels[slot]))
+}
+
+// descend walks on a level above 0 to the slot that has no link to a nearer one.
+func (x *Index) descend(s *searcher, w view, slot uint32, level int) uint32 {
+	s.fresh = append(s.fresh[:0], slot)
+	best := entryOf(s.probe.compare(w.arrays, s.fresh)[0], slot)
 	for {
-		best := at
-		links := x.links(at.slot, level)
-		dots := s.probe.distances(x, links)
-		for i, n := range links {
-			if c := (candidate{s.probe.distance(x, n, dots[i]), n}); c.less(best) {
-				best = c
-			}
+		at := best
+		s.fresh = read(x.list(w.arrays, at.slot(), level), w.n, s.fresh[:0])
+		for i, dot := range s.probe.compare(w.arrays, s.fresh) {
+			best = min(best, entryOf(dot, s.fresh[i]))
 		}
 		if best == at {
-			return at
+			return at.slot()
 		}
-		at = best
 	}
 }
 
-// searchLevel returns the nearest ef slots that it finds on a level from the given ones, nearest first: algorithm 2 of
-// the paper. With live, tombstones are passed through but not counted and not returned, so that they cannot crowd out
-// living neighbours.
-func (x *Index) searchLevel(s *searcher, from []candidate, ef, level int, live bool) []candidate {
-	s.begin(len(x.labels))
-	for _, c := range from {
-		s.visit(c.slot)
-		s.open.push(c)
-		if !live || !x.dead[c.slot] {
-			s.found.push(c)
+// walk fills the searcher's pool, which has begun, with the nearest slots that it finds on a level from one: algorithm 2 of the
+// paper. Slots that do not count are passed through. It opens budget slots at most; s.tired tells that there would have been more.
+func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admission, budget int) {
+	s.begin(int(w.n))
+	s.tired = false
+	width := x.width(level)
+	s.fresh = resize(s.fresh, width)
+	s.fresh[0] = from
+	s.visited[from/64] |= 1 << (from % 64)
+	found := 1
+	for opened := 0; ; opened++ {
+		if found > 0 {
+			fresh := s.fresh[:found]
+			for i, dot := range s.probe.compare(w.arrays, fresh) {
+				e := entryOf(dot, fresh[i])
+				if e >= s.pool.worst {
+					continue
+				}
+				if admit.all || admit.admits(&w, fresh[i]) {
+					e |= counted
+				}
+				s.pool.insert(e)
+			}
+		}
+		slot, ok := s.pool.open()
+		if !ok {
+			return
+		}
+		if opened == budget {
+			s.tired = true
+			return
+		}
+		found = vec.Expand(x.list(w.arrays, slot, level), s.visited, w.n, s.fresh, w.codes, x.stride)
+	}
+}
+
+// rerank compares the best of the pool again, by the vectors as they are kept.
+func (x *Index) rerank(s *searcher, w view) []Neighbor {
+	s.best = s.best[:0]
+	room := reranked(s.pool.ef)
+	for _, e := range s.pool.list {
+		if e&counted != 0 {
+			if s.best = append(s.best, e.slot()); len(s.best) == room {
+				break
+			}
 		}
 	}
-	for len(s.found) > ef {
-		s.found.pop()
+	out := make([]Neighbor, len(s.best))
+	for i, d := range s.probe.distances(x, w.arrays, s.best) {
+		out[i] = Neighbor{w.labels[s.best[i]], d}
 	}
-	for len(s.open) > 0 {
-		c := s.open.pop()
-		if len(s.found) == ef && s.found[0].less(c) {
-			break
-		}
-		s.fresh = s.fresh[:0]
-		for _, n := range x.links(c.slot, level) {
-			if s.visit(n) {
-				s.fresh = append(s.fresh, n)
-			}
-		}
-		dots := s.probe.distances(x, s.fresh)
-		for i, n := range s.fresh {
-			next := candidate{s.probe.distance(x, n, dots[i]), n}
-			if len(s.found) == ef && s.found[0].less(next) {
-				continue
-			}
-			s.open.push(next)
-			if live && x.dead[n] {
-				continue
-			}
-			s.found.push(next)
-			if len(s.found) > ef {
-				s.found.pop()
-			}
-		}
-	}
-	out := slices.Clone([]candidate(s.found))
-	slices.SortFunc(out, candidate.compare)
+	slices.SortFunc(out, Neighbor.compare)
 	return out
 }
 
 // searcher is the memory of one search, used again by later ones.
 type searcher struct {
-	probe   probe         // what is searched for
-	other   probe         // of the heuristic
-	fresh   []uint32      // links of a slot that were not visited yet
-	open    nearestFirst  // slots to look at
-	found   farthestFirst // the best so far
-	visited []uint32      // by slot: the epoch in which it was visited
-	epoch   uint32
+	probe   probe    // what is searched for
+	pair    probe    // of the heuristic
+	pool    pool     // candidates
+	visited []uint64 // a bit a slot
+	fresh   []uint32 // links of a slot that were not visited yet
+	best    []uint32 // what is compared again
+	dots    []int32  // of an exact search
+	vector  []float32
+	tired   bool // the last walk ended before its time
+
+	// Of choosing links.
+	near      []entry
+	chosen    []uint32
+	links     []uint32
+	newcomers []uint32
 }
 
 func (x *Index) searcher() *searcher {
@@ -138,25 +262,12 @@ func (x *Index) searcher() *searcher {
 	return &searcher{}
 }
 
-// begin forgets the search before.
+// begin forgets what was visited.
 func (s *searcher) begin(slots int) {
-	s.open, s.found = s.open[:0], s.found[:0]
-	if len(s.visited) < slots {
-		s.visited = slices.Grow(s.visited, slots-len(s.visited))
-		s.visited = s.visited[:cap(s.visited)]
-	}
-	s.epoch++
-	if s.epoch == 0 { // once in 2^32 searches
+	if n := words(slots); cap(s.visited) < n {
+		s.visited = make([]uint64, n, n+n/4)
+	} else {
+		s.visited = s.visited[:n]
 		clear(s.visited)
-		s.epoch = 1
 	}
-}
-
-// visit marks a slot and tells whether it was unmarked.
-func (s *searcher) visit(slot uint32) bool {
-	if s.visited[slot] == s.epoch {
-		return false
-	}
-	s.visited[slot] = s.epoch
-	return true
 }

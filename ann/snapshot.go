@@ -2,38 +2,41 @@ package ann
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/crc32"
 	"io"
 	"math"
+	"math/bits"
+	"os"
+	"path/filepath"
 	"slices"
+	"unsafe"
 )
 
-// A snapshot, all numbers little-endian; n is the number of slots, tombstones included:
+// A snapshot is the arrays as they are in memory, so that opening one maps it and reads nothing. All numbers are little-endian; a
+// section begins at a multiple of 16 KiB, which is one of a page's size, and zeros fill the gaps.
 //
-//	| "embedd.ann" | version u16 |                                   12 bytes
-//	| dim u32 | M u32 | efConstruction u32 | seed u64 |
-//	| n u32 | entry u32 | length of the note u32 | note … |
-//	| label u64    | × n
-//	| level u8     | × n
-//	| tombstone u8 | × n        0 or 1
-//	| parent u32   | × n        2^32-1 for slot 0
-//	| value f32    | × n·dim    the vectors
-//	| number of links u32, links u32 … | on level 0, for each slot
-//	| number of links u32, links u32 … | on level 1, then 2, … of each slot of a level above 0
-//	| CRC-32C u32 of all bytes before |
+//	| header, 16 KiB: see headerSize and (*header).encode, with the note and its own CRC-32C |
+//	| a section for each array, in the order of (*Index).sections, as long as count, highs and places say |
+//	| CRC-32C u32 of each MiB before, the last may be shorter | CRC-32C u32 of these |
 //
-// Lists are as long as they are used. What follows from the rest (children, live labels) is not stored.
+// Slots that are neither live nor a tombstone are free. What free slots above level 0 had there is not used again.
 
 // snapshotVersion is the version that is written, and the only one that is read.
 //
-//	1: the first
-const snapshotVersion = 1
+//	1: lists of numbers, read one by one; vectors in float32
+//	2: arrays, mapped
+const snapshotVersion = 2
 
-const snapshotMagic = "embedd.ann"
+const (
+	snapshotMagic = "embedd.ann"
+	sectionAlign  = 16 << 10
+	headerSize    = sectionAlign
+	blockSize     = 1 << 20
+)
 
 // MaxNote is the longest note of a snapshot, in bytes.
 const MaxNote = 4096
@@ -43,255 +46,335 @@ var ErrSnapshot = errors.New("unusable snapshot")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// WriteSnapshot writes the index, and a note of the caller's of at most MaxNote bytes. Searches go on meanwhile, changes
+// header is the first page of a snapshot.
+type header struct {
+	Dim, M, EfConstruction uint32
+	Memory                 uint32
+	Seed                   uint64
+	Count, Highs, Places   uint32 // slots, lists above level 0, places of the table
+	Live, Dead             uint32
+	Entry                  uint64
+	Scale                  float32
+	Hop, Row               float64 // see tuning
+	Tuned                  uint32
+	Miss                   missTable
+	NoteLen                uint32
+}
+
+func (h *header) encode(note []byte) []byte {
+	var b bytes.Buffer
+	b.WriteString(snapshotMagic)
+	_ = binary.Write(&b, binary.LittleEndian, uint16(snapshotVersion)) // a Buffer takes everything
+	_ = binary.Write(&b, binary.LittleEndian, h)
+	b.Write(note)
+	out := make([]byte, headerSize)
+	copy(out, b.Bytes())
+	binary.LittleEndian.PutUint32(out[headerSize-4:], crc32.Checksum(out[:headerSize-4], castagnoli))
+	return out
+}
+
+// decodeHeader reads a header and checks every field on its own.
+func decodeHeader(b []byte) (h header, note []byte, err error) {
+	fail := func(format string, a ...any) (header, []byte, error) {
+		return header{}, nil, fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, a...))
+	}
+	if len(b) < len(snapshotMagic)+2 || !bytes.HasPrefix(b, []byte(snapshotMagic)) {
+		return fail("it does not begin with %q", snapshotMagic)
+	}
+	if v := binary.LittleEndian.Uint16(b[len(snapshotMagic):]); v != snapshotVersion {
+		return fail("it has version %d, this program reads %d", v, snapshotVersion)
+	}
+	if len(b) < headerSize {
+		return fail("it ends in its header")
+	}
+	if sum, want := crc32.Checksum(b[:headerSize-4], castagnoli), binary.LittleEndian.Uint32(b[headerSize-4:]); sum != want {
+		return fail("its header's checksum is %08x, its content's is %08x", want, sum)
+	}
+	body := b[len(snapshotMagic)+2 : headerSize-4]
+	n, err := binary.Decode(body, binary.LittleEndian, &h)
+	if err != nil {
+		return fail("its header: %v", err)
+	}
+	switch entrySlot, entryLevel := uint32(h.Entry), h.Entry>>32; {
+	case h.Dim < 1 || h.Dim > maxDim || h.M > 128 || h.EfConstruction > 4096 || h.Memory >= uint32(len(memoryNames)) || h.NoteLen > MaxNote:
+		return fail("its header is out of range")
+	case h.Count > maxSlots || h.Highs > maxSlots || h.Places > 2*maxSlots || h.Places&(h.Places-1) != 0:
+		return fail("it announces %d slots, %d lists and %d places", h.Count, h.Highs, h.Places)
+	case uint64(h.Live)+uint64(h.Dead) > uint64(h.Count) || h.Live > 0 && h.Places <= h.Live:
+		return fail("it announces %d live slots and %d tombstones of %d, and %d places", h.Live, h.Dead, h.Count, h.Places)
+	case (h.Entry == noEntry) != (h.Live+h.Dead == 0) || h.Entry != noEntry && (entrySlot >= h.Count || entryLevel > maxLevel):
+		return fail("its entry point is %d of level %d", entrySlot, entryLevel)
+	case h.Scale != scaleOf(int(h.Dim)):
+		return fail("its codes have the scale %v, this program's %v", h.Scale, scaleOf(int(h.Dim)))
+	case !(h.Hop > 0 && h.Row > 0 && h.Hop < math.MaxFloat32 && h.Row < math.MaxFloat32):
+		return fail("its times are %v and %v", h.Hop, h.Row)
+	case h.Tuned < 1 || h.Tuned > maxSlots || !h.Miss.valid():
+		return fail("its table of recall is out of range")
+	}
+	return h, slices.Clone(body[n : n+int(h.NoteLen)]), nil
+}
+
+// section is an array of a snapshot.
+type section struct {
+	bytes func() []byte                    // what is in use
+	size  int                              // of it
+	load  func(f *os.File, at int64) error // from a file
+}
+
+// sectionOf makes a section of the first n elements of a region.
+func sectionOf[T any](r *region[T], n int, keep bool) section {
+	size := n * r.size()
+	return section{
+		size: size,
+		bytes: func() []byte {
+			if n == 0 {
+				return nil
+			}
+			return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(r.data))), size)
+		},
+		load: func(f *os.File, at int64) error { return r.load(f, at, n, keep) },
+	}
+}
+
+// sections are the arrays in the order of a snapshot.
+func (x *Index) sections(count, highs, places int) []section {
+	m := x.mem
+	residual, floats := 0, count*x.fstride
+	if x.opt.Memory == Residual {
+		residual, floats = count, 0
+	}
+	return []section{
+		sectionOf(&m.codes, count*x.stride, false),
+		sectionOf(&m.fine, residual*x.stride, false),
+		sectionOf(&m.steps, residual, false),
+		sectionOf(&m.floats, floats, x.opt.Memory == Lean),
+		sectionOf(&m.sums, count, false),
+		sectionOf(&m.errs, count, false),
+		sectionOf(&m.labels, count, false),
+		sectionOf(&m.links, count*x.width(0), false),
+		sectionOf(&m.towers, count, false),
+		sectionOf(&m.levels, count, false),
+		sectionOf(&m.live, words(count), false),
+		sectionOf(&m.dead, words(count), false),
+		sectionOf(&m.high, highs*x.width(1), false),
+		sectionOf(&x.mem.table.places, places, false),
+	}
+}
+
+// fileSize is how long a snapshot with these sections is before its checksums.
+func fileSize(sections []section) int64 {
+	size := int64(headerSize)
+	for _, s := range sections {
+		size += int64(roundUp(s.size, sectionAlign))
+	}
+	return size
+}
+
+// trailerSize is how long the checksums of so many bytes are.
+func trailerSize(body int64) int64 { return 4 * ((body+blockSize-1)/blockSize + 1) }
+
+// WriteSnapshot writes the index, and a note of the caller's of at most MaxNote bytes, for Open. Searches go on meanwhile, changes
 // wait.
 func (x *Index) WriteSnapshot(w io.Writer, note []byte) error {
 	if len(note) > MaxNote {
 		return fmt.Errorf("the note has %d bytes, the limit is %d", len(note), MaxNote)
 	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	sum := crc32.New(castagnoli)
-	e := &encoder{w: io.MultiWriter(w, sum)}
-	e.bytes([]byte(snapshotMagic))
-	e.u16(snapshotVersion)
-	e.u32(uint32(x.dim), uint32(x.opt.M), uint32(x.opt.EfConstruction))
-	e.u64(x.opt.Seed)
-	e.u32(uint32(len(x.labels)), x.entry, uint32(len(note)))
-	e.bytes(note)
-	e.u64(x.labels...)
-	e.bytes(x.levels)
-	for _, d := range x.dead {
-		if d {
-			e.bytes([]byte{1})
-		} else {
-			e.bytes([]byte{0})
+	if err := x.ready(); err != nil {
+		return err
+	}
+	x.writers.Lock()
+	defer x.writers.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return ErrClosed
+	}
+	v, t := x.look(), x.tuning.Load()
+	h := header{
+		Dim: uint32(x.dim), M: uint32(x.opt.M), EfConstruction: uint32(x.opt.EfConstruction), Memory: uint32(x.opt.Memory), Seed: x.opt.Seed,
+		Count: v.n, Highs: uint32(x.highs), Places: uint32(len(x.mem.table.places.data)), Live: uint32(x.Len()), Dead: uint32(x.Tombstones()),
+		Entry: v.entry, Scale: x.scale, Hop: t.hop, Row: t.row, Tuned: uint32(t.n), Miss: t.miss, NoteLen: uint32(len(note)),
+	}
+	b := &blockWriter{w: w}
+	b.write(h.encode(note))
+	for _, s := range x.sections(int(h.Count), int(h.Highs), int(h.Places)) {
+		b.write(s.bytes())
+		b.write(make([]byte, roundUp(s.size, sectionAlign)-s.size))
+	}
+	return b.close()
+}
+
+// blockWriter writes, and at the end the checksums of what it wrote. The first error stays.
+type blockWriter struct {
+	w    io.Writer
+	sum  uint32
+	n    int // bytes of the block
+	sums []byte
+	err  error
+}
+
+func (b *blockWriter) write(p []byte) {
+	for len(p) > 0 && b.err == nil {
+		k := min(len(p), blockSize-b.n)
+		b.sum = crc32.Update(b.sum, castagnoli, p[:k])
+		if _, b.err = b.w.Write(p[:k]); b.err != nil {
+			return
 		}
-	}
-	e.u32(x.parent...)
-	for _, f := range x.vectors {
-		e.u32(math.Float32bits(f))
-	}
-	for slot := range uint32(len(x.labels)) {
-		l := x.list(slot, 0)
-		e.u32(l[:1+l[0]]...)
-	}
-	for slot := range uint32(len(x.labels)) {
-		for level := 1; level <= int(x.levels[slot]); level++ {
-			l := x.list(slot, level)
-			e.u32(l[:1+l[0]]...)
-		}
-	}
-	e.flush()
-	e.u32(sum.Sum32())
-	e.flush()
-	return e.err
-}
-
-// encoder gathers numbers into chunks. The first error stays.
-type encoder struct {
-	w   io.Writer
-	buf []byte
-	err error
-}
-
-// chunk is the size in which a snapshot is written and read.
-const chunk = 64 << 10
-
-func (e *encoder) bytes(b []byte) {
-	e.buf = append(e.buf, b...)
-	if len(e.buf) >= chunk {
-		e.flush()
-	}
-}
-
-func (e *encoder) u16(v uint16) { e.buf = binary.LittleEndian.AppendUint16(e.buf, v) }
-
-func (e *encoder) u32(values ...uint32) {
-	for _, v := range values {
-		e.buf = binary.LittleEndian.AppendUint32(e.buf, v)
-		if len(e.buf) >= chunk {
-			e.flush()
+		p = p[k:]
+		if b.n += k; b.n == blockSize {
+			b.end()
 		}
 	}
 }
 
-func (e *encoder) u64(values ...uint64) {
-	for _, v := range values {
-		e.buf = binary.LittleEndian.AppendUint64(e.buf, v)
-		if len(e.buf) >= chunk {
-			e.flush()
+func (b *blockWriter) end() {
+	b.sums = binary.LittleEndian.AppendUint32(b.sums, b.sum)
+	b.sum, b.n = 0, 0
+}
+
+func (b *blockWriter) close() error {
+	if b.n > 0 {
+		b.end()
+	}
+	if b.err != nil {
+		return b.err
+	}
+	_, err := b.w.Write(binary.LittleEndian.AppendUint32(b.sums, crc32.Checksum(b.sums, castagnoli)))
+	return err
+}
+
+// Open opens a snapshot: the index and its note. It maps the file, in a time that does not depend on its size; whatever is in it, a
+// search is safe. Verify proves the rest, and runs by itself before the first change. The file must not be changed or cut, but may be
+// removed, while the index is open. Errors: ErrSnapshot, or the file's own.
+func Open(path string) (_ *Index, note []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b := make([]byte, headerSize)
+	n, err := io.ReadFull(f, b)
+	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
+		return nil, nil, fmt.Errorf("read snapshot: %w", err)
+	}
+	h, note, err := decodeHeader(b[:n])
+	if err != nil {
+		return nil, nil, err
+	}
+	x, err := New(int(h.Dim), &Options{M: int(h.M), EfConstruction: int(h.EfConstruction), Memory: Memory(h.Memory), Seed: h.Seed, Dir: filepath.Dir(path)})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: its header is out of range: %w", ErrSnapshot, err)
+	}
+	sections := x.sections(int(h.Count), int(h.Highs), int(h.Places))
+	body := fileSize(sections)
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if want := body + trailerSize(body); fi.Size() != want {
+		return nil, nil, fmt.Errorf("%w: it has %d bytes, its header says %d", ErrSnapshot, fi.Size(), want)
+	}
+	at := int64(headerSize)
+	for _, s := range sections {
+		if s.size > 0 {
+			if err := s.load(f, at); err != nil {
+				return nil, nil, errors.Join(fmt.Errorf("read snapshot: %w", err), x.Close())
+			}
+		}
+		at += int64(roundUp(s.size, sectionAlign))
+	}
+	x.highs = int(h.Highs)
+	x.mem.table.used = int(h.Live)
+	x.size.Store(int64(h.Live))
+	x.deads.Store(int64(h.Dead))
+	x.tuning.Store(&tuning{hop: h.Hop, row: h.Row, n: int(h.Tuned), miss: h.Miss})
+	x.publish(int(h.Count))
+	x.count.Store(h.Count)
+	x.entry.Store(h.Entry)
+	a := x.arrays.Load()
+	for i := words(int(h.Count)) - 1; i >= 0; i-- { // free slots, the first to be used last in the list
+		for unused := ^(a.live[i] | a.dead[i]); unused != 0; {
+			bit := bits.Len64(unused) - 1
+			unused &^= 1 << bit
+			if slot := uint32(i*64 + bit); slot < h.Count {
+				x.free = append(x.free, slot)
+			}
 		}
 	}
-}
-
-func (e *encoder) flush() {
-	if e.err == nil {
-		_, e.err = e.w.Write(e.buf)
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, nil, errors.Join(err, x.Close())
 	}
-	e.buf = e.buf[:0]
-}
-
-// ReadSnapshot reads what WriteSnapshot wrote: the index and the note. Whatever the bytes are, it returns a whole index
-// or ErrSnapshot (or r's own error), and never takes much more memory than r has bytes.
-func ReadSnapshot(r io.Reader) (*Index, []byte, error) {
-	d := &decoder{r: r, sum: crc32.New(castagnoli)}
-	x, note := d.index()
-	if d.err != nil {
-		return nil, nil, d.err
-	}
-	if err := x.Check(); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrSnapshot, err)
-	}
+	x.unverified = &unverified{file: file, body: body}
 	return x, note, nil
 }
 
-// decoder reads numbers. After the first error everything is zero.
-type decoder struct {
-	r   io.Reader
-	sum hash.Hash32
-	buf [chunk]byte
-	err error
+// unverified is a snapshot whose content has not been proved yet.
+type unverified struct {
+	file *os.File
+	body int64
 }
 
-func (d *decoder) fail(format string, a ...any) {
-	if d.err == nil {
-		d.err = fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, a...))
+// Verify proves a snapshot that was opened: the checksum of each block, and the invariants that are about numbers of slots, so that
+// changes are safe too. It then takes the arrays into memory of their own, in huge pages where the system has them, apart from the
+// float32 vectors of Lean. Searches go on meanwhile. After ErrSnapshot the index refuses changes, and what it answers may be wrong.
+// For an index that was not opened, or was verified, it does nothing.
+func (x *Index) Verify(ctx context.Context) error {
+	x.verifying.Lock()
+	defer x.verifying.Unlock()
+	u := x.unverified
+	if u == nil || x.damaged != nil {
+		return x.damaged
 	}
+	err := x.verify(ctx, u)
+	if err != nil && !errors.Is(err, ErrSnapshot) {
+		return err // may be tried again
+	}
+	x.damaged = err
+	x.unverified = nil
+	return errors.Join(err, u.file.Close())
 }
 
-// read gives the next n bytes, at most a chunk; they are valid until the next read.
-func (d *decoder) read(n int) []byte {
-	b := d.buf[:n]
-	if d.err == nil {
-		_, err := io.ReadFull(d.r, b)
-		switch {
-		case err == io.EOF || err == io.ErrUnexpectedEOF:
-			d.fail("it ends too early")
-		case err != nil:
-			d.err = fmt.Errorf("read snapshot: %w", err)
+func (x *Index) verify(ctx context.Context, u *unverified) error {
+	trailer := make([]byte, trailerSize(u.body))
+	if _, err := u.file.ReadAt(trailer, u.body); err != nil {
+		return fmt.Errorf("read snapshot: %w", err)
+	}
+	sums, last := trailer[:len(trailer)-4], trailer[len(trailer)-4:]
+	if crc32.Checksum(sums, castagnoli) != binary.LittleEndian.Uint32(last) {
+		return fmt.Errorf("%w: its checksums are damaged", ErrSnapshot)
+	}
+	block := make([]byte, blockSize)
+	for at := int64(0); at < u.body; at += blockSize {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := block[:min(blockSize, u.body-at)]
+		if _, err := u.file.ReadAt(b, at); err != nil {
+			return fmt.Errorf("read snapshot: %w", err)
+		}
+		if crc32.Checksum(b, castagnoli) != binary.LittleEndian.Uint32(sums[at/blockSize*4:]) {
+			return fmt.Errorf("%w: block %d is damaged", ErrSnapshot, at/blockSize)
 		}
 	}
-	if d.err != nil {
-		clear(b)
+	x.writers.Lock()
+	defer x.writers.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return ErrClosed
 	}
-	d.sum.Write(b)
-	return b
+	c := checker{x: x, w: x.look()}
+	c.labels()
+	c.links()
+	if len(c.errs) == 0 {
+		c.tree()
+	}
+	if len(c.errs) > 0 {
+		return fmt.Errorf("%w: %w", ErrSnapshot, errors.Join(c.errs...))
+	}
+	return x.mem.settle()
 }
 
-func (d *decoder) u32() uint32 { return binary.LittleEndian.Uint32(d.read(4)) }
-
-// many reads n values of size bytes, chunk by chunk: memory grows with what was read, not with what was announced.
-func many[T any](d *decoder, n, size int, value func(b []byte) T) []T {
-	var out []T
-	for n > 0 && d.err == nil {
-		k := min(n, chunk/size)
-		b := d.read(k * size)
-		out = slices.Grow(out, k)
-		for i := range k {
-			out = append(out, value(b[i*size:]))
-		}
-		n -= k
-	}
-	return out
-}
-
-func (d *decoder) index() (*Index, []byte) {
-	if magic := d.read(len(snapshotMagic)); d.err == nil && !bytes.Equal(magic, []byte(snapshotMagic)) {
-		d.fail("it does not begin with %q", snapshotMagic)
-	}
-	if v := binary.LittleEndian.Uint16(d.read(2)); d.err == nil && v != snapshotVersion {
-		d.fail("it has version %d, this program reads %d", v, snapshotVersion)
-	}
-	dim, m, ef := d.u32(), d.u32(), d.u32()
-	seed := binary.LittleEndian.Uint64(d.read(8))
-	n, entry, noteLen := d.u32(), d.u32(), d.u32()
-	if d.err != nil {
-		return nil, nil
-	}
-	if dim > maxDim || m > 128 || m == 0 || ef > 4096 || ef == 0 || noteLen > MaxNote || n == none {
-		d.fail("its header is out of range")
-		return nil, nil
-	}
-	note := slices.Clone(d.read(int(noteLen)))
-	x, err := New(int(dim), &Options{M: int(m), EfConstruction: int(ef), Seed: seed})
-	if err != nil {
-		d.fail("its header is out of range: %v", err)
-		return nil, nil
-	}
-	x.entry = entry
-	x.labels = many(d, int(n), 8, binary.LittleEndian.Uint64)
-	x.levels = many(d, int(n), 1, func(b []byte) uint8 { return b[0] })
-	x.dead = many(d, int(n), 1, func(b []byte) bool {
-		if b[0] > 1 {
-			d.fail("a tombstone mark is %d", b[0])
-		}
-		return b[0] == 1
-	})
-	x.parent = many(d, int(n), 4, binary.LittleEndian.Uint32)
-	x.vectors = many(d, int(n)*int(dim), 4, func(b []byte) float32 {
-		return math.Float32frombits(binary.LittleEndian.Uint32(b))
-	})
-	for slot := range len(x.vectors) / x.dim {
-		x.appendCode(x.vector(uint32(slot)))
-	}
-	d.lists(x, int(n))
-	sum := d.sum.Sum32()
-	if want := d.u32(); d.err == nil && sum != want {
-		d.fail("its checksum is %08x, its content's is %08x", want, sum)
-	}
-	if d.err != nil {
-		return nil, nil
-	}
-	x.kids = make([]uint16, n)
-	for slot, label := range x.labels {
-		if p := x.parent[slot]; p < n {
-			x.kids[p]++
-		}
-		if x.dead[slot] {
-			x.tombstones++
-		} else {
-			x.slots[label] = uint32(slot)
-		}
-	}
-	return x, note
-}
-
-// lists reads the links.
-func (d *decoder) lists(x *Index, n int) {
-	list := func(l []uint32) {
-		k := d.u32()
-		if int64(k) >= int64(len(l)) {
-			d.fail("a slot has %d links, at most %d are allowed", k, len(l)-1)
-			return
-		}
-		b := d.read(4 * int(k))
-		l[0] = k
-		for i := range k {
-			l[1+i] = binary.LittleEndian.Uint32(b[4*i:])
-		}
-	}
-	for range n {
-		if d.err != nil {
-			return
-		}
-		x.links0 = append(x.links0, make([]uint32, x.listSize0())...)
-		list(x.links0[len(x.links0)-x.listSize0():])
-	}
-	x.upper = make([][]uint32, n)
-	for slot := range n {
-		if d.err != nil {
-			return
-		}
-		if x.levels[slot] > maxLevel {
-			d.fail("slot %d has level %d, at most %d is possible", slot, x.levels[slot], maxLevel)
-			return
-		}
-		if x.levels[slot] > 0 {
-			x.upper[slot] = make([]uint32, int(x.levels[slot])*x.listSize())
-		}
-		for level := 1; level <= int(x.levels[slot]); level++ {
-			list(x.list(uint32(slot), level))
-		}
-	}
-}
+// ready proves a snapshot before the first change.
+func (x *Index) ready() error { return x.Verify(context.Background()) }

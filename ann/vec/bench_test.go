@@ -74,7 +74,8 @@ func BenchmarkVek(b *testing.B) {
 	}
 }
 
-// BenchmarkExpand gives the time of one hop: 32 links, of which some 13 are new, alone and with the distances of these.
+// BenchmarkExpand gives the time of one hop: 32 links, of which some 13 are new, alone and with the distances of these; and the
+// same when only DotCodes fetches rows.
 func BenchmarkExpand(b *testing.B) {
 	defer func() { _ = Use(Implementations()[0]) }()
 	for _, n := range []int{120_000, 1_000_000} {
@@ -94,16 +95,20 @@ func BenchmarkExpand(b *testing.B) {
 			query, visited, out := make([]int8, benchDim), make([]uint64, (n+63)/64), make([]int32, benchCall)
 			fresh := make([]uint32, benchCall)
 			for _, name := range Implementations() {
-				for _, then := range []string{"alone", "DotCodes"} {
+				for _, then := range []string{"nothing", "DotCodes", "DotCodes-unfetched"} {
 					b.Run(fmt.Sprintf("implementation=%s/then=%s", name, then), func(b *testing.B) {
 						if err := Use(name); err != nil {
 							b.Fatal(err)
 						}
-						total := 0
+						total, rows := 0, rows
+						dots := rows
+						if then == "DotCodes-unfetched" {
+							rows = nil
+						}
 						for i := range b.N {
 							count := Expand(links[i%lists*benchCall:][:benchCall], visited, uint32(n), fresh, rows, benchDim)
-							if then != "alone" {
-								DotCodes(query, rows, fresh[:count], out)
+							if then != "nothing" {
+								DotCodes(query, dots, fresh[:count], out)
 							}
 							for _, id := range fresh[:count] {
 								visited[id/64] = 0

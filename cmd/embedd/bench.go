@@ -24,6 +24,7 @@ type benchCmd struct {
 	Memory  benchMemoryCmd  `cmd:"" help:"Memory of the encoder, over texts of every length."`
 	Index   benchIndexCmd   `cmd:"" help:"Indexing end to end against the bare encoder session."`
 	Related benchRelatedCmd `cmd:"" help:"Related by id over gRPC: concurrent clients against one."`
+	Vectors benchVectorsCmd `cmd:"" help:"Write the vectors of a corpus, for benchmarks of the index."`
 }
 
 type benchIndexCmd struct {

@@ -110,14 +110,12 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 // loadSnapshot reads the index's snapshot if it was made from this store by this model, with the options of c.index, which
 // is new.
 func (c *Collection) loadSnapshot() (*ann.Index, uint64, error) {
-	f, err := os.Open(filepath.Join(c.dir, snapshotName))
+	index, text, err := ann.Open(filepath.Join(c.dir, snapshotName))
 	if err != nil {
 		return nil, 0, err
 	}
-	defer f.Close()
-	index, text, err := ann.ReadSnapshot(bufio.NewReaderSize(f, 1<<20))
-	if err != nil {
-		return nil, 0, err
+	if err := index.Verify(context.Background()); err != nil {
+		return nil, 0, errors.Join(err, index.Close())
 	}
 	var note snapshotNote
 	if err := json.Unmarshal(text, &note); err != nil {
@@ -129,7 +127,7 @@ func (c *Collection) loadSnapshot() (*ann.Index, uint64, error) {
 		return nil, 0, errors.New("it was made from another store")
 	case note.Fingerprint != id.Fingerprint || index.Dim() != id.Dimension:
 		return nil, 0, errors.New("it was made by another model")
-	case index.Options() != c.index.Options():
+	case index.Options().M != c.index.Options().M || index.Options().EfConstruction != c.index.Options().EfConstruction:
 		return nil, 0, fmt.Errorf("it was made with the options %+v, these are %+v", index.Options(), c.index.Options())
 	case note.Revision > c.store.Revision():
 		return nil, 0, fmt.Errorf("it is of revision %d, the store is at %d", note.Revision, c.store.Revision())

@@ -153,7 +153,9 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, res 
 		if res.Exact {
 			found, err = c.index.Exact(v, want)
 		} else {
-			found, err = c.index.Search(v, want, max(res.Ef, want))
+			var answer ann.Answer
+			answer, err = c.index.Search(v, ann.Query{K: want, Ef: res.Ef})
+			found = answer.Neighbors
 		}
 		if err != nil {
 			return nil, internal("search the index", err)

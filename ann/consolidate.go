@@ -1,0 +1,278 @@
+package ann
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Consolidate takes tombstones out of the graph, so that their slots can be used again, and returns how many. It is one pass over the
+// lists: a slot that is linked to a tombstone chooses its links anew among those that are left and those that the tombstone had
+// (the delete of FreshDiskANN, Singh et al., arXiv:2105.09613); then what fell off the spanning tree is tied to it again. Searches go on
+// meanwhile; inserts wait. When ctx ends before the lists are changed, nothing has happened. Until the next Consolidate a deletion
+// costs searches a little time and no recall, so it pays when tombstones are some percent of all.
+func (x *Index) Consolidate(ctx context.Context) (int, error) {
+	if err := x.ready(); err != nil {
+		return 0, err
+	}
+	x.writers.Lock()
+	defer x.writers.Unlock()
+	w := x.look()
+	dead := make([]uint64, words(int(w.n)))
+	for i := range dead {
+		dead[i] = atomic.LoadUint64(&w.dead[i])
+	}
+	c := consolidation{x: x, w: w, dead: dead}
+	for slot := range w.n {
+		if hasBit(dead, slot) {
+			c.gone = append(c.gone, slot)
+		} else if hasBit(w.live, slot) || hasBit(w.dead, slot) {
+			c.stay = append(c.stay, slot)
+		}
+	}
+	if len(c.gone) == 0 {
+		return 0, nil
+	}
+	if err := c.choose(ctx); err != nil {
+		return 0, err
+	}
+	c.enter()
+	c.apply()
+	c.span()
+	x.grace.wait() // nobody is on a tombstone any more
+	c.release()
+	return len(c.gone), nil
+}
+
+// consolidation is one Consolidate. Slots that are deleted meanwhile are left for the next.
+type consolidation struct {
+	x          *Index
+	w          view
+	dead       []uint64
+	gone, stay []uint32
+	mu         sync.Mutex
+	repairs    []repair
+}
+
+// repair is a list of links that takes the place of one with tombstones in it.
+type repair struct {
+	slot  uint32
+	level int
+	links []uint32
+}
+
+// choose makes the repairs, in the order of slots and levels.
+func (c *consolidation) choose(ctx context.Context) error {
+	x, w := c.x, c.w
+	parallel(0, len(c.stay), 64, func(i int) {
+		if ctx.Err() != nil {
+			return
+		}
+		s := x.searcher()
+		defer x.searchers.Put(s)
+		slot := c.stay[i]
+		for level := 0; level <= int(w.levels[slot]); level++ {
+			list := x.list(w.arrays, slot, level)
+			if !slices.ContainsFunc(list, c.isDead) {
+				continue
+			}
+			links := slices.Clone(x.choose(s, w.arrays, x.gather(s, w, slot, nil, c.around(slot, level, list)), len(list)))
+			c.mu.Lock()
+			c.repairs = append(c.repairs, repair{slot, level, links})
+			c.mu.Unlock()
+		}
+	})
+	slices.SortFunc(c.repairs, func(a, b repair) int {
+		if a.slot != b.slot {
+			return int(a.slot) - int(b.slot)
+		}
+		return a.level - b.level
+	})
+	return ctx.Err()
+}
+
+func (c *consolidation) isDead(link uint32) bool {
+	return link != noLink && hasBit(c.dead, link&slotMask)
+}
+
+// around gives the links of a list that stay, and those of its tombstones, and of their tombstones, as far as 4·M·M are met.
+func (c *consolidation) around(slot uint32, level int, list []uint32) []uint32 {
+	x := c.x
+	most := x.width(0) * x.width(0)
+	seen := map[uint32]bool{slot: true}
+	var near []uint32
+	queue := [][]uint32{list}
+	for ; len(queue) > 0 && len(seen) < most; queue = queue[1:] {
+		own := len(near) == 0 && len(seen) == 1
+		for _, l := range queue[0] {
+			if l == noLink {
+				break
+			}
+			n := l & slotMask
+			if seen[n] {
+				continue
+			}
+			seen[n] = true
+			switch {
+			case c.isDead(l):
+				queue = append(queue, x.list(c.w.arrays, n, level))
+			case own:
+				near = append(near, l) // with its mark
+			default:
+				near = append(near, n)
+			}
+		}
+	}
+	return near
+}
+
+// enter gives the index another entry point if its own goes.
+func (c *consolidation) enter() {
+	x := c.x
+	if !hasBit(c.dead, uint32(c.w.entry)) {
+		return
+	}
+	entry := uint64(noEntry)
+	for _, slot := range c.stay {
+		if level := uint64(c.w.levels[slot]); entry == noEntry || level > entry>>32 {
+			entry = level<<32 | uint64(slot)
+		}
+	}
+	x.entry.Store(entry)
+	c.w.entry = entry
+}
+
+// apply writes the repaired lists. Those that are newly linked to get a link back where they have room.
+func (c *consolidation) apply() {
+	x, w := c.x, c.w
+	var back [][]uint64
+	for _, r := range c.repairs {
+		list := x.list(w.arrays, r.slot, r.level)
+		for len(back) <= r.level {
+			back = append(back, nil)
+		}
+		for _, l := range r.links {
+			if !slices.ContainsFunc(list, func(o uint32) bool { return o != noLink && o&slotMask == l&slotMask }) {
+				back[r.level] = append(back[r.level], uint64(l&slotMask)<<32|uint64(r.slot))
+			}
+		}
+		write(list, r.links)
+	}
+	for level, edges := range back {
+		slices.Sort(edges)
+		for _, e := range edges {
+			list := x.list(w.arrays, uint32(e>>32), level)
+			if list[len(list)-1] == noLink {
+				s := x.searcher()
+				x.add(s, w, uint32(e>>32), level, uint32(e))
+				x.searchers.Put(s)
+			}
+		}
+	}
+}
+
+// span ties the parts into which the spanning tree has fallen together again, along links that there are, or else to what a search
+// finds.
+func (c *consolidation) span() {
+	x, w := c.x, c.w
+	if len(c.stay) == 0 {
+		return
+	}
+	s := x.searcher()
+	defer x.searchers.Put(s)
+	part := newParts(int(w.n))
+	trees := len(c.stay)
+	for _, slot := range c.stay {
+		for _, l := range x.list(w.arrays, slot, 0) {
+			if l == noLink {
+				break
+			}
+			if l&treeLink != 0 && part.join(slot, l&slotMask) {
+				trees--
+			}
+		}
+	}
+	tie := func(a, b uint32) bool {
+		if part.of(a) == part.of(b) || x.degree(w.arrays, a) >= x.maxDegree() || x.degree(w.arrays, b) >= x.maxDegree() {
+			return false
+		}
+		x.add(s, w, a, 0, b|treeLink)
+		x.add(s, w, b, 0, a|treeLink)
+		part.join(a, b)
+		trees--
+		return true
+	}
+	var links []uint32
+	for _, slot := range c.stay {
+		if trees == 1 {
+			return
+		}
+		links = read(x.list(w.arrays, slot, 0), w.n, links[:0])
+		for _, n := range links {
+			tie(slot, n)
+		}
+	}
+	root := uint32(w.entry)
+	for _, slot := range c.stay {
+		if trees == 1 {
+			return
+		}
+		if part.of(slot) == part.of(root) || x.degree(w.arrays, slot) >= x.maxDegree() {
+			continue
+		}
+		d := x.draft(s, w, slot)
+		if !slices.ContainsFunc(d.near, func(e entry) bool { return tie(slot, e.slot()) }) {
+			x.roomBelow(w.arrays, root, func(n uint32) bool { return tie(slot, n) })
+		}
+	}
+}
+
+// release gives the slots of tombstones back. No list of another slot has them any more.
+func (c *consolidation) release() {
+	x, w := c.x, c.w
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, slot := range slices.Backward(c.gone) {
+		level := int(w.levels[slot])
+		for l := 0; l <= level; l++ {
+			write(x.list(w.arrays, slot, l), nil)
+		}
+		if level > 0 {
+			x.spare[level] = append(x.spare[level], w.towers[slot])
+		}
+		clearBit(w.dead, slot)
+		x.free = append(x.free, slot)
+	}
+	x.deads.Add(-int64(len(c.gone)))
+}
+
+// parts are disjoint sets of slots (Galler and Fischer, 1964), with path halving.
+type parts []uint32
+
+func newParts(n int) parts {
+	p := make(parts, n)
+	for i := range p {
+		p[i] = uint32(i)
+	}
+	return p
+}
+
+// of gives the slot that stands for the set of one.
+func (p parts) of(slot uint32) uint32 {
+	for p[slot] != slot {
+		p[slot] = p[p[slot]]
+		slot = p[slot]
+	}
+	return slot
+}
+
+// join makes one set of two, and tells whether they were two.
+func (p parts) join(a, b uint32) bool {
+	a, b = p.of(a), p.of(b)
+	if a == b {
+		return false
+	}
+	p[max(a, b)] = min(a, b)
+	return true
+}
