@@ -88,6 +88,10 @@ CORPUS ?= $(or $(EMBEDD_TEST_DATA),../shared/data)/scifact
 bench-encoder: setup ## Measure the encoder against sentence-transformers (about 15 minutes; CORPUS=FILE, ARGS=OPTIONS)
 	bench/encoder/run.py $(CORPUS) $(ARGS)
 
+.PHONY: bench-ann
+bench-ann: setup ## Measure the index against hnswlib, faiss and usearch (an hour or two; ARGS=OPTIONS)
+	bench/ann/run.py $(ARGS)
+
 .PHONY: fuzz-models
 fuzz-models: setup ## Load 1,000 mutated model files in child processes, which may die (about 2 minutes)
 	go test ./cmd/embedd -run TestMutatedModels -count=1 -v -timeout 10m -mutants 1000
