@@ -64,7 +64,7 @@ type builder struct {
 // batch inserts as many of the labels as one batch takes.
 func (b *builder) batch(labels []uint64, vector func(i int) ([]float32, error)) (int, error) {
 	x := b.x
-	n := min(len(labels), batchMost, max(1, int(x.count.Load())/batchShare))
+	n := min(len(labels), batchMost, max(1, (x.Len()+x.Tombstones())/batchShare))
 	// A slot above all others begins a level: nobody else may be on it in the same batch.
 	top := -1
 	if e := x.entry.Load(); e != noEntry {

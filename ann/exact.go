@@ -2,34 +2,41 @@ package ann
 
 import (
 	"math"
+	"math/bits"
 	"slices"
+	"sync/atomic"
 )
 
 // scanRows is how many codes one call of a kernel compares: enough that the call costs nothing, few enough that the runtime is not
 // held up.
 const scanRows = 256
 
-// scan fills the searcher's pool with the nearest of all slots that count, by their codes.
-func (x *Index) scan(s *searcher, w view, filter *Filter) {
-	admit := admission{live: w.live, filter: filter}
+// matching gives the slots that are live and pass a filter, in the searcher's memory.
+func (x *Index) matching(s *searcher, w view, filter *Filter) []uint32 {
 	s.fresh = s.fresh[:0]
-	flush := func() {
-		for i, dot := range s.probe.compare(w.arrays, s.fresh) {
-			if e := entryOf(dot, s.fresh[i]); e < s.pool.worst {
-				s.pool.insert(e | counted)
+	if filter != nil && filter.Len() < int(w.n)/fewShare {
+		x.mu.RLock()
+		for label := range filter.Labels() {
+			if slot, ok := x.mem.table.get(w.arrays, label); ok && slot < w.n && hasBit(w.live, slot) {
+				s.fresh = append(s.fresh, slot)
 			}
 		}
-		s.fresh = s.fresh[:0]
+		x.mu.RUnlock()
+		return s.fresh
 	}
-	for slot := range w.n {
-		if admit.admits(&w, slot) {
-			if s.fresh = append(s.fresh, slot); len(s.fresh) == scanRows {
-				flush()
+	for i := range words(int(w.n)) {
+		for live := atomic.LoadUint64(&w.live[i]); live != 0; live &= live - 1 {
+			slot := uint32(64*i + bits.TrailingZeros64(live))
+			if slot < w.n && (filter == nil || filter.Contains(w.labels[slot])) {
+				s.fresh = append(s.fresh, slot)
 			}
 		}
 	}
-	flush()
+	return s.fresh
 }
+
+// fewShare: of fewer than one in so many slots, each is looked up by its label; of more, all slots are gone through.
+const fewShare = 16
 
 // Exact returns the k live vectors nearest to the unit vector q, nearest first, by the vectors as they are kept: it is the truth that
 // Search is measured against. It compares codes, and then all vectors that by the bounds of what codes leave out could be among the k.
@@ -60,17 +67,13 @@ func (x *Index) ExactOf(q []float32, k int, filter *Filter) ([]Neighbor, error) 
 // so that a code gives bounds for the distance of its vector. First the k nearest by the codes are compared by the vectors; the
 // farthest of them is no nearer than the k-th of the answer. Then all others whose lower bound is not beyond it are.
 func (x *Index) exact(s *searcher, w view, q []float32, k int, filter *Filter) []Neighbor {
-	admit := admission{live: w.live, filter: filter}
-	s.pool.begin(min(k, max(1, int(w.n))))
-	s.fresh, s.dots = s.fresh[:0], s.dots[:0]
-	for slot := range w.n {
-		if admit.admits(&w, slot) {
-			s.fresh = append(s.fresh, slot)
-		}
-	}
-	for chunk := range slices.Chunk(s.fresh, scanRows) {
+	slots := x.matching(s, w, filter)
+	s.pool.begin(max(1, min(k, len(slots))))
+	s.dots = resize(s.dots, len(slots))
+	for from := 0; from < len(slots); from += scanRows {
+		chunk := slots[from:min(from+scanRows, len(slots))]
 		for i, dot := range s.probe.compare(w.arrays, chunk) {
-			s.dots = append(s.dots, dot)
+			s.dots[from+i] = dot
 			if e := entryOf(dot, chunk[i]); e < s.pool.worst {
 				s.pool.insert(e | counted)
 			}
@@ -87,10 +90,10 @@ func (x *Index) exact(s *searcher, w view, q []float32, k int, filter *Filter) [
 	unit, missing := s.probe.units(x, q)
 	s.best = s.best[:0]
 	for i, dot := range s.dots {
-		left := float64(w.errs[s.fresh[i]])
+		left := float64(w.errs[slots[i]])
 		bound := (1+normTolerance)*left + missing*(1+normTolerance+left)
 		if 1-unit*float64(dot-s.probe.offset)-bound-rounding <= farthest {
-			s.best = append(s.best, s.fresh[i])
+			s.best = append(s.best, slots[i])
 		}
 	}
 	out := make([]Neighbor, 0, len(s.best))

@@ -1,6 +1,9 @@
 package ann
 
-import "iter"
+import (
+	"iter"
+	"math/bits"
+)
 
 // Filter is a set of labels that may be in an answer: a bitmap and its count. It is for labels that are small numbers, as it takes a
 // bit for each label up to the largest. A Filter does not change, and may be used by many searches and indexes at once.
@@ -32,4 +35,17 @@ func (f *Filter) Len() int { return f.n }
 func (f *Filter) Contains(label uint64) bool {
 	i := label / 64
 	return i < uint64(len(f.bits)) && f.bits[i]>>(label%64)&1 == 1
+}
+
+// Labels gives the labels in ascending order.
+func (f *Filter) Labels() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for i, word := range f.bits {
+			for ; word != 0; word &= word - 1 {
+				if !yield(uint64(64*i + bits.TrailingZeros64(word))) {
+					return
+				}
+			}
+		}
+	}
 }

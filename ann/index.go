@@ -133,7 +133,7 @@ type Index struct {
 	writers sync.RWMutex
 	stripes [1024]sync.Mutex // of lists, by slot: held while a list is changed
 
-	mu     sync.Mutex // guards what follows; taken after writers
+	mu     sync.RWMutex // guards what follows; taken after writers
 	mem    *memory
 	free   []uint32         // slots to be used again, the last first
 	spare  map[int][]uint32 // of each height: towers to be used again
@@ -184,8 +184,8 @@ func (x *Index) Tombstones() int { return int(x.deads.Load()) }
 
 // lookup gives the slot of a live label.
 func (x *Index) lookup(label uint64) (uint32, bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	x.mu.RLock()
+	defer x.mu.RUnlock()
 	a := x.arrays.Load()
 	slot, ok := x.mem.table.get(a, label)
 	return slot, ok && hasBit(a.live, slot)
@@ -274,8 +274,8 @@ type Usage struct {
 
 // Usage returns figures of the moment.
 func (x *Index) Usage() Usage {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	x.mu.RLock()
+	defer x.mu.RUnlock()
 	u := Usage{Live: x.Len(), Tombstones: x.Tombstones(), Free: len(x.free)}
 	n := int(x.count.Load())
 	per := int64(x.stride + 4 + 8 + 4*x.width(0) + 4 + 4 + 1)

@@ -28,7 +28,7 @@ const (
 	Auto Plan = iota
 	// Graph walks the graph.
 	Graph
-	// Scan compares with all codes that may be in the answer.
+	// Scan compares with all that may be in the answer, as Exact does: the answer is the exact one.
 	Scan
 )
 
@@ -54,7 +54,7 @@ type Query struct {
 type Answer struct {
 	// Neighbors, nearest first, ties in the order of labels. There are fewer than K only where fewer live and pass the filter.
 	Neighbors []Neighbor
-	// Ef is the length of the candidate list that was used.
+	// Ef is the length of the candidate list that was used, 0 for a scan.
 	Ef int
 	// Plan is the way that was taken.
 	Plan Plan
@@ -89,7 +89,7 @@ func (x *Index) answer(v []float32, q Query) Answer {
 	s := x.searcher()
 	defer x.searchers.Put(s)
 	s.probe.ofVector(x, v)
-	return x.find(s, x.look(), q)
+	return x.find(s, x.look(), v, q)
 }
 
 // checkQuery checks a query and fills in its Ef.
@@ -116,8 +116,8 @@ func (x *Index) checkQuery(v []float32, q *Query) error {
 	return nil
 }
 
-// find answers a query for the searcher's probe.
-func (x *Index) find(s *searcher, w view, q Query) Answer {
+// find answers a query for the searcher's probe, which is of v.
+func (x *Index) find(s *searcher, w view, v []float32, q Query) Answer {
 	total := x.Len()
 	if q.Filter != nil {
 		total = min(total, q.Filter.Len())
@@ -130,27 +130,22 @@ func (x *Index) find(s *searcher, w view, q Query) Answer {
 	if answer.Plan == Auto {
 		answer.Plan, budget = x.tuning.Load().plan(q.Ef, total, int(w.n))
 	}
-	s.pool.begin(q.Ef)
-	admit := admission{live: w.live, filter: q.Filter}
-	if q.Filter == nil && x.deads.Load() == 0 {
-		admit.all = true
-	}
 	if answer.Plan == Graph {
+		admit := admission{all: q.Filter == nil && x.deads.Load() == 0, live: w.live, filter: q.Filter}
+		s.pool.begin(q.Ef)
 		slot, level := uint32(w.entry), int(w.entry>>32)
 		for ; level > 0; level-- {
 			slot = x.descend(s, w, slot, level)
 		}
 		x.walk(s, w, slot, 0, admit, budget)
-		// A filter can keep a walk from what it looks for; then everything is looked at.
-		if s.pool.count < min(q.Ef, total) && (s.tired || s.pool.count < min(q.K, total)) {
-			answer.Plan = Scan
+		if !s.tired && s.pool.count >= min(q.K, total) {
+			answer.Neighbors = x.rerank(s, w)
+			return answer
 		}
+		answer.Plan = Scan // a filter can keep a walk from what it looks for
 	}
-	if answer.Plan == Scan {
-		s.pool.begin(q.Ef)
-		x.scan(s, w, q.Filter)
-	}
-	answer.Neighbors = x.rerank(s, w)
+	answer.Ef = 0
+	answer.Neighbors = x.exact(s, w, v, q.K, q.Filter)
 	return answer
 }
 

@@ -83,14 +83,15 @@ func (t *tuning) at(k int, miss float64) float64 {
 }
 
 // plan tells which way is faster for a list of ef, where total of n slots count, and after how many opened slots the other way is to
-// be taken: a walk through slots that do not count opens 1 in n/total that does.
+// be taken: a walk through slots that do not count opens 1 in n/total that does, unless the filter is against it. To give up when the
+// scan could have been made costs at most twice the better way.
 func (t *tuning) plan(ef, total, n int) (Plan, int) {
 	scan := float64(n)*rowShare*t.row + float64(total)*t.row
 	walk := float64(ef) * float64(n) / float64(total) * t.hop
 	if scan <= walk {
 		return Scan, 0
 	}
-	return Graph, int(min(float64(n), 2*scan/t.hop+float64(ef)))
+	return Graph, int(min(float64(n), scan/t.hop+float64(ef)))
 }
 
 // rowShare is what it costs to see that a slot does not count, in comparisons.

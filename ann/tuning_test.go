@@ -1,0 +1,60 @@
+package ann
+
+import (
+	"errors"
+	"testing"
+)
+
+// After Calibrate a target recall is met, by lists that grow with it, with k, and with the index.
+func TestCalibrate(t *testing.T) {
+	r := random(t)
+	vectors := clustered(r, 32, 6000)
+	x := bulk(t, vectors, 0, &Options{M: 8, EfConstruction: 60})
+	if err := x.Calibrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tuned := x.tuning.Load()
+	if tuned == untuned || !tuned.miss.valid() || tuned.n != 6000 {
+		t.Fatalf("%+v", tuned)
+	}
+	queries := like(r, vectors, 300)
+	for _, want := range []float64{0.9, 0.95, 0.99} {
+		found, all := 0, 0
+		for _, q := range queries {
+			truth := exact(t, x, q, 10)
+			got, err := x.Search(q, Query{K: 10, Recall: want, Plan: Graph})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range got.Neighbors {
+				if n.Distance <= truth[9].Distance {
+					found++
+				}
+			}
+			all += 10
+		}
+		if recall := float64(found) / float64(all); recall < want-0.05 {
+			t.Errorf("recall %.3f, asked for %v", recall, want)
+		}
+	}
+	last := 0
+	for _, recall := range []float64{0.5, 0.9, 0.95, 0.99, 0.999, 0.9999} {
+		if ef := tuned.ef(recall, 10, 6000); ef < last {
+			t.Errorf("recall %v: ef %d, less than %d", recall, ef, last)
+		} else {
+			last = ef
+		}
+	}
+	for k, last := 1, 0; k <= 1000; k++ {
+		if ef := tuned.ef(0.95, k, 6000); ef < last || ef < enough(k) {
+			t.Errorf("k %d: ef %d, less than %d", k, ef, last)
+		} else {
+			last = ef
+		}
+	}
+	for _, bad := range []float64{-1, 0.1, 1} {
+		if _, err := x.Search(queries[0], Query{K: 1, Recall: bad}); !errors.Is(err, ErrQuery) {
+			t.Errorf("recall %v: %v", bad, err)
+		}
+	}
+}
