@@ -20,6 +20,9 @@ func (x *Index) AllNeighbors(ctx context.Context, k, ef, threads int, yield func
 	}
 	if ef == 0 {
 		ef = k + k/2
+		if x.opt.Code == Bit {
+			ef *= 8
+		}
 	}
 	ef = max(ef, k)
 	defer x.grace.leave(x.grace.enter())
@@ -56,7 +59,7 @@ func (x *Index) around(s *searcher, w view, slot uint32, ef, k int, out []Neighb
 	x.walkFrom(s, w, slot, ef)
 	s.best = s.best[:0]
 	for _, e := range s.pool.list {
-		if e&counted != 0 && e.slot() != slot && len(s.best) < reranked(k+16) {
+		if e&counted != 0 && e.slot() != slot && len(s.best) < x.opt.Code.reranked(k+16) {
 			s.best = append(s.best, e.slot())
 		}
 	}

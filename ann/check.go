@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"unsafe"
 )
 
 // maxReported is how many violations Check names one by one.
@@ -46,7 +47,7 @@ func (c *checker) used(slot uint32) bool { return hasBit(c.w.live, slot) || hasB
 // vectors proves invariants 1 and 6.
 func (c *checker) vectors() {
 	x, w := c.x, c.w
-	again := &arrays{codes: make([]byte, x.stride), sums: make([]int32, 1), errs: make([]float32, 1), fine: make([]byte, x.stride), steps: make([]float32, 1),
+	again := &arrays{codes: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(make([]uint64, x.stride/8)))), x.stride), sums: make([]int32, 1), errs: make([]float32, 1), fine: make([]byte, x.stride), steps: make([]float32, 1),
 		floats: make([]float32, x.fstride)}
 	for slot := range w.n {
 		if !c.used(slot) {
@@ -62,6 +63,12 @@ func (c *checker) vectors() {
 			continue
 		}
 		code := w.codes[int(slot)*x.stride:][:x.stride]
+		if x.opt.Code == Bit {
+			if x.store(again, 0, v); !slices.Equal(again.codes, code) {
+				c.bad(6, "slot %d: its code is not that of its vector", slot)
+			}
+			continue
+		}
 		if slices.ContainsFunc(code, func(b byte) bool { return b > centre+mostCode || b < centre-mostCode }) {
 			c.bad(6, "slot %d: a value of its code is out of range", slot)
 			continue

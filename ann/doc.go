@@ -8,37 +8,43 @@
 //
 // # Invariants
 //
-// [Index.Check] proves them, by these numbers.
+// [Index.Check] proves them, by these numbers. A slot is a place for a vector: live, a tombstone, or free.
 //
-//  1. Vectors have norm 1 (within 1e-3) and finite values.
+//  1. Vectors have norm 1 (within 1e-3, and what is kept of them within 2e-3) and finite values.
 //
-//  2. Each live label has one slot; a slot that lost its label is a tombstone. Tombstones are passed through by searches
-//     and never returned.
+//  2. Each live label has one slot; a slot that lost its label is a tombstone until Consolidate, and free after. Tombstones
+//     are passed through by searches and never returned.
 //
-//  3. A list of links holds slots in range that have that level, no slot twice, not the slot itself, at most M of them
-//     above level 0 and 2·M on level 0.
+//  3. A list of links holds slots in range that are not free and have that level, no slot twice, not the slot itself, at most M
+//     of them above level 0 and 2·M on level 0, and nothing behind its end.
 //
 //  4. The entry point has the top level, and no slot a higher one.
 //
-//  5. On level 0 the links contain a spanning tree, each edge in both directions: every slot is reachable from every
-//     other. (Plain HNSW promises nothing of the kind: pruning can cut a vector off for good.)
+//  5. On level 0 some of the links are marked as edges of a tree that spans all slots, each in both directions: every slot is
+//     reachable from every other. (Plain HNSW promises nothing of the kind: pruning can cut a vector off for good.)
 //
 //  6. The code of each slot is that of its vector.
 //
 // # Codes
 //
-// The graph is searched and built on codes of 7 bits a value with a scale for each vector, which one call of package vec compares
-// with the query for all links of a slot. What a search has found, as many as ef, is compared again by the float32 vectors, so
-// distances and their order are exact, and the order is the same for every k. Codes give the same integers on every kind of
-// CPU, and so the same graph.
+// The graph is searched and built on codes of 7 bits a value with one scale for all, which one call of package vec compares with the
+// query for all new links of a slot. That is a quarter of the bytes of float32, and bytes are what a search waits for. The best of what a
+// search has found, a number that depends on ef alone, is compared again by the vectors as they are kept, so that the answer for k is
+// the beginning of the answer for more. Integers are the same on every kind of CPU, and so are the graph and, in the default memory
+// mode, the distances to the last bit.
 //
 // # How the spanning tree is kept
 //
-// A new vector is linked from a parent, the nearest slot that was found with fewer than M children, and links back to
-// it. Pruning a list on level 0 never drops the link to the parent or to a child; the heuristic has the rest of the 2·M
-// places. Tombstones stay in the tree.
+// A new vector is tied to the nearest slot that was found with fewer than M+1 edges. Choosing the links of a list anew never drops an
+// edge; the heuristic has the rest of the 2·M places. Tombstones stay in the tree; when Consolidate takes them out, the parts into which
+// it falls are tied together again.
 //
 // # Concurrency
 //
-// Searches run beside each other. Insert and Delete exclude everything else while they run.
+// All methods may be called at any time, but for Close, which waits for the others. Searches take no lock and wait for nobody: lists of
+// links are read while they are changed, and whatever mixture of old and new links is seen is a list of slots of the graph. Inserts run
+// beside each other. Batches of InsertAll, Consolidate, WriteSnapshot, Verify and Check have inserts wait while they run. A search that
+// begins after Insert has returned finds the vector, and one that begins after Delete has returned does not.
+//
+// Memory lies outside of Go's heap (see region); the purego build has it on the heap and no assembly, so that the race detector sees all.
 package ann

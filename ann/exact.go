@@ -68,6 +68,9 @@ func (x *Index) ExactOf(q []float32, k int, filter *Filter) ([]Neighbor, error) 
 // farthest of them is no nearer than the k-th of the answer. Then all others whose lower bound is not beyond it are.
 func (x *Index) exact(s *searcher, w view, q []float32, k int, filter *Filter) []Neighbor {
 	slots := x.matching(s, w, filter)
+	if x.opt.Code == Bit { // signs give no bounds to speak of
+		return x.nearest(s, w, slots, k)
+	}
 	s.pool.begin(max(1, min(k, len(slots))))
 	s.dots = resize(s.dots, len(slots))
 	for from := 0; from < len(slots); from += scanRows {
@@ -96,10 +99,19 @@ func (x *Index) exact(s *searcher, w view, q []float32, k int, filter *Filter) [
 			s.best = append(s.best, slots[i])
 		}
 	}
-	out := make([]Neighbor, 0, len(s.best))
-	for chunk := range slices.Chunk(s.best, scanRows) {
+	return x.nearest(s, w, s.best, k)
+}
+
+// nearest compares with slots by the vectors as they are kept, and gives the k nearest in order.
+func (x *Index) nearest(s *searcher, w view, slots []uint32, k int) []Neighbor {
+	var out []Neighbor
+	for chunk := range slices.Chunk(slots, scanRows) {
 		for i, d := range s.probe.distances(x, w.arrays, chunk) {
 			out = append(out, Neighbor{w.labels[chunk[i]], d})
+		}
+		if len(out) >= 4*k+scanRows {
+			slices.SortFunc(out, Neighbor.compare)
+			out = out[:k]
 		}
 	}
 	slices.SortFunc(out, Neighbor.compare)

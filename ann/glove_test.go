@@ -70,15 +70,8 @@ func TestRecallOnGlove(t *testing.T) {
 		t.Fatalf("%d vectors, %d queries, %d bytes of neighbours", len(base), len(query), len(truth))
 	}
 	begin := time.Now()
-	x, err := New(dim, &Options{Seed: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, v := range base {
-		insert(t, x, uint64(i), v)
-	}
+	x := bulk(t, base, 0, &Options{Seed: 1})
 	t.Logf("built in %v", time.Since(begin).Round(time.Millisecond))
-	check(t, x)
 	want := make([]map[uint64]bool, queries)
 	different := 0
 	for i, q := range query {

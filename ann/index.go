@@ -66,6 +66,19 @@ func ParseMemory(name string) (Memory, error) {
 	return 0, fmt.Errorf("memory mode %q is not known; there are %v", name, memoryNames)
 }
 
+// Code says what a vector is in the first comparison, by which the graph is built and walked.
+type Code uint8
+
+const (
+	// Byte keeps 7 bits a value.
+	Byte Code = iota
+	// Bit keeps the sign of each value: an eighth of the bytes, for models whose vectors were made to be cut to signs. For others it
+	// needs a list many times as long for the same recall. All candidates are compared again, so it goes with Fast or Lean.
+	Bit
+)
+
+func (c Code) String() string { return [...]string{"byte", "bit"}[min(c, Bit)] }
+
 // Options are the parameters of the graph, named as in the paper. The zero value gives the defaults.
 type Options struct {
 	// M is the number of links of a new slot on each level, 2 to 128; 0 is 16. More is a larger, better connected graph.
@@ -77,6 +90,8 @@ type Options struct {
 	Seed uint64
 	// Memory is what is kept of a vector beside its code.
 	Memory Memory
+	// Code is what a vector is in the first comparison.
+	Code Code
 	// Dir is the folder in which Lean has a file without a name; "" is os.TempDir(). What Open opens uses the snapshot's.
 	Dir string
 }
@@ -100,6 +115,12 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if int(out.Memory) >= len(memoryNames) {
 		return out, fmt.Errorf("option Memory is %d, must be Residual, Fast or Lean", out.Memory)
+	}
+	if out.Code > Bit {
+		return out, fmt.Errorf("option Code is %d, must be Byte or Bit", out.Code)
+	}
+	if out.Code == Bit && out.Memory == Residual {
+		return out, errors.New("option Code is Bit, which needs the Memory Fast or Lean: signs leave no residual")
 	}
 	return out, nil
 }
@@ -158,7 +179,7 @@ func New(dim int, o *Options) (*Index, error) {
 	if dim < 1 || dim > maxDim {
 		return nil, fmt.Errorf("dimension is %d, must be 1 to %d", dim, maxDim)
 	}
-	x := &Index{dim: dim, stride: strideOf(dim), fstride: floatsOf(dim), scale: scaleOf(dim), opt: opt, mem: &memory{}, spare: map[int][]uint32{}}
+	x := &Index{dim: dim, stride: strideOf(dim, opt.Code), fstride: floatsOf(dim), scale: scaleOf(dim), opt: opt, mem: &memory{}, spare: map[int][]uint32{}}
 	x.entry.Store(noEntry)
 	x.arrays.Store(&arrays{})
 	x.tuning.Store(untuned)

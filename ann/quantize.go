@@ -2,6 +2,7 @@ package ann
 
 import (
 	"math"
+	"unsafe"
 
 	"embedd/ann/vec"
 )
@@ -31,8 +32,13 @@ const (
 )
 
 // strideOf is how many bytes a code of dim values takes, and floatsOf how many values a float32 row.
-func strideOf(dim int) int { return (dim + vec.Block - 1) / vec.Block * vec.Block }
-func floatsOf(dim int) int { return (dim + 15) / 16 * 16 }
+func strideOf(dim int, c Code) int {
+	if c == Bit {
+		dim = (dim + 7) / 8
+	}
+	return roundUp(dim, vec.Block)
+}
+func floatsOf(dim int) int { return roundUp(dim, 16) }
 
 // scaleOf is the scale of the codes of vectors of dim values.
 func scaleOf(dim int) float32 { return float32(min(1, clipAt/math.Sqrt(float64(dim))) / mostCode) }
@@ -46,7 +52,15 @@ func round(f float32) int32 {
 
 // store writes a vector into its slot, which nobody knows yet.
 func (x *Index) store(a *arrays, slot uint32, v []float32) {
+	if x.opt.Memory != Residual {
+		row := a.floats[int(slot)*x.fstride:][:x.fstride]
+		clear(row[copy(row, v):])
+	}
 	code := a.codes[int(slot)*x.stride:][:x.stride]
+	if x.opt.Code == Bit {
+		signs(words64(code), v)
+		return
+	}
 	inverse := 1 / x.scale
 	var sum int32
 	for j, f := range v {
@@ -66,8 +80,6 @@ func (x *Index) store(a *arrays, slot uint32, v []float32) {
 	}
 	a.errs[slot] = float32(math.Sqrt(float64(squares)))
 	if x.opt.Memory != Residual {
-		row := a.floats[int(slot)*x.fstride:][:x.fstride]
-		clear(row[copy(row, v):])
 		return
 	}
 	fine := a.fine[int(slot)*x.stride:][:x.stride]
@@ -82,6 +94,21 @@ func (x *Index) store(a *arrays, slot uint32, v []float32) {
 		r := f - float32(x.scale*float32(int32(code[j])-centre))
 		fine[j] = byte(int8(min(mostFine, max(-mostFine, round(float32(r*inverse))))))
 	}
+}
+
+// signs sets a bit for each value above 0.
+func signs(bits []uint64, v []float32) {
+	clear(bits)
+	for j, f := range v {
+		if f > 0 {
+			bits[j/64] |= 1 << (j % 64)
+		}
+	}
+}
+
+// words64 is memory that is aligned for words, as words.
+func words64(b []byte) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/8)
 }
 
 // Vector gives the vector of a live label as it is kept: exact in the memory modes Fast and Lean, and within 1e-4 of each value
@@ -114,8 +141,9 @@ func (x *Index) decode(a *arrays, slot uint32, v []float32) []float32 {
 
 // probe is a vector in the forms in which others are compared with it.
 type probe struct {
-	q      []int8 // whole numbers, as long as a code
-	offset int32  // centre times their sum: what the added centre of a code makes of a product
+	bits   []uint64 // Bit: signs
+	q      []int8   // Byte: whole numbers, as long as a code
+	offset int32    // centre times their sum: what the added centre of a code makes of a product
 
 	// For the second comparison of what was found.
 	wide   []int16 // Residual
@@ -129,6 +157,10 @@ type probe struct {
 
 // ofSlot makes a probe of a slot's code, with which codes can be compared in the same units for all slots.
 func (p *probe) ofSlot(x *Index, a *arrays, slot uint32) {
+	if x.opt.Code == Bit {
+		p.bits = append(p.bits[:0], words64(a.codes[int(slot)*x.stride:][:x.stride])...)
+		return
+	}
 	p.q = resize(p.q, x.stride)
 	vec.Centre(p.q, a.codes[int(slot)*x.stride:][:x.stride])
 	p.offset = centre * a.sums[slot]
@@ -137,6 +169,12 @@ func (p *probe) ofSlot(x *Index, a *arrays, slot uint32) {
 // ofVector makes a probe of a vector, of which eight bits are kept, and more for the second comparison.
 func (p *probe) ofVector(x *Index, v []float32) {
 	most := largest(v)
+	if x.opt.Code == Bit {
+		p.bits = resize(p.bits, x.stride/8)
+		signs(p.bits, v)
+		p.again(x, v, most)
+		return
+	}
 	p.q = resize(p.q, x.stride)
 	inverse := mostQuery / most
 	var sum int32
@@ -187,9 +225,16 @@ func resize[T any](s []T, n int) []T {
 	return s[:n]
 }
 
-// compare gives for each slot a whole number that is less for nearer ones. The result is the probe's memory until the next call.
+// compare gives for each slot a whole number that is larger for nearer ones. The result is the probe's memory until the next call.
 func (p *probe) compare(a *arrays, slots []uint32) []int32 {
 	p.dots = resize(p.dots, len(slots))
+	if len(p.bits) > 0 {
+		vec.Hamming(p.bits, words64(a.codes), slots, p.dots)
+		for i, d := range p.dots {
+			p.dots[i] = -d
+		}
+		return p.dots
+	}
 	vec.DotCodes(p.q, a.codes, slots, p.dots)
 	return p.dots
 }

@@ -62,11 +62,16 @@ type Answer struct {
 
 // reranked is how many of ef candidates are compared again by the vectors as they are kept. It does not depend on K, so that the
 // answer for K is the beginning of the answer for more.
-func reranked(ef int) int { return min(ef, 16+ef/2) }
+func (c Code) reranked(ef int) int {
+	if c == Bit {
+		return ef
+	}
+	return min(ef, 16+ef/2)
+}
 
 // enough is the least ef with which k candidates are compared again.
-func enough(k int) int {
-	if k <= 32 {
+func (c Code) enough(k int) int {
+	if k <= 32 || c == Bit {
 		return k
 	}
 	return 2 * (k - 16)
@@ -112,7 +117,7 @@ func (x *Index) checkQuery(v []float32, q *Query) error {
 	if q.Ef == 0 {
 		q.Ef = x.tuning.Load().ef(cmp.Or(q.Recall, DefaultRecall), q.K, x.Len())
 	}
-	q.Ef = max(min(q.Ef, maxSlots), enough(q.K))
+	q.Ef = max(min(q.Ef, maxSlots), x.opt.Code.enough(q.K))
 	return nil
 }
 
@@ -215,7 +220,7 @@ func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admissio
 // rerank compares the best of the pool again, by the vectors as they are kept.
 func (x *Index) rerank(s *searcher, w view) []Neighbor {
 	s.best = s.best[:0]
-	room := reranked(s.pool.ef)
+	room := x.opt.Code.reranked(s.pool.ef)
 	for _, e := range s.pool.list {
 		if e&counted != 0 {
 			if s.best = append(s.best, e.slot()); len(s.best) == room {

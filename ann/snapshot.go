@@ -49,7 +49,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // header is the first page of a snapshot.
 type header struct {
 	Dim, M, EfConstruction uint32
-	Memory                 uint32
+	Memory, Code           uint32
 	Seed                   uint64
 	Count, Highs, Places   uint32 // slots, lists above level 0, places of the table
 	Live, Dead             uint32
@@ -96,7 +96,7 @@ func decodeHeader(b []byte) (h header, note []byte, err error) {
 		return fail("its header: %v", err)
 	}
 	switch entrySlot, entryLevel := uint32(h.Entry), h.Entry>>32; {
-	case h.Dim < 1 || h.Dim > maxDim || h.M > 128 || h.EfConstruction > 4096 || h.Memory >= uint32(len(memoryNames)) || h.NoteLen > MaxNote:
+	case h.Dim < 1 || h.Dim > maxDim || h.M > 128 || h.EfConstruction > 4096 || h.Memory >= uint32(len(memoryNames)) || h.Code > uint32(Bit) || h.NoteLen > MaxNote:
 		return fail("its header is out of range")
 	case h.Count > maxSlots || h.Highs > maxSlots || h.Places > 2*maxSlots || h.Places&(h.Places-1) != 0:
 		return fail("it announces %d slots, %d lists and %d places", h.Count, h.Highs, h.Places)
@@ -191,7 +191,7 @@ func (x *Index) WriteSnapshot(w io.Writer, note []byte) error {
 	}
 	v, t := x.look(), x.tuning.Load()
 	h := header{
-		Dim: uint32(x.dim), M: uint32(x.opt.M), EfConstruction: uint32(x.opt.EfConstruction), Memory: uint32(x.opt.Memory), Seed: x.opt.Seed,
+		Dim: uint32(x.dim), M: uint32(x.opt.M), EfConstruction: uint32(x.opt.EfConstruction), Memory: uint32(x.opt.Memory), Code: uint32(x.opt.Code), Seed: x.opt.Seed,
 		Count: v.n, Highs: uint32(x.highs), Places: uint32(len(x.mem.table.places.data)), Live: uint32(x.Len()), Dead: uint32(x.Tombstones()),
 		Entry: v.entry, Scale: x.scale, Hop: t.hop, Row: t.row, Tuned: uint32(t.n), Miss: t.miss, NoteLen: uint32(len(note)),
 	}
@@ -261,7 +261,7 @@ func Open(path string) (_ *Index, note []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	x, err := New(int(h.Dim), &Options{M: int(h.M), EfConstruction: int(h.EfConstruction), Memory: Memory(h.Memory), Seed: h.Seed, Dir: filepath.Dir(path)})
+	x, err := New(int(h.Dim), &Options{M: int(h.M), EfConstruction: int(h.EfConstruction), Memory: Memory(h.Memory), Code: Code(h.Code), Seed: h.Seed, Dir: filepath.Dir(path)})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: its header is out of range: %w", ErrSnapshot, err)
 	}

@@ -42,9 +42,10 @@ func open(t testing.TB, data []byte) (*Index, string, error) {
 
 func TestSnapshotGivesTheSameIndexBack(t *testing.T) {
 	r := random(t)
-	for _, memory := range []Memory{Residual, Fast, Lean} {
+	for _, o := range []Options{{}, {Memory: Fast}, {Memory: Lean}, {Memory: Lean, Code: Bit}} {
 		for _, n := range []int{0, 1, 2, 700} {
-			x := build(t, r, 9, n, &Options{M: 4, EfConstruction: 30, Seed: 5, Memory: memory})
+			o.M, o.EfConstruction, o.Seed = 4, 30, 5
+			x := build(t, r, 9, n, &o)
 			for label := range uint64(n / 5) {
 				x.Delete(label * 5)
 				if label == 30 {
@@ -59,7 +60,7 @@ func TestSnapshotGivesTheSameIndexBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			u, v := x.Usage(), y.Usage()
-			if note != "a note" || u != v || y.Options().M != 4 || y.Options().Memory != memory || y.Dim() != x.Dim() {
+			if note != "a note" || u != v || y.Options().M != 4 || y.Options().Memory != o.Memory || y.Options().Code != o.Code || y.Dim() != x.Dim() {
 				t.Errorf("%d vectors: %q, %+v, want %+v", n, note, v, u)
 			}
 			for i := range 20 {

@@ -62,7 +62,7 @@ func (t *tuning) ef(recall float64, k, n int) int {
 	if n > t.n { // it has grown since
 		ef *= math.Pow(float64(n)/float64(t.n), 0.3)
 	}
-	return max(enough(k), int(math.Ceil(ef)))
+	return max(k, int(math.Ceil(ef)))
 }
 
 // at is the step of the ladder, or a place between two, at which no more than miss is missed.

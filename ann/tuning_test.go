@@ -46,7 +46,7 @@ func TestCalibrate(t *testing.T) {
 		}
 	}
 	for k, last := 1, 0; k <= 1000; k++ {
-		if ef := tuned.ef(0.95, k, 6000); ef < last || ef < enough(k) {
+		if ef := tuned.ef(0.95, k, 6000); ef < last || ef < k {
 			t.Errorf("k %d: ef %d, less than %d", k, ef, last)
 		} else {
 			last = ef
