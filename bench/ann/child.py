@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy
@@ -81,6 +82,7 @@ class Child:
         after = self.memory()
         calibrate = self.ask("calibrate", **more) if ENGINES[self.name]["engine"] == "embedd" else {"cpu_ns": 0}  # not part of the build
         return {
+            "time": time.strftime("%Y-%m-%d %H:%M"),
             "calibrate_cpu_s": calibrate["cpu_ns"] / 1e9,
             "threads": threads,
             "cpu_s": cost["cpu_ns"] / 1e9,

@@ -6,6 +6,7 @@ installed into a virtual environment of their own, in which the script then runs
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -100,17 +101,17 @@ class Run:
 
     def side(self, name, threads=None):
         """The engine, built with each number of threads in a process of its own; the last one is kept."""
-        from child import IN_GO, Child
+        from child import ENGINES, IN_GO, Child
 
         if name in self.sides:
             return self.sides[name]
-        kept = self.cache / f"built-{self.vectors.hash}-{name}-{self.m}-{self.ef_construction}"
+        made_by = hashlib.sha256((HERE / "requirements.txt").read_bytes() + cpu()["name"].encode()).hexdigest()[:8]
+        kept = self.cache / f"built-{self.vectors.hash}-{name}-{self.m}-{self.ef_construction}-{made_by}"
         if self.reuse and name not in IN_GO and kept.exists():
-            from child import ENGINES
-
             child = Child(name, self.worker, self.vectors)
             child.ask("restore", engine=ENGINES[name]["engine"], file=str(kept), dim=self.vectors.all.shape[1])
             self.costs[name] = json.loads(kept.with_suffix(".json").read_text())
+            say(f"took what {name} built at {self.costs[name][-1]['time']}, and its cost then")
         else:
             self.costs[name] = []
             for t in threads or self.threads[-1:]:
@@ -178,19 +179,24 @@ def peers(run):
     return out
 
 
+def cpu():
+    fields = {k.strip(): v.strip() for k, v in (line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines())}
+    wanted = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp")
+    flags = fields.get("flags", fields.get("Features", "")).split()
+    return {"name": fields.get("model name", platform.machine()), "flags": [f for f in wanted if f in flags]}
+
+
 def about(run):
     """What the figures hold for."""
     from importlib.metadata import version
 
-    cpu = {k.strip(): v.strip() for k, v in (line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines())}
-    wanted = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp")
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     huge = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     return {
         "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "commit": commit,
-        "cpu": cpu.get("model name", platform.machine()),
-        "flags": [f for f in wanted if f in cpu.get("flags", cpu.get("Features", "")).split()],
+        "cpu": cpu()["name"],
+        "flags": cpu()["flags"],
         "cores": len(os.sched_getaffinity(0)),
         "load": [round(l, 2) for l in os.getloadavg()],
         "huge_pages": huge.read_text().strip() if huge.exists() else "",
