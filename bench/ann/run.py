@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+sys.dont_write_bytecode = True  # the modules beside this file leave nothing there
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 K = 10
