@@ -66,6 +66,7 @@ type GetInfoResponse struct {
 	Counts  *Counts `protobuf:"bytes,4,opt,name=counts,proto3" json:"counts,omitempty"`
 	// Grows with every change of the collection.
 	IndexVersion  uint64 `protobuf:"varint,5,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
+	Index         *Index `protobuf:"bytes,6,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -133,6 +134,13 @@ func (x *GetInfoResponse) GetIndexVersion() uint64 {
 		return x.IndexVersion
 	}
 	return 0
+}
+
+func (x *GetInfoResponse) GetIndex() *Index {
+	if x != nil {
+		return x.Index
+	}
+	return nil
 }
 
 // Model is the sentence encoder in use.
@@ -410,18 +418,151 @@ func (x *Counts) GetTombstones() int64 {
 	return 0
 }
 
+// Index is what the HNSW index is and takes.
+type Index struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Links of a new paper on each level of the graph, and candidates looked at for them.
+	M              int32 `protobuf:"varint,1,opt,name=m,proto3" json:"m,omitempty"`
+	EfConstruction int32 `protobuf:"varint,2,opt,name=ef_construction,json=efConstruction,proto3" json:"ef_construction,omitempty"`
+	// What is kept of a vector beside its code: residual, fast or lean; see docs/index.md.
+	Memory string `protobuf:"bytes,3,opt,name=memory,proto3" json:"memory,omitempty"`
+	// Kernels that compare codes: avx512vnni, avx2, neondot, neon or go.
+	Kernels string `protobuf:"bytes,4,opt,name=kernels,proto3" json:"kernels,omitempty"`
+	// Slots: in answers, deleted but still in the graph, and to be used again.
+	Vectors    int64 `protobuf:"varint,5,opt,name=vectors,proto3" json:"vectors,omitempty"`
+	Tombstones int64 `protobuf:"varint,6,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	Free       int64 `protobuf:"varint,7,opt,name=free,proto3" json:"free,omitempty"`
+	// In use, in memory and in a mapped file.
+	MemoryBytes int64 `protobuf:"varint,8,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	FileBytes   int64 `protobuf:"varint,9,opt,name=file_bytes,json=fileBytes,proto3" json:"file_bytes,omitempty"`
+	// memory_bytes divided by vectors; 0 where there are none.
+	BytesPerVector float64 `protobuf:"fixed64,10,opt,name=bytes_per_vector,json=bytesPerVector,proto3" json:"bytes_per_vector,omitempty"`
+	// How many vectors there were when recall was last measured; 0: never, a table from elsewhere is used.
+	CalibratedVectors int64 `protobuf:"varint,11,opt,name=calibrated_vectors,json=calibratedVectors,proto3" json:"calibrated_vectors,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Index) Reset() {
+	*x = Index{}
+	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Index) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Index) ProtoMessage() {}
+
+func (x *Index) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Index.ProtoReflect.Descriptor instead.
+func (*Index) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Index) GetM() int32 {
+	if x != nil {
+		return x.M
+	}
+	return 0
+}
+
+func (x *Index) GetEfConstruction() int32 {
+	if x != nil {
+		return x.EfConstruction
+	}
+	return 0
+}
+
+func (x *Index) GetMemory() string {
+	if x != nil {
+		return x.Memory
+	}
+	return ""
+}
+
+func (x *Index) GetKernels() string {
+	if x != nil {
+		return x.Kernels
+	}
+	return ""
+}
+
+func (x *Index) GetVectors() int64 {
+	if x != nil {
+		return x.Vectors
+	}
+	return 0
+}
+
+func (x *Index) GetTombstones() int64 {
+	if x != nil {
+		return x.Tombstones
+	}
+	return 0
+}
+
+func (x *Index) GetFree() int64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
+func (x *Index) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *Index) GetFileBytes() int64 {
+	if x != nil {
+		return x.FileBytes
+	}
+	return 0
+}
+
+func (x *Index) GetBytesPerVector() float64 {
+	if x != nil {
+		return x.BytesPerVector
+	}
+	return 0
+}
+
+func (x *Index) GetCalibratedVectors() int64 {
+	if x != nil {
+		return x.CalibratedVectors
+	}
+	return 0
+}
+
 var File_embedd_v1_info_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1cembedd/v1/info_service.proto\x12\tembedd.v1\"\x10\n" +
-	"\x0eGetInfoRequest\"\xce\x01\n" +
+	"\x0eGetInfoRequest\"\xf6\x01\n" +
 	"\x0fGetInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12&\n" +
 	"\x05model\x18\x02 \x01(\v2\x10.embedd.v1.ModelR\x05model\x12)\n" +
 	"\x06limits\x18\x03 \x01(\v2\x11.embedd.v1.LimitsR\x06limits\x12)\n" +
 	"\x06counts\x18\x04 \x01(\v2\x11.embedd.v1.CountsR\x06counts\x12#\n" +
-	"\rindex_version\x18\x05 \x01(\x04R\findexVersion\"\xc8\x01\n" +
+	"\rindex_version\x18\x05 \x01(\x04R\findexVersion\x12&\n" +
+	"\x05index\x18\x06 \x01(\v2\x10.embedd.v1.IndexR\x05index\"\xc8\x01\n" +
 	"\x05Model\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x1c\n" +
@@ -449,7 +590,23 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\x0findexed_vectors\x18\x02 \x01(\x03R\x0eindexedVectors\x12\x1e\n" +
 	"\n" +
 	"tombstones\x18\x03 \x01(\x03R\n" +
-	"tombstones2O\n" +
+	"tombstones\"\xd9\x02\n" +
+	"\x05Index\x12\f\n" +
+	"\x01m\x18\x01 \x01(\x05R\x01m\x12'\n" +
+	"\x0fef_construction\x18\x02 \x01(\x05R\x0eefConstruction\x12\x16\n" +
+	"\x06memory\x18\x03 \x01(\tR\x06memory\x12\x18\n" +
+	"\akernels\x18\x04 \x01(\tR\akernels\x12\x18\n" +
+	"\avectors\x18\x05 \x01(\x03R\avectors\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18\x06 \x01(\x03R\n" +
+	"tombstones\x12\x12\n" +
+	"\x04free\x18\a \x01(\x03R\x04free\x12!\n" +
+	"\fmemory_bytes\x18\b \x01(\x03R\vmemoryBytes\x12\x1d\n" +
+	"\n" +
+	"file_bytes\x18\t \x01(\x03R\tfileBytes\x12(\n" +
+	"\x10bytes_per_vector\x18\n" +
+	" \x01(\x01R\x0ebytesPerVector\x12-\n" +
+	"\x12calibrated_vectors\x18\v \x01(\x03R\x11calibratedVectors2O\n" +
 	"\vInfoService\x12@\n" +
 	"\aGetInfo\x12\x19.embedd.v1.GetInfoRequest\x1a\x1a.embedd.v1.GetInfoResponseB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
@@ -465,25 +622,27 @@ func file_embedd_v1_info_service_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_info_service_proto_rawDescData
 }
 
-var file_embedd_v1_info_service_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_embedd_v1_info_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_embedd_v1_info_service_proto_goTypes = []any{
 	(*GetInfoRequest)(nil),  // 0: embedd.v1.GetInfoRequest
 	(*GetInfoResponse)(nil), // 1: embedd.v1.GetInfoResponse
 	(*Model)(nil),           // 2: embedd.v1.Model
 	(*Limits)(nil),          // 3: embedd.v1.Limits
 	(*Counts)(nil),          // 4: embedd.v1.Counts
+	(*Index)(nil),           // 5: embedd.v1.Index
 }
 var file_embedd_v1_info_service_proto_depIdxs = []int32{
 	2, // 0: embedd.v1.GetInfoResponse.model:type_name -> embedd.v1.Model
 	3, // 1: embedd.v1.GetInfoResponse.limits:type_name -> embedd.v1.Limits
 	4, // 2: embedd.v1.GetInfoResponse.counts:type_name -> embedd.v1.Counts
-	0, // 3: embedd.v1.InfoService.GetInfo:input_type -> embedd.v1.GetInfoRequest
-	1, // 4: embedd.v1.InfoService.GetInfo:output_type -> embedd.v1.GetInfoResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	5, // 3: embedd.v1.GetInfoResponse.index:type_name -> embedd.v1.Index
+	0, // 4: embedd.v1.InfoService.GetInfo:input_type -> embedd.v1.GetInfoRequest
+	1, // 5: embedd.v1.InfoService.GetInfo:output_type -> embedd.v1.GetInfoResponse
+	5, // [5:6] is the sub-list for method output_type
+	4, // [4:5] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_info_service_proto_init() }
@@ -497,7 +656,7 @@ func file_embedd_v1_info_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_info_service_proto_rawDesc), len(file_embedd_v1_info_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,12 +26,17 @@ type SearchRequest struct {
 	Query *Input                 `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
 	// How many hits at most: 1 to Limits.k; 10 when absent.
 	K *int32 `protobuf:"varint,2,opt,name=k,proto3,oneof" json:"k,omitempty"`
-	// Size of the candidate list of the HNSW search: 1 to Limits.ef; less than k counts as k. More is slower and nearer to exact.
-	// Absent: the server's choice for k.
+	// Size of the candidate list of the HNSW search: 1 to Limits.ef; less than k needs is raised. More is slower and nearer to exact.
+	// Absent: chosen by recall.
 	Ef *int32 `protobuf:"varint,3,opt,name=ef,proto3,oneof" json:"ef,omitempty"`
-	// Compare with every paper instead of searching the graph.
-	Exact         bool      `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
-	View          PaperView `protobuf:"varint,5,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
+	// Compare with every paper by its vector. ef and recall are then without effect.
+	Exact bool      `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
+	View  PaperView `protobuf:"varint,5,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
+	// Share of the exact answer that is wanted on average, 0.5 to 0.9999, from which the server chooses ef by what it has measured on
+	// its own papers; 0.99 when absent. Not together with ef.
+	Recall *float64 `protobuf:"fixed64,6,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
+	// Forces a way to search, for measurements. Not together with exact.
+	Plan          Plan `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -99,6 +104,20 @@ func (x *SearchRequest) GetView() PaperView {
 		return x.View
 	}
 	return PaperView_PAPER_VIEW_UNSPECIFIED
+}
+
+func (x *SearchRequest) GetRecall() float64 {
+	if x != nil && x.Recall != nil {
+		return *x.Recall
+	}
+	return 0
+}
+
+func (x *SearchRequest) GetPlan() Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return Plan_PLAN_UNSPECIFIED
 }
 
 type SearchResponse struct {
@@ -180,6 +199,8 @@ type RelatedRequest struct {
 	Ef            *int32    `protobuf:"varint,3,opt,name=ef,proto3,oneof" json:"ef,omitempty"`
 	Exact         bool      `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
 	View          PaperView `protobuf:"varint,5,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
+	Recall        *float64  `protobuf:"fixed64,6,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
+	Plan          Plan      `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -247,6 +268,20 @@ func (x *RelatedRequest) GetView() PaperView {
 		return x.View
 	}
 	return PaperView_PAPER_VIEW_UNSPECIFIED
+}
+
+func (x *RelatedRequest) GetRecall() float64 {
+	if x != nil && x.Recall != nil {
+		return *x.Recall
+	}
+	return 0
+}
+
+func (x *RelatedRequest) GetPlan() Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return Plan_PLAN_UNSPECIFIED
 }
 
 type RelatedResponse struct {
@@ -609,28 +644,34 @@ var File_embedd_v1_search_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x15embedd/v1/types.proto\"\xac\x01\n" +
+	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x15embedd/v1/types.proto\"\xf9\x01\n" +
 	"\rSearchRequest\x12&\n" +
 	"\x05query\x18\x01 \x01(\v2\x10.embedd.v1.InputR\x05query\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
 	"\x02ef\x18\x03 \x01(\x05H\x01R\x02ef\x88\x01\x01\x12\x14\n" +
 	"\x05exact\x18\x04 \x01(\bR\x05exact\x12(\n" +
-	"\x04view\x18\x05 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04viewB\x04\n" +
+	"\x04view\x18\x05 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x1b\n" +
+	"\x06recall\x18\x06 \x01(\x01H\x02R\x06recall\x88\x01\x01\x12#\n" +
+	"\x04plan\x18\a \x01(\x0e2\x0f.embedd.v1.PlanR\x04planB\x04\n" +
 	"\x02_kB\x05\n" +
-	"\x03_ef\"\xbc\x01\n" +
+	"\x03_efB\t\n" +
+	"\a_recall\"\xbc\x01\n" +
 	"\x0eSearchResponse\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.embedd.v1.HitR\x04hits\x122\n" +
 	"\teffective\x18\x02 \x01(\v2\x14.embedd.v1.EffectiveR\teffective\x12#\n" +
 	"\rindex_version\x18\x03 \x01(\x04R\findexVersion\x12-\n" +
-	"\btext_use\x18\x04 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\x95\x01\n" +
+	"\btext_use\x18\x04 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\xe2\x01\n" +
 	"\x0eRelatedRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
 	"\x02ef\x18\x03 \x01(\x05H\x01R\x02ef\x88\x01\x01\x12\x14\n" +
 	"\x05exact\x18\x04 \x01(\bR\x05exact\x12(\n" +
-	"\x04view\x18\x05 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04viewB\x04\n" +
+	"\x04view\x18\x05 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x1b\n" +
+	"\x06recall\x18\x06 \x01(\x01H\x02R\x06recall\x88\x01\x01\x12#\n" +
+	"\x04plan\x18\a \x01(\x0e2\x0f.embedd.v1.PlanR\x04planB\x04\n" +
 	"\x02_kB\x05\n" +
-	"\x03_ef\"\x8e\x01\n" +
+	"\x03_efB\t\n" +
+	"\a_recall\"\x8e\x01\n" +
 	"\x0fRelatedResponse\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.embedd.v1.HitR\x04hits\x122\n" +
 	"\teffective\x18\x02 \x01(\v2\x14.embedd.v1.EffectiveR\teffective\x12#\n" +
@@ -686,34 +727,37 @@ var file_embedd_v1_search_service_proto_goTypes = []any{
 	(*SentencePair)(nil),    // 7: embedd.v1.SentencePair
 	(*Input)(nil),           // 8: embedd.v1.Input
 	(PaperView)(0),          // 9: embedd.v1.PaperView
-	(*Hit)(nil),             // 10: embedd.v1.Hit
-	(*Effective)(nil),       // 11: embedd.v1.Effective
-	(*TextUse)(nil),         // 12: embedd.v1.TextUse
+	(Plan)(0),               // 10: embedd.v1.Plan
+	(*Hit)(nil),             // 11: embedd.v1.Hit
+	(*Effective)(nil),       // 12: embedd.v1.Effective
+	(*TextUse)(nil),         // 13: embedd.v1.TextUse
 }
 var file_embedd_v1_search_service_proto_depIdxs = []int32{
 	8,  // 0: embedd.v1.SearchRequest.query:type_name -> embedd.v1.Input
 	9,  // 1: embedd.v1.SearchRequest.view:type_name -> embedd.v1.PaperView
-	10, // 2: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
-	11, // 3: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
-	12, // 4: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
-	9,  // 5: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
-	10, // 6: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
-	11, // 7: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
-	8,  // 8: embedd.v1.ExplainRequest.query:type_name -> embedd.v1.Input
-	6,  // 9: embedd.v1.ExplainResponse.sentences:type_name -> embedd.v1.Sentence
-	6,  // 10: embedd.v1.ExplainResponse.query_sentences:type_name -> embedd.v1.Sentence
-	7,  // 11: embedd.v1.ExplainResponse.best:type_name -> embedd.v1.SentencePair
-	0,  // 12: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
-	2,  // 13: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
-	4,  // 14: embedd.v1.SearchService.Explain:input_type -> embedd.v1.ExplainRequest
-	1,  // 15: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
-	3,  // 16: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
-	5,  // 17: embedd.v1.SearchService.Explain:output_type -> embedd.v1.ExplainResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	10, // 2: embedd.v1.SearchRequest.plan:type_name -> embedd.v1.Plan
+	11, // 3: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
+	12, // 4: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
+	13, // 5: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
+	9,  // 6: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
+	10, // 7: embedd.v1.RelatedRequest.plan:type_name -> embedd.v1.Plan
+	11, // 8: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
+	12, // 9: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
+	8,  // 10: embedd.v1.ExplainRequest.query:type_name -> embedd.v1.Input
+	6,  // 11: embedd.v1.ExplainResponse.sentences:type_name -> embedd.v1.Sentence
+	6,  // 12: embedd.v1.ExplainResponse.query_sentences:type_name -> embedd.v1.Sentence
+	7,  // 13: embedd.v1.ExplainResponse.best:type_name -> embedd.v1.SentencePair
+	0,  // 14: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
+	2,  // 15: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
+	4,  // 16: embedd.v1.SearchService.Explain:input_type -> embedd.v1.ExplainRequest
+	1,  // 17: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
+	3,  // 18: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
+	5,  // 19: embedd.v1.SearchService.Explain:output_type -> embedd.v1.ExplainResponse
+	17, // [17:20] is the sub-list for method output_type
+	14, // [14:17] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_search_service_proto_init() }

@@ -132,6 +132,59 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_embedd_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
+// Plan is a way to search the index where the search is not exact.
+type Plan int32
+
+const (
+	// In a request: the one that is expected to be faster. In an answer: there was nothing to search, or exact was asked for.
+	Plan_PLAN_UNSPECIFIED Plan = 0
+	// Walk the HNSW graph.
+	Plan_PLAN_GRAPH Plan = 1
+	// Compare with all papers, as an exact search does: faster where there are few.
+	Plan_PLAN_SCAN Plan = 2
+)
+
+// Enum value maps for Plan.
+var (
+	Plan_name = map[int32]string{
+		0: "PLAN_UNSPECIFIED",
+		1: "PLAN_GRAPH",
+		2: "PLAN_SCAN",
+	}
+	Plan_value = map[string]int32{
+		"PLAN_UNSPECIFIED": 0,
+		"PLAN_GRAPH":       1,
+		"PLAN_SCAN":        2,
+	}
+)
+
+func (x Plan) Enum() *Plan {
+	p := new(Plan)
+	*p = x
+	return p
+}
+
+func (x Plan) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Plan) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedd_v1_types_proto_enumTypes[2].Descriptor()
+}
+
+func (Plan) Type() protoreflect.EnumType {
+	return &file_embedd_v1_types_proto_enumTypes[2]
+}
+
+func (x Plan) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Plan.Descriptor instead.
+func (Plan) EnumDescriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
 // Paper is one document of the collection. What is encoded is the title, a space, and the abstract.
 type Paper struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -523,9 +576,12 @@ func (x *TextUse) GetTruncated() bool {
 type Effective struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	K     int32                  `protobuf:"varint,1,opt,name=k,proto3" json:"k,omitempty"`
-	// Size of the candidate list of the HNSW search; 0 for an exact search.
-	Ef            int32 `protobuf:"varint,2,opt,name=ef,proto3" json:"ef,omitempty"`
-	Exact         bool  `protobuf:"varint,3,opt,name=exact,proto3" json:"exact,omitempty"`
+	// Size of the candidate list of the HNSW search, given or chosen by the target recall; 0 where the graph was not walked.
+	Ef int32 `protobuf:"varint,2,opt,name=ef,proto3" json:"ef,omitempty"`
+	// As asked for. The answer of a scan is the exact one too.
+	Exact bool `protobuf:"varint,3,opt,name=exact,proto3" json:"exact,omitempty"`
+	// The way that was taken.
+	Plan          Plan `protobuf:"varint,4,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -581,6 +637,13 @@ func (x *Effective) GetExact() bool {
 	return false
 }
 
+func (x *Effective) GetPlan() Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return Plan_PLAN_UNSPECIFIED
+}
+
 var File_embedd_v1_types_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_types_proto_rawDesc = "" +
@@ -612,11 +675,12 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\aTextUse\x12\x1f\n" +
 	"\vtoken_count\x18\x01 \x01(\x05R\n" +
 	"tokenCount\x12\x1c\n" +
-	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"?\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"d\n" +
 	"\tEffective\x12\f\n" +
 	"\x01k\x18\x01 \x01(\x05R\x01k\x12\x0e\n" +
 	"\x02ef\x18\x02 \x01(\x05R\x02ef\x12\x14\n" +
-	"\x05exact\x18\x03 \x01(\bR\x05exact*e\n" +
+	"\x05exact\x18\x03 \x01(\bR\x05exact\x12#\n" +
+	"\x04plan\x18\x04 \x01(\x0e2\x0f.embedd.v1.PlanR\x04plan*e\n" +
 	"\tPaperView\x12\x1a\n" +
 	"\x16PAPER_VIEW_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPAPER_VIEW_ID\x10\x01\x12\x14\n" +
@@ -626,7 +690,12 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"ROLE_QUERY\x10\x01\x12\x11\n" +
-	"\rROLE_DOCUMENT\x10\x02B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\rROLE_DOCUMENT\x10\x02*;\n" +
+	"\x04Plan\x12\x14\n" +
+	"\x10PLAN_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"PLAN_GRAPH\x10\x01\x12\r\n" +
+	"\tPLAN_SCAN\x10\x02B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_types_proto_rawDescOnce sync.Once
@@ -640,28 +709,30 @@ func file_embedd_v1_types_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_types_proto_rawDescData
 }
 
-var file_embedd_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_embedd_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_embedd_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_embedd_v1_types_proto_goTypes = []any{
 	(PaperView)(0),          // 0: embedd.v1.PaperView
 	(Role)(0),               // 1: embedd.v1.Role
-	(*Paper)(nil),           // 2: embedd.v1.Paper
-	(*Input)(nil),           // 3: embedd.v1.Input
-	(*Vector)(nil),          // 4: embedd.v1.Vector
-	(*Hit)(nil),             // 5: embedd.v1.Hit
-	(*TextUse)(nil),         // 6: embedd.v1.TextUse
-	(*Effective)(nil),       // 7: embedd.v1.Effective
-	(*structpb.Struct)(nil), // 8: google.protobuf.Struct
+	(Plan)(0),               // 2: embedd.v1.Plan
+	(*Paper)(nil),           // 3: embedd.v1.Paper
+	(*Input)(nil),           // 4: embedd.v1.Input
+	(*Vector)(nil),          // 5: embedd.v1.Vector
+	(*Hit)(nil),             // 6: embedd.v1.Hit
+	(*TextUse)(nil),         // 7: embedd.v1.TextUse
+	(*Effective)(nil),       // 8: embedd.v1.Effective
+	(*structpb.Struct)(nil), // 9: google.protobuf.Struct
 }
 var file_embedd_v1_types_proto_depIdxs = []int32{
-	8, // 0: embedd.v1.Paper.metadata:type_name -> google.protobuf.Struct
-	4, // 1: embedd.v1.Input.vector:type_name -> embedd.v1.Vector
-	2, // 2: embedd.v1.Hit.paper:type_name -> embedd.v1.Paper
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	9, // 0: embedd.v1.Paper.metadata:type_name -> google.protobuf.Struct
+	5, // 1: embedd.v1.Input.vector:type_name -> embedd.v1.Vector
+	3, // 2: embedd.v1.Hit.paper:type_name -> embedd.v1.Paper
+	2, // 3: embedd.v1.Effective.plan:type_name -> embedd.v1.Plan
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_types_proto_init() }
@@ -679,7 +750,7 @@ func file_embedd_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_types_proto_rawDesc), len(file_embedd_v1_types_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
