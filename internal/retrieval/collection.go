@@ -3,6 +3,7 @@ package retrieval
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"sync/atomic"
 
 	"embedd/ann"
+	"embedd/ann/vec"
 	"embedd/internal/store"
 )
 
@@ -23,9 +25,9 @@ type Paper = store.Paper
 
 // Options tune Open. The zero value is usable.
 type Options struct {
-	// Index are the parameters of the HNSW graph.
+	// Index are the parameters of the HNSW graph. Dir is the data directory where it is empty.
 	Index ann.Options
-	// Log is told of a snapshot that is not used, and why. Default: slog.Default().
+	// Log is told of a snapshot that is not used, and why, and of the index's upkeep. Default: slog.Default().
 	Log *slog.Logger
 	// Progress, when set, is called while the index catches up with the store.
 	Progress func(done, total int)
@@ -42,6 +44,10 @@ type Collection struct {
 
 	// version is the store's revision up to which the index has everything.
 	version atomic.Uint64
+
+	upkeep     upkeep
+	calibrated atomic.Int64 // vectors when recall was last measured
+	touched    atomic.Bool  // the upkeep changed the index since its snapshot
 
 	// write serialises commits, so that the index sees them in the store's order.
 	write sync.Mutex
@@ -65,10 +71,16 @@ type snapshotNote struct {
 	Store       string `json:"store"`
 	Fingerprint string `json:"fingerprint"`
 	Revision    uint64 `json:"revision"`
+	// Calibrated is how many vectors there were when recall was last measured.
+	Calibrated int64 `json:"calibrated,omitempty"`
 }
 
 // Open opens the data directory dir, making it where it does not exist, and brings the index up to date with the store.
 // A directory made by another model, or open in another process, is FailedPrecondition.
+//
+// The index's snapshot is proved before Open returns. It could be searched at once and proved behind that, but an answer
+// from a damaged one may be wrong without a sign of it; the proof takes about a second for a million papers, less than the
+// encoder's warm-up that comes next; and so nobody ever waits for, or searches, an index that is being replaced.
 func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Collection, err error) {
 	if o == nil {
 		o = &Options{}
@@ -91,53 +103,78 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 			err = errors.Join(err, c.store.Close())
 		}
 	}()
-	if c.index, err = ann.New(m.Dimension, &o.Index); err != nil {
+	options := o.Index
+	options.Dir = cmp.Or(options.Dir, dir)
+	if c.index, err = ann.New(m.Dimension, &options); err != nil {
 		return nil, &Error{Kind: Invalid, Field: "index", Message: err.Error(), Err: err}
 	}
-	switch index, saved, err := c.loadSnapshot(); {
-	case err == nil:
-		c.index, c.saved = index, saved
-	case !errors.Is(err, fs.ErrNotExist):
-		c.log.Warn("snapshot of the index is not used; the index is rebuilt from the store", "reason", err)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.index.Close())
+		}
+	}()
+	if err := c.useSnapshot(ctx); err != nil {
+		return nil, err
 	}
 	if err := c.catchUp(ctx, o.Progress); err != nil {
 		return nil, err
 	}
 	c.version.Store(c.store.Revision())
+	c.upkeep.ctx, c.upkeep.cancel = context.WithCancel(context.Background())
+	c.tend()
 	return c, nil
 }
 
-// loadSnapshot reads the index's snapshot if it was made from this store by this model, with the options of c.index, which
-// is new.
-func (c *Collection) loadSnapshot() (*ann.Index, uint64, error) {
+// useSnapshot puts the index's snapshot in the place of c.index, which is new, if it can be used. The only error is the end of
+// ctx: an index without its snapshot is made anew.
+func (c *Collection) useSnapshot(ctx context.Context) error {
 	index, text, err := ann.Open(filepath.Join(c.dir, snapshotName))
-	if err != nil {
-		return nil, 0, err
-	}
-	if err := index.Verify(context.Background()); err != nil {
-		return nil, 0, errors.Join(err, index.Close())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	var note snapshotNote
-	if err := json.Unmarshal(text, &note); err != nil {
-		return nil, 0, fmt.Errorf("note of the snapshot: %w", err)
+	if err == nil {
+		if err = c.checkSnapshot(ctx, index, text, &note); err != nil {
+			err = errors.Join(err, index.Close())
+		}
 	}
-	id := c.store.Identity()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		c.log.Warn("snapshot of the index is not used; the index is rebuilt from the store", "reason", err, "papers", c.store.Count())
+		return nil
+	}
+	empty := c.index
+	c.index, c.saved = index, note.Revision
+	c.calibrated.Store(note.Calibrated)
+	return empty.Close()
+}
+
+// checkSnapshot reads the note of a snapshot, and proves that it is whole, made from this store by this model, and of the
+// options of c.index.
+func (c *Collection) checkSnapshot(ctx context.Context, index *ann.Index, text []byte, note *snapshotNote) error {
+	if err := json.Unmarshal(text, note); err != nil {
+		return fmt.Errorf("its note: %w", err)
+	}
+	id, has, want := c.store.Identity(), index.Options(), c.index.Options()
 	switch {
 	case note.Store != c.store.UUID():
-		return nil, 0, errors.New("it was made from another store")
+		return errors.New("it was made from another store")
 	case note.Fingerprint != id.Fingerprint || index.Dim() != id.Dimension:
-		return nil, 0, errors.New("it was made by another model")
-	case index.Options().M != c.index.Options().M || index.Options().EfConstruction != c.index.Options().EfConstruction:
-		return nil, 0, fmt.Errorf("it was made with the options %+v, these are %+v", index.Options(), c.index.Options())
+		return errors.New("it was made by another model")
+	case has.M != want.M || has.EfConstruction != want.EfConstruction || has.Memory != want.Memory:
+		return fmt.Errorf("it was made with M %d, efConstruction %d, memory %v; asked for are M %d, efConstruction %d, memory %v",
+			has.M, has.EfConstruction, has.Memory, want.M, want.EfConstruction, want.Memory)
 	case note.Revision > c.store.Revision():
-		return nil, 0, fmt.Errorf("it is of revision %d, the store is at %d", note.Revision, c.store.Revision())
+		return fmt.Errorf("it is of revision %d, the store is at %d", note.Revision, c.store.Revision())
 	}
-	return index, note.Revision, nil
+	return index.Verify(ctx)
 }
 
 // saveSnapshot writes the index's snapshot: whole and synced before it takes the old one's place.
 func (c *Collection) saveSnapshot() (err error) {
-	note, err := json.Marshal(snapshotNote{Store: c.store.UUID(), Fingerprint: c.store.Identity().Fingerprint, Revision: c.version.Load()})
+	note, err := json.Marshal(snapshotNote{Store: c.store.UUID(), Fingerprint: c.store.Identity().Fingerprint, Revision: c.version.Load(), Calibrated: c.calibrated.Load()})
 	if err != nil {
 		return err
 	}
@@ -160,26 +197,10 @@ func (c *Collection) saveSnapshot() (err error) {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// catchUp inserts what the store has and the index lacks, and deletes what the index has and the store lacks. An
+// catchUp deletes what the index has and the store lacks, and inserts what the store has and the index lacks, on all cores. An
 // ordinal's vector never changes, so equal sets of ordinals are equal contents.
 func (c *Collection) catchUp(ctx context.Context, progress func(done, total int)) error {
-	total, done := c.store.Count(), 0
-	insert := func(ordinal uint64, v []float32) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := c.index.Insert(ordinal, v); err != nil {
-			return internal("rebuild index", err)
-		}
-		if done++; progress != nil {
-			progress(done, total)
-		}
-		return nil
-	}
-	if c.index.Len()+c.index.Tombstones() == 0 { // a new index: the vectors in one sweep
-		return catchUpError(c.store.Vectors(insert))
-	}
-	live := make(map[uint64]struct{}, total)
+	live := make(map[uint64]struct{}, c.store.Count())
 	var missing []uint64
 	err := c.store.Ordinals(func(ordinal uint64) error {
 		live[ordinal] = struct{}{}
@@ -196,17 +217,7 @@ func (c *Collection) catchUp(ctx context.Context, progress func(done, total int)
 			c.index.Delete(label)
 		}
 	}
-	total = len(missing)
-	for _, ordinal := range missing {
-		v, err := c.store.Vector(ordinal)
-		if err == nil {
-			err = insert(ordinal, v)
-		}
-		if err != nil {
-			return catchUpError(err)
-		}
-	}
-	return nil
+	return catchUpError(c.index.InsertAll(ctx, missing, func(i int) ([]float32, error) { return c.store.Vector(missing[i]) }, 0, progress))
 }
 
 // catchUpError says what was going on, unless the error says so itself.
@@ -220,12 +231,32 @@ func catchUpError(err error) error {
 
 // Info is what a collection is and holds.
 type Info struct {
-	Model      Model
-	Papers     int
-	Vectors    int
-	Tombstones int
+	Model  Model
+	Papers int
+	Index  IndexInfo
 	// Version grows with every change.
 	Version uint64
+}
+
+// IndexInfo is what the index is and takes.
+type IndexInfo struct {
+	M, EfConstruction int
+	// Memory is what is kept of a vector beside its code, Kernels what compares codes.
+	Memory, Kernels string
+	// Vectors can be found, Tombstones are deleted and still in the graph, Free are slots to be used again.
+	Vectors, Tombstones, Free int
+	// MemoryBytes are in use in memory, FileBytes in a mapped file.
+	MemoryBytes, FileBytes int64
+	// Calibrated is how many vectors there were when recall was last measured, 0 for never.
+	Calibrated int
+}
+
+// BytesPerVector is the memory of one vector, everything that is not a vector included; 0 where there are none.
+func (x IndexInfo) BytesPerVector() float64 {
+	if x.Vectors == 0 {
+		return 0
+	}
+	return float64(x.MemoryBytes) / float64(x.Vectors)
 }
 
 // Info returns counts of the moment.
@@ -234,14 +265,21 @@ func (c *Collection) Info() (Info, error) {
 		return Info{}, err
 	}
 	defer c.leave()
+	o, u := c.index.Options(), c.index.Usage()
 	return Info{
-		Model:      c.encoder.Model(),
-		Papers:     c.store.Count(),
-		Vectors:    c.index.Len(),
-		Tombstones: c.index.Tombstones(),
-		Version:    c.version.Load(),
+		Model:  c.encoder.Model(),
+		Papers: c.store.Count(),
+		Index: IndexInfo{
+			M: o.M, EfConstruction: o.EfConstruction, Memory: o.Memory.String(), Kernels: vec.Implementation(),
+			Vectors: u.Live, Tombstones: u.Tombstones, Free: u.Free, MemoryBytes: u.Bytes, FileBytes: u.FileBytes,
+			Calibrated: int(c.calibrated.Load()),
+		},
+		Version: c.version.Load(),
 	}, nil
 }
+
+// Model describes the encoder.
+func (c *Collection) Model() Model { return c.encoder.Model() }
 
 // Check proves the invariants between store and index, and those of each: slow, for tests and tools. Writes wait.
 func (c *Collection) Check() error {
@@ -278,8 +316,8 @@ func (c *Collection) enter() error {
 
 func (c *Collection) leave() { c.life.RUnlock() }
 
-// Close waits for running calls, saves a snapshot of the index if it changed, and closes the store. The encoder is the
-// caller's to close.
+// Close waits for running calls, ends the upkeep of the index, saves a snapshot of it if it changed, and closes index and store.
+// The encoder is the caller's to close.
 func (c *Collection) Close() error {
 	c.life.Lock()
 	defer c.life.Unlock()
@@ -287,13 +325,15 @@ func (c *Collection) Close() error {
 		return nil
 	}
 	c.closed = true
+	c.upkeep.cancel()
+	_ = c.Settle(context.Background()) // its context does not end
 	var errs []error
-	if v := c.version.Load(); v != c.saved {
+	if v := c.version.Load(); v != c.saved || c.touched.Load() {
 		if err := c.saveSnapshot(); err != nil {
 			errs = append(errs, fmt.Errorf("save snapshot of the index: %w", err))
 		}
 	}
-	return errors.Join(append(errs, c.store.Close())...)
+	return errors.Join(append(errs, c.index.Close(), c.store.Close())...)
 }
 
 // samePaper tells whether two papers are equal in every field.

@@ -10,7 +10,8 @@
 //	Upsert   validate -> compare with the store -> encode what changed -> one synced batch in the store -> index -> answer
 //	Search   text: encode as a query; paper: its stored vector; vector: as given -> index -> papers from the store
 //	Related  Search by paper
-//	Open     store -> snapshot of the index if it fits, else empty -> catch up with the store -> canary encode
+//	Open     store -> snapshot of the index if it fits and is proved, else empty -> catch up with the store -> canary encode
+//	upkeep   after many changes, in the background: take tombstones out of the graph, measure its recall anew
 //
 // # Promises (the numbers are the house's invariants)
 //
@@ -19,6 +20,7 @@
 //  3. Every label of the index is the ordinal of a stored paper, or of one being removed.
 //  4. All vectors come from one model fingerprint; a data directory made by another is refused.
 //  5. An acknowledged delete is in no later answer.
-//  6. The same query on the same index version gives the same order; equal scores stand in the order of storing.
+//  6. The same query on the same index version gives the same order at the same ef, or exact; equal scores stand in the order of
+//     storing. Upkeep between two queries, which is logged, may change what an approximate one finds.
 //  7. A paper never recommends itself.
 package retrieval

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"embedd/ann"
 )
 
 // The largest values that a request may carry. Each is published by the doors and named when it is exceeded.
@@ -16,6 +18,9 @@ const (
 	MaxK = 1000
 	// MaxEf is the longest candidate list of one search.
 	MaxEf = 10000
+	// MinRecall and MaxRecall bound the target recall of one search.
+	MinRecall = 0.5
+	MaxRecall = 0.9999
 	// MaxPapersPerCall is the most papers, or ids, of one Upsert or Delete.
 	MaxPapersPerCall = 10000
 	// MaxTextsPerCall is the most texts of one Encode.
@@ -38,13 +43,11 @@ const (
 const (
 	// DefaultK is the number of hits when none is asked for.
 	DefaultK = 10
+	// DefaultRecall is the target recall when neither it nor the length of the candidate list is given.
+	DefaultRecall = ann.DefaultRecall
 	// DefaultPageSize is the number of papers on a page of List when none is asked for.
 	DefaultPageSize = 100
 )
-
-// DefaultEf is the length of the candidate list for k hits when none is asked for: at least 128, and twice k, which
-// keeps HNSW within a fraction of a percent of exact search on the collections that `embedd eval` measures.
-func DefaultEf(k int) int { return max(128, 2*k) }
 
 // checkID refuses an id that could not be stored, listed and printed without surprise.
 func checkID(field, id string) error {

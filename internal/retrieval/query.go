@@ -27,12 +27,28 @@ type SearchRequest struct {
 	Field string
 	// K is the number of hits, 1 to MaxK; nil is DefaultK.
 	K *int
-	// Ef is the length of the candidate list, 1 to MaxEf, raised to K where it is less; nil is DefaultEf. Ignored for an
-	// exact search.
+	// Ef is the length of the candidate list, 1 to MaxEf, raised where it is less than K needs; nil chooses it by Recall.
+	// Ignored for an exact search.
 	Ef *int
-	// Exact compares with every paper.
+	// Recall is the share of the exact answer that is wanted on average, MinRecall to MaxRecall; nil is DefaultRecall. Not
+	// beside Ef. Ignored for an exact search.
+	Recall *float64
+	// Exact compares with every paper by its vector.
 	Exact bool
+	// Plan forces a way to search. Not beside Exact.
+	Plan Plan
 }
+
+// Plan is a way to search the index where the search is not exact.
+type Plan = ann.Plan
+
+// The plans. Auto takes the one that is expected to be faster, Graph walks the HNSW graph, Scan compares with everything as an exact
+// search does.
+const (
+	Auto  = ann.Auto
+	Graph = ann.Graph
+	Scan  = ann.Scan
+)
 
 // Hit is one paper of an answer.
 type Hit struct {
@@ -45,9 +61,11 @@ type Hit struct {
 type SearchResult struct {
 	// Hits, nearest first; equal scores in the order in which the papers were stored.
 	Hits []Hit
-	// K and Ef are the parameters used; Ef is 0 for an exact search.
+	// K and Ef are the parameters used; Ef is 0 where the graph was not walked.
 	K, Ef int
 	Exact bool
+	// Plan is the way that was taken: Auto where Exact was asked for, and where there was nothing to search.
+	Plan Plan
 	// Version of the collection when the search began; what was stored later may be in the answer too.
 	Version uint64
 	// TextUse is set for a text.
@@ -64,24 +82,42 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if r.K != nil {
 		res.K = *r.K
 	}
-	if res.K < 1 || res.K > MaxK {
-		return nil, invalid("k", "is %d; must be 1 to %d", res.K, MaxK)
-	}
-	if r.Ef != nil && (*r.Ef < 1 || *r.Ef > MaxEf) {
-		return nil, invalid("ef", "is %d; must be 1 to %d", *r.Ef, MaxEf)
-	}
-	if !r.Exact {
-		res.Ef = DefaultEf(res.K)
-		if r.Ef != nil {
-			res.Ef = max(*r.Ef, res.K)
-		}
+	query, err := r.query(res.K)
+	if err != nil {
+		return nil, err
 	}
 	vector, self, err := c.resolve(ctx, r, res)
 	if err != nil {
 		return nil, err
 	}
-	res.Hits, err = c.nearest(ctx, vector, self, res)
+	res.Hits, err = c.nearest(ctx, vector, self, query, res)
 	return res, err
+}
+
+// query checks the parameters of a request, and puts them into the index's words.
+func (r *SearchRequest) query(k int) (ann.Query, error) {
+	q := ann.Query{K: k, Recall: DefaultRecall, Plan: r.Plan}
+	switch {
+	case k < 1 || k > MaxK:
+		return q, invalid("k", "is %d; must be 1 to %d", k, MaxK)
+	case r.Ef != nil && (*r.Ef < 1 || *r.Ef > MaxEf):
+		return q, invalid("ef", "is %d; must be 1 to %d", *r.Ef, MaxEf)
+	case r.Recall != nil && !(*r.Recall >= MinRecall && *r.Recall <= MaxRecall): // NaN too
+		return q, invalid("recall", "is %v; must be %v to %v", *r.Recall, MinRecall, MaxRecall)
+	case r.Ef != nil && r.Recall != nil:
+		return q, invalid("recall", "is given beside ef, which it would choose; give ef or recall")
+	case r.Plan > Scan:
+		return q, invalid("plan", "%d is not a plan", r.Plan)
+	case r.Plan != Auto && r.Exact:
+		return q, invalid("plan", "is given beside exact, which has its own; give plan or exact")
+	}
+	if r.Ef != nil {
+		q.Ef = *r.Ef
+	}
+	if r.Recall != nil {
+		q.Recall = *r.Recall
+	}
+	return q, nil
 }
 
 // resolve makes a vector of the input. self is the ordinal of the input paper, 0 if the input is not a paper.
@@ -139,10 +175,9 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 
 // nearest searches the index and reads the papers. A paper that is removed or moved between the two is missing from
 // the first try, so the search is widened by what was missing until k are found or there are no more.
-func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, res *SearchResult) ([]Hit, error) {
-	want := res.K
+func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, query ann.Query, res *SearchResult) ([]Hit, error) {
 	if self != 0 {
-		want++ // itself
+		query.K++ // itself
 	}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -151,11 +186,11 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, res 
 		var found []ann.Neighbor
 		var err error
 		if res.Exact {
-			found, err = c.index.Exact(v, want)
+			found, err = c.index.Exact(v, query.K)
 		} else {
 			var answer ann.Answer
-			answer, err = c.index.Search(v, ann.Query{K: want, Ef: res.Ef})
-			found = answer.Neighbors
+			answer, err = c.index.Search(v, query)
+			found, res.Ef, res.Plan = answer.Neighbors, answer.Ef, answer.Plan
 		}
 		if err != nil {
 			return nil, internal("search the index", err)
@@ -164,10 +199,10 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, res 
 		if err != nil {
 			return nil, err
 		}
-		if len(hits) == res.K || missing == 0 || len(found) < want {
+		if len(hits) == res.K || missing == 0 || len(found) < query.K {
 			return hits, nil
 		}
-		want += missing
+		query.K += missing
 	}
 }
 

@@ -239,8 +239,8 @@ func TestUpsertEncodesOnlyWhatChanged(t *testing.T) {
 	if err != nil || res.Hits[0].Paper.ID != "a" {
 		t.Errorf("the updated text is not found: %v %v", res, err)
 	}
-	if info, _ := c.Info(); info.Papers != info.Vectors {
-		t.Errorf("%d papers, %d vectors: the old vector is still found", info.Papers, info.Vectors)
+	if info, _ := c.Info(); info.Papers != info.Index.Vectors {
+		t.Errorf("%d papers, %d vectors: the old vector is still found", info.Papers, info.Index.Vectors)
 	}
 }
 
@@ -289,7 +289,7 @@ func TestReopenGivesAllBack(t *testing.T) {
 			encoded := enc.encoded.Load()
 			col = open(t, dir, enc)
 			after, _ := col.Info()
-			if after.Papers != before.Papers || after.Vectors != before.Vectors || after.Version != before.Version {
+			if after.Papers != before.Papers || after.Index.Vectors != before.Index.Vectors || after.Version != before.Version {
 				t.Errorf("%+v before, %+v after", before, after)
 			}
 			for id, w := range want {
@@ -474,6 +474,12 @@ func TestRefusals(t *testing.T) {
 		{search(SearchRequest{Input: text, K: ptr(1001)}), Invalid, "k", "1 to 1000"},
 		{search(SearchRequest{Input: text, Ef: ptr(0)}), Invalid, "ef", "1 to 10000"},
 		{search(SearchRequest{Input: text, Ef: ptr(10001)}), Invalid, "ef", "1 to 10000"},
+		{search(SearchRequest{Input: text, Recall: ptr(0.4)}), Invalid, "recall", "is 0.4; must be 0.5 to 0.9999"},
+		{search(SearchRequest{Input: text, Recall: ptr(1.0)}), Invalid, "recall", "0.5 to 0.9999"},
+		{search(SearchRequest{Input: text, Recall: ptr(math.NaN())}), Invalid, "recall", "0.5 to 0.9999"},
+		{search(SearchRequest{Input: text, Recall: ptr(0.9), Ef: ptr(20)}), Invalid, "recall", "give ef or recall"},
+		{search(SearchRequest{Input: text, Plan: Scan + 1}), Invalid, "plan", "not a plan"},
+		{search(SearchRequest{Input: text, Plan: Graph, Exact: true}), Invalid, "plan", "give plan or exact"},
 		{search(SearchRequest{Input: Input{Text: ptr("")}, Field: "query"}), Invalid, "query.text", "blank"},
 		{search(SearchRequest{Input: Input{Text: ptr("\u200b")}}), Invalid, "text", "no word"},
 		{search(SearchRequest{Input: Input{Text: ptr("a\x00")}}), Invalid, "text", "NUL"},

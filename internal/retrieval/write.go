@@ -186,6 +186,7 @@ func (u *upsert) commit() (version uint64, err error) {
 		}
 	}
 	c.version.Store(revision)
+	c.tend()
 	return revision, nil
 }
 
@@ -231,5 +232,6 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 		deleted++
 	}
 	c.version.Store(revision)
+	c.tend()
 	return deleted, missing, revision, nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -81,7 +82,23 @@ func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit
 }
 
 func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
-	return &embeddv1.Effective{K: int32(r.K), Ef: int32(r.Ef), Exact: r.Exact}
+	return &embeddv1.Effective{K: int32(r.K), Ef: int32(min(r.Ef, math.MaxInt32)), Exact: r.Exact, Plan: planToProto[r.Plan]}
+}
+
+var planToProto = map[retrieval.Plan]embeddv1.Plan{
+	retrieval.Auto:  embeddv1.Plan_PLAN_UNSPECIFIED,
+	retrieval.Graph: embeddv1.Plan_PLAN_GRAPH,
+	retrieval.Scan:  embeddv1.Plan_PLAN_SCAN,
+}
+
+// planFromProto refuses a plan that this server does not know.
+func planFromProto(plan embeddv1.Plan) (retrieval.Plan, error) {
+	for p, wire := range planToProto {
+		if wire == plan {
+			return p, nil
+		}
+	}
+	return 0, &retrieval.Error{Kind: retrieval.Invalid, Field: "plan", Message: fmt.Sprintf("%d is not a Plan", plan)}
 }
 
 func textUseToProto(u retrieval.TextUse) *embeddv1.TextUse {

@@ -39,11 +39,8 @@ func (s *Server) Encode(ctx context.Context, req *embeddv1.EncodeRequest) (*embe
 	if err != nil {
 		return nil, err
 	}
-	info, err := c.Info()
-	if err != nil {
-		return nil, err
-	}
-	res := &embeddv1.EncodeResponse{Encodings: make([]*embeddv1.Encoding, len(encodings)), Model: info.Model.ID, Fingerprint: info.Model.Fingerprint}
+	m := c.Model()
+	res := &embeddv1.EncodeResponse{Encodings: make([]*embeddv1.Encoding, len(encodings)), Model: m.ID, Fingerprint: m.Fingerprint}
 	for i, e := range encodings {
 		res.Encodings[i] = &embeddv1.Encoding{Vector: &embeddv1.Vector{Values: e.Vector}, TextUse: textUseToProto(e.TextUse)}
 	}
@@ -60,7 +57,7 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 	if err != nil {
 		return nil, err
 	}
-	m := info.Model
+	m, x := info.Model, info.Index
 	return &embeddv1.GetInfoResponse{
 		Version: s.version,
 		Model: &embeddv1.Model{
@@ -72,7 +69,12 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 			IdBytes: retrieval.MaxIDBytes, TextBytes: retrieval.MaxTextBytes, MetadataBytes: retrieval.MaxMetadataBytes,
 			PageSize: retrieval.MaxPageSize, MessageBytes: MaxMessageBytes, AuthorsPerPaper: retrieval.MaxAuthors,
 		},
-		Counts:       &embeddv1.Counts{Papers: int64(info.Papers), IndexedVectors: int64(info.Vectors), Tombstones: int64(info.Tombstones)},
+		Counts:       &embeddv1.Counts{Papers: int64(info.Papers), IndexedVectors: int64(x.Vectors), Tombstones: int64(x.Tombstones)},
 		IndexVersion: info.Version,
+		Index: &embeddv1.Index{
+			M: int32(x.M), EfConstruction: int32(x.EfConstruction), Memory: x.Memory, Kernels: x.Kernels,
+			Vectors: int64(x.Vectors), Tombstones: int64(x.Tombstones), Free: int64(x.Free),
+			MemoryBytes: x.MemoryBytes, FileBytes: x.FileBytes, BytesPerVector: x.BytesPerVector(), CalibratedVectors: int64(x.Calibrated),
+		},
 	}, nil
 }

@@ -16,12 +16,16 @@ func (s *Server) Search(ctx context.Context, req *embeddv1.SearchRequest) (*embe
 	if err := checkView(req.GetView()); err != nil {
 		return nil, err
 	}
+	plan, err := planFromProto(req.GetPlan())
+	if err != nil {
+		return nil, err
+	}
 	in, err := inputFromProto("query", req.GetQuery())
 	if err != nil {
 		return nil, err
 	}
 	r, err := c.Search(ctx, retrieval.SearchRequest{
-		Input: in, Field: "query", K: intFromProto(req.K), Ef: intFromProto(req.Ef), Exact: req.GetExact(),
+		Input: in, Field: "query", K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan,
 	})
 	if err != nil {
 		return nil, err
@@ -46,8 +50,12 @@ func (s *Server) Related(ctx context.Context, req *embeddv1.RelatedRequest) (*em
 	if err := checkView(req.GetView()); err != nil {
 		return nil, err
 	}
+	plan, err := planFromProto(req.GetPlan())
+	if err != nil {
+		return nil, err
+	}
 	r, err := c.Search(ctx, retrieval.SearchRequest{
-		Input: retrieval.Input{PaperID: req.GetId()}, K: intFromProto(req.K), Ef: intFromProto(req.Ef), Exact: req.GetExact(),
+		Input: retrieval.Input{PaperID: req.GetId()}, K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan,
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,117 @@
+package retrieval
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// When the index is tended.
+const (
+	// consolidateFrom tombstones, and the consolidateShare-th part of all slots, are what it takes to consolidate: fewer cost
+	// searches next to nothing.
+	consolidateFrom  = 1000
+	consolidateShare = 20
+	// calibrateFrom vectors are what it takes to calibrate: fewer are scanned, or searched as fast with any list.
+	calibrateFrom = 5000
+)
+
+// upkeep is what the index needs after many changes: one job at a time, in the background, until Close.
+type upkeep struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex    // guards what follows
+	running chan struct{} // closed at the end of the goroutine; nil: there is none
+	failed  bool          // it is not tried again before the next start
+}
+
+// job is something to do for the index; it returns what to log.
+type job struct {
+	name string
+	do   func(ctx context.Context) ([]any, error)
+}
+
+// due gives the next job, nil for none.
+func (c *Collection) due() *job {
+	live, dead := c.index.Len(), c.index.Tombstones()
+	switch known := int(c.calibrated.Load()); {
+	case dead > max(consolidateFrom, (live+dead)/consolidateShare):
+		return &job{"consolidated", func(ctx context.Context) ([]any, error) {
+			n, err := c.index.Consolidate(ctx)
+			return []any{"tombstones", n}, err
+		}}
+	case live >= calibrateFrom && live >= known+known/2:
+		return &job{"calibrated", func(ctx context.Context) ([]any, error) {
+			err := c.index.Calibrate(ctx)
+			if err == nil {
+				c.calibrated.Store(int64(live))
+			}
+			return []any{"vectors", live}, err
+		}}
+	}
+	return nil
+}
+
+// tend starts the upkeep of the index where it is due and does not run.
+func (c *Collection) tend() {
+	u := &c.upkeep
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.running != nil || u.failed || u.ctx.Err() != nil || c.due() == nil {
+		return
+	}
+	u.running = make(chan struct{})
+	go c.keepUp(u.running)
+}
+
+// keepUp does what is due until nothing is.
+func (c *Collection) keepUp(done chan struct{}) {
+	u := &c.upkeep
+	defer close(done)
+	for {
+		u.mu.Lock()
+		next := c.due()
+		if next == nil || u.failed || u.ctx.Err() != nil {
+			u.running = nil // under the lock: a change after due was asked finds no goroutine, and starts one
+			u.mu.Unlock()
+			return
+		}
+		u.mu.Unlock()
+		begin := time.Now()
+		about, err := next.do(u.ctx)
+		about = append(about, slog.Duration("took", time.Since(begin).Round(time.Millisecond)))
+		switch {
+		case err == nil:
+			c.touched.Store(true)
+			c.log.Info("the index was "+next.name, about...)
+		case errors.Is(err, context.Canceled):
+			c.log.Debug("the index is closed before it was " + next.name)
+		default:
+			u.mu.Lock()
+			u.failed = true
+			u.mu.Unlock()
+			c.log.Error("the index was not "+next.name+"; searches go on, slower or less near to the recall that is asked for", append(about, "error", err)...)
+		}
+	}
+}
+
+// Settle waits until the index has no upkeep to do, so that what is measured afterwards is measured undisturbed. The error is
+// that of ctx.
+func (c *Collection) Settle(ctx context.Context) error {
+	for {
+		c.upkeep.mu.Lock()
+		running := c.upkeep.running
+		c.upkeep.mu.Unlock()
+		if running == nil {
+			return ctx.Err()
+		}
+		select {
+		case <-running:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
