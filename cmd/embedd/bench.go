@@ -217,6 +217,10 @@ func (c *benchRelatedCmd) Run(e *env) (err error) {
 	if _, err := indexFiles(e, cl, []string{file}); err != nil {
 		return err
 	}
+	// While the index is tended, the list that gives the target recall, and with it an answer, may change.
+	if err := en.collection.Settle(e.ctx); err != nil {
+		return err
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -71,7 +71,17 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return localClient(en, log)
+	cl, err := localClient(en, log)
+	if err != nil || !create {
+		return cl, err
+	}
+	// What the index has to do after many new papers is done now: the commands that only read end before they could do it.
+	shut := cl.close
+	cl.close = func() error {
+		_ = en.collection.Settle(e.ctx) // an interrupt leaves it to the next time
+		return shut()
+	}
+	return cl, nil
 }
 
 // localClient serves an engine inside this process. Closing the client closes the engine.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -63,12 +64,12 @@ const neighbours = 10
 
 // overlap is the mean share of a text's ten nearest others that are the same in two lists of unit vectors, which hold the
 // same texts in the same order, more than ten.
-func overlap(one, other [][]float32) (float64, error) {
-	a, err := nearest(one)
+func overlap(ctx context.Context, one, other [][]float32) (float64, error) {
+	a, err := nearest(ctx, one)
 	if err != nil {
 		return 0, err
 	}
-	b, err := nearest(other)
+	b, err := nearest(ctx, other)
 	if err != nil {
 		return 0, err
 	}
@@ -84,21 +85,28 @@ func overlap(one, other [][]float32) (float64, error) {
 }
 
 // nearest gives the ten nearest others of each vector, by exact search.
-func nearest(vectors [][]float32) ([][]uint64, error) {
+func nearest(ctx context.Context, vectors [][]float32) (lists [][]uint64, err error) {
 	if len(vectors) <= neighbours {
 		return nil, fmt.Errorf("%d texts are too few to compare the %d nearest of each", len(vectors), neighbours)
 	}
-	index, err := ann.New(len(vectors[0]), &ann.Options{EfConstruction: 16, M: 2}) // the graph is not used
+	// The graph is not used, so it may be a poor one; the vectors are compared as they came.
+	index, err := ann.New(len(vectors[0]), &ann.Options{M: 2, EfConstruction: 2, Memory: ann.Fast})
 	if err != nil {
 		return nil, err
 	}
+	defer finish(&err, index.Close)
+	labels := make([]uint64, len(vectors))
+	for i := range labels {
+		labels[i] = uint64(i)
+	}
+	if err := index.InsertAll(ctx, labels, func(i int) ([]float32, error) { return vectors[i], nil }, 0, nil); err != nil {
+		return nil, err
+	}
+	lists = make([][]uint64, len(vectors))
 	for i, v := range vectors {
-		if err := index.Insert(uint64(i), v); err != nil {
+		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-	}
-	lists := make([][]uint64, len(vectors))
-	for i, v := range vectors {
 		found, err := index.Exact(v, neighbours+1)
 		if err != nil {
 			return nil, err

@@ -27,6 +27,7 @@ type engineFlags struct {
 	QueryCache     int    `help:"Vectors of queries that are kept for the next time; 0: none." default:"4096" placeholder:"N"`
 	M              int    `help:"HNSW: links of a new paper on each level of the graph." default:"16" placeholder:"N"`
 	EfConstruction int    `help:"HNSW: candidates looked at for these links." default:"200" placeholder:"N"`
+	IndexMemory    string `help:"What the index keeps of a vector beside its code: residual, what the code leaves; fast, float32; lean, float32 in a file. See docs/index.md." enum:"residual,fast,lean" default:"residual"`
 }
 
 // resolve fills the defaults that depend on where the .embedd folder is.
@@ -79,12 +80,16 @@ func openEngine(ctx context.Context, f *engineFlags, dir string, warm bool, log 
 	if err := verifyOnce(ctx, f, log); err != nil {
 		return nil, err
 	}
+	memory, err := ann.ParseMemory(f.IndexMemory)
+	if err != nil {
+		return nil, fmt.Errorf("--index-memory: %w", err)
+	}
 	encoder, err := openEncoder(f)
 	if err != nil {
 		return nil, err
 	}
 	collection, err := retrieval.Open(ctx, dir, encoderOf{encoder}, &retrieval.Options{
-		Index:    ann.Options{M: f.M, EfConstruction: f.EfConstruction},
+		Index:    ann.Options{M: f.M, EfConstruction: f.EfConstruction, Memory: memory},
 		Log:      log,
 		Progress: progress,
 	})

@@ -68,6 +68,10 @@ func (c *evalCmd) Run(e *env) (err error) {
 	if c.ByTitle {
 		return c.byTitle(e, cl)
 	}
+	// What the index has to do after so many new papers would come in between.
+	if err := en.collection.Settle(e.ctx); err != nil {
+		return err
+	}
 	exact, err := c.measure(e, cl, set, true)
 	if err != nil {
 		return err
@@ -122,19 +126,23 @@ func openScratch(e *env, f *engineFlags, dir string) (*client, *engine, error) {
 	return cl, en, nil
 }
 
-// measure runs all queries and scores the answers.
+// measure runs all queries and scores the answers: of exact search, or of the graph, also where a scan would be faster.
 func (c *evalCmd) measure(e *env, cl *client, set *eval.Dataset, exact bool) (eval.Metrics, error) {
 	bar := newProgress(e, "searching", "queries")
 	defer bar.Done()
 	var mu sync.Mutex
 	run := map[string][]eval.Scored{}
+	plan := embeddv1.Plan_PLAN_GRAPH
+	if exact {
+		plan = embeddv1.Plan_PLAN_UNSPECIFIED
+	}
 	err := each(e.ctx, set.Queries, func(ctx context.Context, q eval.Query) error {
 		k := int32(evalDepth)
 		if c.ExcludeSelf {
 			k++
 		}
 		res, err := cl.search.Search(ctx, &embeddv1.SearchRequest{
-			Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: q.Text}}, K: &k, Exact: exact, View: embeddv1.PaperView_PAPER_VIEW_ID,
+			Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: q.Text}}, K: &k, Exact: exact, Plan: plan, View: embeddv1.PaperView_PAPER_VIEW_ID,
 		})
 		if err != nil {
 			return fmt.Errorf("query %s: %w", q.ID, err)

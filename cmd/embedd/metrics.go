@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"embedd/internal/retrieval"
 )
 
 // serveMetrics answers GET /metrics on l in the form that Prometheus reads, until the returned function is called.
@@ -38,4 +40,38 @@ func serveMetrics(l net.Listener, log *slog.Logger, cs ...prometheus.Collector) 
 		}
 		return err
 	}, nil
+}
+
+// indexCollector asks the index for its figures when they are asked for.
+type indexCollector struct{ collection *retrieval.Collection }
+
+var (
+	indexSlots      = prometheus.NewDesc("embedd_index_slots", "Slots of the index: live ones are in answers, tombstones are deleted and still in the graph, free ones will be used again.", []string{"state"}, nil)
+	indexBytes      = prometheus.NewDesc("embedd_index_bytes", "Bytes of the index in use, in memory and in a mapped file.", []string{"place"}, nil)
+	indexCalibrated = prometheus.NewDesc("embedd_index_calibrated_vectors", "Vectors in the index when its recall was last measured; 0 for never.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (indexCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- indexSlots
+	ch <- indexBytes
+	ch <- indexCalibrated
+}
+
+// Collect implements prometheus.Collector. A collection that is closed has no figures.
+func (c indexCollector) Collect(ch chan<- prometheus.Metric) {
+	info, err := c.collection.Info()
+	if err != nil {
+		return
+	}
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	x := info.Index
+	gauge(indexSlots, float64(x.Vectors), "live")
+	gauge(indexSlots, float64(x.Tombstones), "tombstone")
+	gauge(indexSlots, float64(x.Free), "free")
+	gauge(indexBytes, float64(x.MemoryBytes), "memory")
+	gauge(indexBytes, float64(x.FileBytes), "file")
+	gauge(indexCalibrated, float64(x.Calibrated))
 }

@@ -55,7 +55,7 @@ func (c *modelsCompareCmd) Run(e *env) error {
 		}
 	}
 	report := compareReport{One: c.One, Other: c.Other, Texts: len(texts), Worst: 1}
-	if report.Overlap, err = overlap(sides[0], sides[1]); err != nil {
+	if report.Overlap, err = overlap(e.ctx, sides[0], sides[1]); err != nil {
 		return err
 	}
 	if a, b := len(sides[0][0]), len(sides[1][0]); a != b {

@@ -128,7 +128,7 @@ func (c *modelsImportCmd) run(e *env, library string, n *convert.Network, tokeni
 			}
 		}
 		o.Layers = &models.Layers{Kept: n.Layers, Of: n.OfLayers, Texts: len(sides[0])}
-		if o.Layers.Overlap, err = overlap(sides[0], sides[1]); err != nil {
+		if o.Layers.Overlap, err = overlap(e.ctx, sides[0], sides[1]); err != nil {
 			return err
 		}
 		fmt.Fprintf(e.stderr, "%d of %d layers: of a text's ten nearest, %.0f %% are those of the whole network (%d texts, float32)\n", n.Layers, n.OfLayers, 100*o.Layers.Overlap, o.Layers.Texts)

@@ -13,9 +13,16 @@ import (
 
 // searchFlags tune a search; nil means the server's default.
 type searchFlags struct {
-	K     *int32 `short:"k" help:"Hits at most; default 10." placeholder:"N"`
-	Ef    *int32 `help:"HNSW: candidates looked at; more is slower and nearer to exact." placeholder:"N"`
-	Exact bool   `help:"Compare with every paper instead of searching the graph."`
+	K      *int32   `short:"k" help:"Hits at most; default 10." placeholder:"N"`
+	Recall *float64 `help:"Share of the exact answer that is wanted on average, 0.5 to 0.9999; default 0.99." placeholder:"SHARE"`
+	Ef     *int32   `help:"HNSW: candidates looked at, instead of --recall; more is slower and nearer to exact." placeholder:"N"`
+	Exact  bool     `help:"Compare with every paper by its vector."`
+	Plan   string   `help:"Force a way to search, for measurements: graph or scan; auto takes the faster." enum:"auto,graph,scan" default:"auto"`
+}
+
+// plan is the flag in the words of the wire.
+func (f *searchFlags) plan() embeddv1.Plan {
+	return map[string]embeddv1.Plan{"graph": embeddv1.Plan_PLAN_GRAPH, "scan": embeddv1.Plan_PLAN_SCAN}[f.Plan]
 }
 
 // inputFlags are a thing to compare with.
@@ -78,7 +85,7 @@ func (c *searchCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.search.Search(e.ctx, &embeddv1.SearchRequest{Query: in, K: c.K, Ef: c.Ef, Exact: c.Exact})
+	res, err := cl.search.Search(e.ctx, &embeddv1.SearchRequest{Query: in, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan()})
 	if err != nil {
 		return err
 	}
@@ -108,7 +115,7 @@ func (c *relatedCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.search.Related(e.ctx, &embeddv1.RelatedRequest{Id: c.ID, K: c.K, Ef: c.Ef, Exact: c.Exact})
+	res, err := cl.search.Related(e.ctx, &embeddv1.RelatedRequest{Id: c.ID, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan()})
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}()
 	s.Ready(en.collection)
 	if metrics != nil {
-		stop, err := serveMetrics(metrics, log, en.encoder.Metrics())
+		stop, err := serveMetrics(metrics, log, en.encoder.Metrics(), indexCollector{en.collection})
 		if err != nil {
 			return err
 		}
@@ -129,7 +129,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
 	t.row("  workers", fmt.Sprint(c.Engine.Workers))
 	t.row("  warm-up", fmt.Sprintf("%.1f s: %v", en.tuning.Took.Seconds(), en.tuning))
 	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
-	t.row("  index", fmt.Sprintf("HNSW, M %d, efConstruction %d", c.Engine.M, c.Engine.EfConstruction))
+	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
 	t.row("  listen", addr.String())
 	t.row("  metrics", cmp.Or(c.Metrics, "none"))
