@@ -239,6 +239,7 @@ func parallel(threads, n, some int, do func(i int)) {
 				for i := from; i < min(n, from+some); i++ {
 					do(i)
 				}
+				runtime.Gosched() // a search that waits for a core goes first
 			}
 		})
 	}

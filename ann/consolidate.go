@@ -96,35 +96,29 @@ func (c *consolidation) isDead(link uint32) bool {
 	return link != noLink && hasBit(c.dead, link&slotMask)
 }
 
-// around gives the links of a list that stay, and those of its tombstones, and of their tombstones, as far as 4·M·M are met.
+// around gives the links of a list that stay, with their marks, and those of its tombstones, and of their tombstones, as far as 2·M
+// tombstones are met; some may come twice.
 func (c *consolidation) around(slot uint32, level int, list []uint32) []uint32 {
 	x := c.x
-	most := x.width(0) * x.width(0)
-	seen := map[uint32]bool{slot: true}
-	var near []uint32
-	queue := [][]uint32{list}
-	for ; len(queue) > 0 && len(seen) < most; queue = queue[1:] {
-		own := len(near) == 0 && len(seen) == 1
-		for _, l := range queue[0] {
-			if l == noLink {
-				break
-			}
-			n := l & slotMask
-			if seen[n] {
-				continue
-			}
-			seen[n] = true
-			switch {
-			case c.isDead(l):
-				queue = append(queue, x.list(c.w.arrays, n, level))
-			case own:
-				near = append(near, l) // with its mark
-			default:
-				near = append(near, n)
+	var near, gone []uint32
+	for next := 0; ; next++ {
+		for _, l := range list {
+			switch n := l & slotMask; {
+			case l == noLink || n == slot:
+			case !c.isDead(l):
+				if next > 0 {
+					l = n
+				}
+				near = append(near, l)
+			case len(gone) < x.width(0) && !slices.Contains(gone, n):
+				gone = append(gone, n)
 			}
 		}
+		if next == len(gone) {
+			return near
+		}
+		list = x.list(c.w.arrays, gone[next], level)
 	}
-	return near
 }
 
 // enter gives the index another entry point if its own goes.

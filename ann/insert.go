@@ -3,6 +3,7 @@ package ann
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,13 +24,13 @@ func (x *Index) Insert(label uint64, v []float32) error {
 	if err != nil {
 		return err
 	}
-	defer x.writers.RUnlock()
-	defer x.grace.leave(x.grace.enter()) // Close waits
 	a := x.arrays.Load()
 	x.store(a, slot, v)
 	x.connect(slot)
 	setBit(a.live, slot)
 	x.size.Add(1)
+	x.writers.RUnlock()
+	runtime.Gosched() // a search that waits for a core goes first
 	return nil
 }
 

@@ -3,6 +3,7 @@ package ann
 import (
 	"slices"
 	"sync/atomic"
+	"unsafe"
 
 	"embedd/ann/vec"
 )
@@ -28,7 +29,7 @@ func (x *Index) choose(s *searcher, a *arrays, candidates []entry, room int) []u
 			room--
 		}
 	}
-	s.chosen, s.links = s.chosen[:0], s.links[:0]
+	s.chosen, s.links, s.sums = s.chosen[:0], s.links[:0], s.sums[:0]
 	for _, c := range candidates {
 		if c&kept == 0 {
 			if room == 0 {
@@ -39,23 +40,41 @@ func (x *Index) choose(s *searcher, a *arrays, candidates []entry, room int) []u
 			}
 			room--
 		}
-		s.chosen = append(s.chosen, c.slot())
+		slot := c.slot()
+		s.chosen = append(s.chosen, slot)
 		s.links = append(s.links, c.link())
+		s.sums = append(s.sums, centre*a.sums[slot])
 	}
 	return s.links
 }
 
-// shadowed tells whether a candidate is at least as near to one of the chosen slots as to the base.
+// shadowed tells whether a candidate is at least as near to one of the chosen slots as to the base. It is most of what choosing costs:
+// codes are compared as they lie, and the products of what is added to their values taken off after,
+//
+//	(c+64)·(d+64) = c·d + 64·Σc + 64·Σd + 64²·stride
 func (x *Index) shadowed(s *searcher, a *arrays, c entry) bool {
 	if len(s.chosen) == 0 {
 		return false
 	}
-	s.pair.ofSlot(x, a, c.slot())
-	limit := c.dot() + s.pair.offset
 	const some = 8 // most are shadowed by the first few
+	if x.opt.Code == Bit {
+		s.pair.ofSlot(x, a, c.slot())
+		for i := 0; i < len(s.chosen); i += some {
+			if slices.Max(s.pair.compare(a, s.chosen[i:min(i+some, len(s.chosen))])) >= c.dot() {
+				return true
+			}
+		}
+		return false
+	}
+	code := a.codes[int(c.slot())*x.stride:][:x.stride]
+	signed := unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(code))), len(code)) // values up to 127
+	limit := c.dot() + centre*a.sums[c.slot()] + centre*centre*int32(x.stride)
+	dots := s.eight[:]
 	for i := 0; i < len(s.chosen); i += some {
-		for _, dot := range s.pair.compare(a, s.chosen[i:min(i+some, len(s.chosen))]) {
-			if dot >= limit {
+		part := s.chosen[i:min(i+some, len(s.chosen))]
+		vec.DotCodes(signed, a.codes, part, dots)
+		for j := range part {
+			if dots[j]-s.sums[i+j] >= limit {
 				return true
 			}
 		}

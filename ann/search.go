@@ -186,6 +186,9 @@ func (x *Index) descend(s *searcher, w view, slot uint32, level int) uint32 {
 func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admission, budget int) {
 	s.begin(int(w.n))
 	s.tired = false
+	if s.skip != noLink {
+		s.visited[s.skip/64] |= 1 << (s.skip % 64)
+	}
 	width := x.width(level)
 	s.fresh = resize(s.fresh, width)
 	s.fresh[0] = from
@@ -246,11 +249,14 @@ type searcher struct {
 	best    []uint32 // what is compared again
 	dots    []int32  // of an exact search
 	vector  []float32
-	tired   bool // the last walk ended before its time
+	tired   bool   // the last walk ended before its time
+	skip    uint32 // a slot that walks do not come to; noLink: none
 
 	// Of choosing links.
 	near      []entry
 	chosen    []uint32
+	sums      []int32 // of the chosen, times centre
+	eight     [8]int32
 	links     []uint32
 	newcomers []uint32
 }
@@ -259,7 +265,7 @@ func (x *Index) searcher() *searcher {
 	if s, ok := x.searchers.Get().(*searcher); ok {
 		return s
 	}
-	return &searcher{}
+	return &searcher{skip: noLink}
 }
 
 // begin forgets what was visited.
