@@ -77,7 +77,7 @@ func (c *consolidation) choose(ctx context.Context) error {
 			if !slices.ContainsFunc(list, c.isDead) {
 				continue
 			}
-			links := slices.Clone(x.choose(s, w.arrays, x.gather(s, w, slot, nil, c.around(slot, level, list)), len(list)))
+			links := c.mend(s, slot, level, list)
 			c.mu.Lock()
 			c.repairs = append(c.repairs, repair{slot, level, links})
 			c.mu.Unlock()
@@ -96,29 +96,67 @@ func (c *consolidation) isDead(link uint32) bool {
 	return link != noLink && hasBit(c.dead, link&slotMask)
 }
 
-// around gives the links of a list that stay, with their marks, and those of its tombstones, and of their tombstones, as far as 2·M
-// tombstones are met; some may come twice.
-func (c *consolidation) around(slot uint32, level int, list []uint32) []uint32 {
-	x := c.x
-	var near, gone []uint32
+// mendTries is how many candidates are looked at for each place: most are shadowed by links that stay, and farther ones the more so.
+const mendTries = 8
+
+// mend gives the links of a list that stay, and in the places of its tombstones those of their links that the heuristic would choose
+// beside them: lists keep their length, and what chose them once need not be done again.
+func (c *consolidation) mend(s *searcher, slot uint32, level int, list []uint32) []uint32 {
+	x, a := c.x, c.w.arrays
+	// The links that are left, then the tombstones, and theirs, as far as 2·M tombstones are met.
+	links, offered := make([]uint32, 0, len(list)), s.newcomers[:0]
+	gone, length := s.gone[:0], 0
 	for next := 0; ; next++ {
 		for _, l := range list {
+			if l == noLink {
+				break
+			}
 			switch n := l & slotMask; {
-			case l == noLink || n == slot:
-			case !c.isDead(l):
-				if next > 0 {
-					l = n
+			case c.isDead(l):
+				if len(gone) < x.width(0) && !slices.Contains(gone, n) {
+					gone = append(gone, n)
 				}
-				near = append(near, l)
-			case len(gone) < x.width(0) && !slices.Contains(gone, n):
-				gone = append(gone, n)
+			case next == 0:
+				links = append(links, l) // with its mark
+			case n != slot:
+				offered = append(offered, n)
+			}
+			if next == 0 {
+				length++
 			}
 		}
 		if next == len(gone) {
-			return near
+			break
 		}
-		list = x.list(c.w.arrays, gone[next], level)
+		list = x.list(a, gone[next], level)
 	}
+	s.newcomers, s.gone = offered, gone
+	slices.Sort(offered)
+	offered = slices.Compact(offered)
+	s.chosen, s.sums = s.chosen[:0], s.sums[:0]
+	for _, l := range links {
+		s.chosen = append(s.chosen, l&slotMask)
+		s.sums = append(s.sums, centre*a.sums[l&slotMask])
+	}
+	s.near = s.near[:0]
+	s.pair.ofSlot(x, a, slot)
+	for i, dot := range s.pair.compare(a, offered) {
+		if !slices.Contains(s.chosen, offered[i]) {
+			s.near = append(s.near, entryOf(s.pair.similarity(dot), offered[i]))
+		}
+	}
+	slices.Sort(s.near)
+	for _, e := range s.near[:min(len(s.near), mendTries*(length-len(links)))] {
+		if len(links) == length {
+			break
+		}
+		if !x.shadowed(s, a, e) {
+			links = append(links, e.slot())
+			s.chosen = append(s.chosen, e.slot())
+			s.sums = append(s.sums, centre*a.sums[e.slot()])
+		}
+	}
+	return links
 }
 
 // enter gives the index another entry point if its own goes.

@@ -21,7 +21,7 @@ import (
 const centre = 64
 
 // clipAt is the largest value that a code holds, in units of 1/√dim.
-const clipAt = 5
+const clipAt = 4.0
 
 // most values of codes, of fine codes, and of queries in 8 and 16 bits.
 const (

@@ -83,18 +83,13 @@ func (x *Index) Search(v []float32, q Query) (Answer, error) {
 	if err := x.checkQuery(v, &q); err != nil {
 		return Answer{}, err
 	}
-	answer := x.answer(v, q)
-	answer.Neighbors = answer.Neighbors[:min(q.K, len(answer.Neighbors))]
-	return answer, nil
-}
-
-// answer is Search of a query that was checked, with all neighbours that were compared by their vectors.
-func (x *Index) answer(v []float32, q Query) Answer {
 	defer x.grace.leave(x.grace.enter())
 	s := x.searcher()
 	defer x.searchers.Put(s)
 	s.probe.ofVector(x, v)
-	return x.find(s, x.look(), v, q)
+	answer := x.find(s, x.look(), v, q)
+	answer.Neighbors = slices.Clone(answer.Neighbors[:min(q.K, len(answer.Neighbors))])
+	return answer, nil
 }
 
 // checkQuery checks a query and fills in its Ef.
@@ -121,7 +116,8 @@ func (x *Index) checkQuery(v []float32, q *Query) error {
 	return nil
 }
 
-// find answers a query for the searcher's probe, which is of v.
+// find answers a query for the searcher's probe, which is of v, with all neighbours that were compared by their vectors, in the
+// searcher's memory.
 func (x *Index) find(s *searcher, w view, v []float32, q Query) Answer {
 	total := x.Len()
 	if q.Filter != nil {
@@ -231,12 +227,12 @@ func (x *Index) rerank(s *searcher, w view) []Neighbor {
 			}
 		}
 	}
-	out := make([]Neighbor, len(s.best))
+	s.out = resize(s.out, len(s.best))
 	for i, d := range s.probe.distances(x, w.arrays, s.best) {
-		out[i] = Neighbor{w.labels[s.best[i]], d}
+		s.out[i] = Neighbor{w.labels[s.best[i]], d}
 	}
-	slices.SortFunc(out, Neighbor.compare)
-	return out
+	slices.SortFunc(s.out, Neighbor.compare)
+	return s.out
 }
 
 // searcher is the memory of one search, used again by later ones.
@@ -247,7 +243,8 @@ type searcher struct {
 	visited []uint64 // a bit a slot
 	fresh   []uint32 // links of a slot that were not visited yet
 	best    []uint32 // what is compared again
-	dots    []int32  // of an exact search
+	out     []Neighbor
+	dots    []int32 // of an exact search
 	vector  []float32
 	tired   bool   // the last walk ended before its time
 	skip    uint32 // a slot that walks do not come to; noLink: none
@@ -259,6 +256,7 @@ type searcher struct {
 	eight     [8]int32
 	links     []uint32
 	newcomers []uint32
+	gone      []uint32
 }
 
 func (x *Index) searcher() *searcher {

@@ -236,3 +236,21 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// One flipped bit in each block of a larger file is found.
+func TestOneBitInEachBlock(t *testing.T) {
+	r := random(t)
+	vectors := make([][]float32, 3000)
+	for i := range vectors {
+		vectors[i] = unit(r, 256)
+	}
+	x := bulk(t, vectors, 0, &Options{M: 4, EfConstruction: 20})
+	good := snapshot(t, x, "")
+	for from := 0; from < len(good); from += blockSize {
+		bad := slices.Clone(good)
+		bad[from+r.IntN(min(blockSize, len(bad)-from))] ^= 1 << r.IntN(8)
+		if err := prove(t, bad, vectors[0]); !errors.Is(err, ErrSnapshot) {
+			t.Errorf("a bit of the block at %d of %d: %v", from, len(good), err)
+		}
+	}
+}

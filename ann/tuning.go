@@ -208,5 +208,5 @@ func (x *Index) walkWithout(q *sample, ef int) []Neighbor {
 	s.skip = q.slot
 	defer func() { s.skip = noLink }()
 	s.probe.ofVector(x, q.vector)
-	return x.find(s, x.look(), q.vector, Query{K: 1, Ef: ef, Plan: Graph}).Neighbors
+	return slices.Clone(x.find(s, x.look(), q.vector, Query{K: 1, Ef: ef, Plan: Graph}).Neighbors)
 }
