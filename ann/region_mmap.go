@@ -4,14 +4,16 @@ package ann
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// reservation is how many addresses a mapping takes at first. Addresses cost nothing; memory is taken as it grows.
-const reservation = 128 << 30
+// reservations are how many addresses a mapping takes: the first number that the system gives, which may have a limit for a process.
+// Addresses cost nothing; memory is taken as it grows.
+var reservations = []int{128 << 30, 16 << 30, 2 << 30, 256 << 20}
 
 // hugePage is the size of a huge page, to which a mapping is aligned.
 const hugePage = 2 << 20
@@ -20,6 +22,7 @@ const hugePage = 2 << 20
 type mapping struct {
 	reserved  []byte // as mmap gave it
 	base      uintptr
+	limit     int // bytes of addresses from base on
 	committed int
 	mapped    int // bytes at the beginning that are a file's, until they are settled
 
@@ -33,12 +36,12 @@ func (m *mapping) grow(size int, _ unsafe.Pointer, _ int) (unsafe.Pointer, bool,
 	if err := m.reserve(); err != nil {
 		return nil, false, err
 	}
-	if size > reservation {
-		return nil, false, errors.New("more than an index can address")
+	if size > m.limit {
+		return nil, false, fmt.Errorf("an array has %d bytes of addresses; is there a limit on the address space of the process?", m.limit)
 	}
 	// In steps of an eighth, so that the kernel is seldom asked; small ones by single pages.
 	page := unix.Getpagesize()
-	want := min(roundUp(max(size, m.committed+m.committed/8), page), reservation)
+	want := min(roundUp(max(size, m.committed+m.committed/8), page), m.limit)
 	if want >= hugePage {
 		want = roundUp(want, hugePage)
 	}
@@ -93,11 +96,16 @@ func (m *mapping) reserve() error {
 	if m.reserved != nil {
 		return nil
 	}
-	b, err := unix.Mmap(-1, 0, reservation+hugePage, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|mapNoReserve)
-	if err != nil {
-		return err
+	var err error
+	for _, m.limit = range reservations {
+		if m.reserved, err = unix.Mmap(-1, 0, m.limit+hugePage, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|mapNoReserve); err == nil {
+			break
+		}
 	}
-	m.reserved = b
+	if err != nil {
+		return fmt.Errorf("reserve addresses (is there a limit on those of the process, ulimit -v?): %w", err)
+	}
+	b := m.reserved
 	m.base = uintptr(roundUp(int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))), hugePage))
 	return nil
 }
@@ -129,11 +137,11 @@ func (m *mapping) free() error {
 // load maps size bytes of a file, privately: changes go to copies of pages.
 func (m *mapping) load(f *os.File, at int64, size int, keep bool) (unsafe.Pointer, error) {
 	page := unix.Getpagesize()
-	if page > sectionAlign || size > reservation {
-		return nil, errors.ErrUnsupported
-	}
 	if err := m.reserve(); err != nil {
 		return nil, err
+	}
+	if page > sectionAlign || size > m.limit {
+		return nil, fmt.Errorf("pages have %d bytes, an array %d of addresses: %w", page, m.limit, errors.ErrUnsupported)
 	}
 	length := roundUp(size, page)
 	if _, err := unix.MmapPtr(int(f.Fd()), at, m.pointer(0), uintptr(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED); err != nil {
