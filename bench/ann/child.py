@@ -19,12 +19,13 @@ ENGINES = {
     "embedd": {"engine": "embedd", "memory": "residual"},
     "embedd_fast": {"engine": "embedd", "memory": "fast"},
     "embedd_lean": {"engine": "embedd", "memory": "lean"},
+    "embedd_bit": {"engine": "embedd", "memory": "fast", "bit": True},
     "first": {"engine": "first"},
-    **{name: {"engine": name} for name in ("hnswlib", "faiss", "faiss_sq8", "usearch", "usearch_bf16", "usearch_i8", "faiss_flat")},
+    **{name: {"engine": name} for name in ("hnswlib", "faiss", "faiss_sq8", "faiss_pq", "usearch", "usearch_bf16", "usearch_i8", "faiss_flat")},
 }
-IN_GO = ("embedd", "embedd_fast", "embedd_lean", "first")
+IN_GO = ("embedd", "embedd_fast", "embedd_lean", "embedd_bit", "first")
 # What is tried beside ef; the best of them at each recall counts.
-VARIANTS = {"faiss_sq8": [{"k_factor": f} for f in (1.5, 2, 4, 8)]}
+VARIANTS = {engine: [{"k_factor": f} for f in (1.5, 2, 4, 8)] for engine in ("faiss_sq8", "faiss_pq")}
 
 
 class Child:

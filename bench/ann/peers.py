@@ -37,31 +37,35 @@ class Hnswlib:
 
 
 class Faiss:
-    """HNSW over float32, or over 8 bits with the best k * k_factor compared again by float32."""
+    """HNSW over float32, or over 8 bits a value or product-quantised codes of 96 bytes, with the best k * k_factor compared again by
+    float32."""
 
-    def __init__(self, sq8):
+    def __init__(self, codes=""):
         import faiss
 
-        self.faiss, self.sq8 = faiss, sq8
+        self.faiss, self.codes = faiss, codes
 
     def build(self, base, threads, m, ef_construction):
         faiss = self.faiss
         faiss.omp_set_num_threads(threads)
-        if self.sq8:
-            graph = faiss.IndexHNSWSQ(base.shape[1], faiss.ScalarQuantizer.QT_8bit, m, faiss.METRIC_INNER_PRODUCT)
+        if self.codes:
+            if self.codes == "sq8":
+                graph = faiss.IndexHNSWSQ(base.shape[1], faiss.ScalarQuantizer.QT_8bit, m, faiss.METRIC_INNER_PRODUCT)
+            else:  # by the squared distance, which orders unit vectors as the inner product does
+                graph = faiss.IndexHNSWPQ(base.shape[1], 96, m)
             self.index = faiss.IndexRefineFlat(graph)
         else:
             self.index = graph = faiss.IndexHNSWFlat(base.shape[1], m, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = ef_construction
         self.graph = graph
-        if self.sq8:
+        if self.codes:
             self.index.train(base)
         self.index.add(base)
 
     def search(self, queries, k, ef, k_factor=1):
         self.faiss.omp_set_num_threads(1)
         self.graph.hnsw.efSearch = ef
-        if self.sq8:
+        if self.codes:
             self.index.k_factor = k_factor
         return self.index.search(queries, k)[1]
 
@@ -70,7 +74,7 @@ class Faiss:
 
     def restore(self, file, dim):
         self.index = self.faiss.read_index(file)
-        self.graph = self.faiss.downcast_index(self.index.base_index) if self.sq8 else self.index
+        self.graph = self.faiss.downcast_index(self.index.base_index) if self.codes else self.index
 
 
 class FaissFlat:
@@ -116,8 +120,9 @@ class Usearch:
 
 PEERS = {
     "hnswlib": Hnswlib,
-    "faiss": lambda: Faiss(False),
-    "faiss_sq8": lambda: Faiss(True),
+    "faiss": Faiss,
+    "faiss_sq8": lambda: Faiss("sq8"),
+    "faiss_pq": lambda: Faiss("pq"),
     "faiss_flat": FaissFlat,
     "usearch": lambda: Usearch("f32"),
     "usearch_bf16": lambda: Usearch("bf16"),

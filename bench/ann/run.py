@@ -42,7 +42,7 @@ def options():
     p.add_argument("--synthetic", type=int, nargs="?", const=1_000_000, metavar="N", help="measure on N made-up vectors instead (1,000,000)")
     p.add_argument("-n", "--n", type=int, default=0, metavar="N", help="only the first N vectors")
     p.add_argument("--only", default=SECTIONS, metavar="LIST", help="what is measured (%(default)s)")
-    p.add_argument("--engines", default=DEFAULT_ENGINES, metavar="LIST", help="sides of the section peers (%(default)s; also embedd_fast, embedd_lean)")
+    p.add_argument("--engines", default=DEFAULT_ENGINES, metavar="LIST", help="sides of the section peers (%(default)s; also embedd_fast, embedd_lean, embedd_bit, faiss_pq)")
     p.add_argument("--memory", choices=("residual", "fast", "lean"), default="residual", help="embedd's memory mode among the peers")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=float, default=0.5, help="least time of one measurement (%(default)s)")

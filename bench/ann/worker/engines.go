@@ -29,7 +29,11 @@ func build(ctx context.Context, r *request, data *vectors) (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, err := ann.New(data.dim, &ann.Options{M: r.M, EfConstruction: r.EfConstruction, Memory: memory})
+	o := &ann.Options{M: r.M, EfConstruction: r.EfConstruction, Memory: memory}
+	if r.Bit {
+		o.Code = ann.Bit
+	}
+	x, err := ann.New(data.dim, o)
 	if err != nil {
 		return nil, err
 	}

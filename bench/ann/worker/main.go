@@ -25,6 +25,7 @@ type request struct {
 
 	Engine         string `json:"engine"` // embedd or first
 	Memory         string `json:"memory"` // embedd's memory mode
+	Bit            bool   `json:"bit"`    // codes of a bit a value
 	N              int    `json:"n"`      // build: of the rows 0 to n-1
 	Threads        int    `json:"threads"`
 	M              int    `json:"m"`
