@@ -11,7 +11,7 @@ import (
 const allBlock = 4096
 
 // AllNeighbors finds the k nearest others of each live vector, and hands them out, one vector after the other from one goroutine, in
-// the order of their slots; near is valid until yield returns. Each search begins at the vector itself, so that a shorter list than for
+// the order of their places in the index; near is valid until yield returns. Each search begins at the vector itself, so that a shorter list than for
 // an outside query gives the same recall; ef 0 chooses one for about 0.99, and less than k needs is raised. threads 0 is one a core. An
 // error of yield, or the end of ctx, ends it. Vectors that come or go meanwhile may be missing, or not.
 func (x *Index) AllNeighbors(ctx context.Context, k, ef, threads int, yield func(label uint64, near []Neighbor) error) error {
@@ -25,33 +25,51 @@ func (x *Index) AllNeighbors(ctx context.Context, k, ef, threads int, yield func
 		}
 	}
 	ef = max(ef, k)
-	defer x.grace.leave(x.grace.enter())
-	w := x.look()
-	found := make([][]Neighbor, allBlock)
-	for from := uint32(0); from < w.n; from += allBlock {
-		if err := ctx.Err(); err != nil {
-			return err
+	var block [allBlock]struct {
+		live  bool
+		label uint64
+		near  []Neighbor
+	}
+	return x.eachBlock(ctx, threads, func(s *searcher, w view, slot uint32, i int) {
+		b := &block[i]
+		if b.live = hasBit(w.live, slot); b.live {
+			b.label, b.near = w.labels[slot], x.around(s, w, slot, ef, k, b.near[:0])
 		}
-		n := min(allBlock, w.n-from)
-		parallel(threads, int(n), 32, func(i int) {
-			slot := from + uint32(i)
-			found[i] = found[i][:0]
-			if !hasBit(w.live, slot) {
-				return
-			}
-			s := x.searcher()
-			defer x.searchers.Put(s)
-			found[i] = x.around(s, w, slot, ef, k, found[i])
-		})
-		for i := range n {
-			if slot := from + i; hasBit(w.live, slot) {
-				if err := yield(w.labels[slot], found[i]); err != nil {
+	}, func(n int) error {
+		for _, b := range block[:n] {
+			if b.live {
+				if err := yield(b.label, b.near); err != nil {
 					return err
 				}
 			}
 		}
+		return nil
+	})
+}
+
+// eachBlock calls do for each slot, from several goroutines, and after each block of slots done with how many they were. Between blocks
+// Consolidate may go on.
+func (x *Index) eachBlock(ctx context.Context, threads int, do func(s *searcher, w view, slot uint32, i int), done func(n int) error) error {
+	for from := uint32(0); ; from += allBlock {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e := x.grace.enter()
+		w := x.look()
+		n := int(min(allBlock, w.n-min(w.n, from)))
+		parallel(threads, n, 32, func(i int) {
+			s := x.searcher()
+			defer x.searchers.Put(s)
+			do(s, w, from+uint32(i), i)
+		})
+		x.grace.leave(e)
+		if n == 0 {
+			return nil
+		}
+		if err := done(n); err != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 // around appends to out the k nearest others of a slot, found by a walk that begins at the slot with a list of ef others.
@@ -99,32 +117,25 @@ func (x *Index) Pairs(ctx context.Context, within float32, most, threads int) ([
 	if !(within >= 0 && within <= 2) || most < 1 {
 		return nil, fmt.Errorf("%w: the distance is %v, must be 0 to 2; at most %d pairs are allowed, must be at least 1", ErrQuery, within, most)
 	}
-	defer x.grace.leave(x.grace.enter())
-	w := x.look()
 	var pairs []Pair
-	found := make([][]Pair, allBlock)
-	for from := uint32(0); from < w.n; from += allBlock {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	var found [allBlock][]Pair
+	err := x.eachBlock(ctx, threads, func(s *searcher, w view, slot uint32, i int) {
+		if found[i] = found[i][:0]; hasBit(w.live, slot) {
+			found[i] = x.within(s, w, slot, within, most, found[i])
 		}
-		n := min(allBlock, w.n-from)
-		parallel(threads, int(n), 32, func(i int) {
-			found[i] = found[i][:0]
-			if slot := from + uint32(i); hasBit(w.live, slot) && ctx.Err() == nil {
-				s := x.searcher()
-				defer x.searchers.Put(s)
-				found[i] = x.within(s, w, slot, within, most, found[i])
-			}
-		})
-		for i := range n {
-			pairs = append(pairs, found[i]...)
+	}, func(n int) error {
+		for _, f := range found[:n] {
+			pairs = append(pairs, f...)
 		}
 		if len(pairs) > 2*most { // each may be there from both sides
-			pairs = distinct(pairs)
-			if len(pairs) > most {
-				return nil, fmt.Errorf("%w: more than %d within %v", ErrTooMany, most, within)
+			if pairs = distinct(pairs); len(pairs) > most {
+				return fmt.Errorf("%w: more than %d within %v", ErrTooMany, most, within)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if pairs = distinct(pairs); len(pairs) > most {
 		return nil, fmt.Errorf("%w: more than %d within %v", ErrTooMany, most, within)
