@@ -11,7 +11,7 @@ import (
 const allBlock = 4096
 
 // AllNeighbors finds the k nearest others of each live vector, and hands them out, one vector after the other from one goroutine, in
-// the order of their places in the index; near is valid until yield returns. Each search begins at the vector itself, so that a shorter list than for
+// an order of the index's own; near is valid until yield returns. Each search begins at the vector itself, so that a shorter list than for
 // an outside query gives the same recall; ef 0 chooses one for about 0.99, and less than k needs is raised. threads 0 is one a core. An
 // error of yield, or the end of ctx, ends it. Vectors that come or go meanwhile may be missing, or not.
 func (x *Index) AllNeighbors(ctx context.Context, k, ef, threads int, yield func(label uint64, near []Neighbor) error) error {
@@ -50,26 +50,58 @@ func (x *Index) AllNeighbors(ctx context.Context, k, ef, threads int, yield func
 // eachBlock calls do for each slot, from several goroutines, and after each block of slots done with how many they were. Between blocks
 // Consolidate may go on.
 func (x *Index) eachBlock(ctx context.Context, threads int, do func(s *searcher, w view, slot uint32, i int), done func(n int) error) error {
-	for from := uint32(0); ; from += allBlock {
+	for block := range slices.Chunk(x.tour(), allBlock) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		e := x.grace.enter()
 		w := x.look()
-		n := int(min(allBlock, w.n-min(w.n, from)))
-		parallel(threads, n, 32, func(i int) {
+		parallel(threads, len(block), 32, func(i int) {
 			s := x.searcher()
 			defer x.searchers.Put(s)
-			do(s, w, from+uint32(i), i)
+			do(s, w, block[i], i)
 		})
 		x.grace.leave(e)
-		if n == 0 {
-			return nil
-		}
-		if err := done(n); err != nil {
+		if err := done(len(block)); err != nil {
 			return err
 		}
 	}
+	return ctx.Err()
+}
+
+// tour gives all slots in an order in which each is near to the one before, as far as links go: what one search has brought into the
+// cache serves the next.
+func (x *Index) tour() []uint32 {
+	defer x.grace.leave(x.grace.enter())
+	w := x.look()
+	order := make([]uint32, 0, w.n)
+	seen := make([]uint64, words(int(w.n)))
+	var back []uint32 // slots that may have links left
+	var links []uint32
+	for start := range w.n { // after the first, those that are free
+		if seen[start/64]>>(start%64)&1 == 1 {
+			continue
+		}
+		for at := start; ; {
+			if seen[at/64]>>(at%64)&1 == 0 {
+				seen[at/64] |= 1 << (at % 64)
+				order = append(order, at)
+				back = append(back, at)
+			}
+			links = read(x.list(w.arrays, at, 0), w.n, links[:0])
+			next := slices.IndexFunc(links, func(l uint32) bool { return seen[l/64]>>(l%64)&1 == 0 })
+			if next >= 0 {
+				at = links[next]
+				continue
+			}
+			back = back[:len(back)-1]
+			if len(back) == 0 {
+				break
+			}
+			at = back[len(back)-1]
+		}
+	}
+	return order
 }
 
 // around appends to out the k nearest others of a slot, found by a walk that begins at the slot with a list of ef others.

@@ -14,6 +14,11 @@ func TestAllNeighbors(t *testing.T) {
 	x := bulk(t, vectors, 0, nil)
 	for label := range uint64(100) {
 		x.Delete(label)
+		if label == 50 { // some are free, some tombstones
+			if _, err := x.Consolidate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	found, all, seen := 0, 0, map[uint64]bool{}
 	err := x.AllNeighbors(t.Context(), 10, 32, 2, func(label uint64, near []Neighbor) error {
