@@ -10,7 +10,7 @@ import (
 // AllNeighbors gives each live vector once, and nearly all of its exact neighbours.
 func TestAllNeighbors(t *testing.T) {
 	r := random(t)
-	vectors := clustered(r, 24, 3000)
+	vectors := clustered(r, 24, some(3000))
 	x := bulk(t, vectors, 0, nil)
 	for label := range uint64(100) {
 		x.Delete(label)
@@ -38,8 +38,8 @@ func TestAllNeighbors(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || len(seen) != 2900 {
-		t.Errorf("%d of 2900 vectors: %v", len(seen), err)
+	if err != nil || len(seen) != len(vectors)-100 {
+		t.Errorf("%d of %d vectors: %v", len(seen), len(vectors)-100, err)
 	}
 	if recall := float64(found) / float64(all); recall < 0.97 {
 		t.Errorf("recall %.3f", recall)
@@ -61,7 +61,7 @@ func TestAllNeighbors(t *testing.T) {
 // Pairs gives the pairs that comparing each with each gives, among them those of a clique larger than any list.
 func TestPairs(t *testing.T) {
 	r := random(t)
-	vectors := clustered(r, 12, 900)
+	vectors := clustered(r, 12, some(900))
 	for range 60 {
 		vectors = append(vectors, vectors[0])
 	}

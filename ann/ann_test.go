@@ -10,6 +10,14 @@ import (
 	"testing"
 )
 
+// some is n, or a quarter of it where tests are to be short: under the race detector without assembly all is slow.
+func some(n int) int {
+	if testing.Short() {
+		return n / 4
+	}
+	return n
+}
+
 // random gives a source of random numbers and prints its seed.
 func random(t testing.TB) *rand.Rand {
 	seed := rand.Uint64()
@@ -210,7 +218,8 @@ func TestEmptyAndSmall(t *testing.T) {
 func TestExactIsExactAndSearchWithALongListIsTheSame(t *testing.T) {
 	r := random(t)
 	for _, dim := range []int{2, 7, 32, 100} {
-		x := build(t, r, dim, 1500, &Options{M: 8, EfConstruction: 60})
+		n := some(1500)
+		x := build(t, r, dim, n, &Options{M: 8, EfConstruction: 60})
 		for range 20 {
 			q := unit(r, dim)
 			truth := exact(t, x, q, 12)
@@ -220,7 +229,7 @@ func TestExactIsExactAndSearchWithALongListIsTheSame(t *testing.T) {
 					t.Errorf("dim %d: place %d has label %d at %v, the slow truth %d at %v", dim, i, truth[i].Label, got, label, want)
 				}
 			}
-			if got := search(t, x, q, 12, 1500); !slices.Equal(got, truth) {
+			if got := search(t, x, q, 12, n); !slices.Equal(got, truth) {
 				t.Errorf("dim %d: a search with ef = n gives %v, want %v", dim, got, truth)
 			}
 			for i, n := range truth {
@@ -235,8 +244,8 @@ func TestExactIsExactAndSearchWithALongListIsTheSame(t *testing.T) {
 // The answer for k is the beginning of the answer for more.
 func TestAnswersArePrefixes(t *testing.T) {
 	r := random(t)
-	x := build(t, r, 16, 2000, nil)
-	for range 50 {
+	x := build(t, r, 16, some(2000), nil)
+	for range some(50) {
 		q := unit(r, 16)
 		longest := search(t, x, q, 64, 96)
 		for _, k := range []int{1, 2, 10, 11, 63} {
@@ -256,20 +265,21 @@ func TestDuplicates(t *testing.T) {
 	r := random(t)
 	x := build(t, r, 8, 500, &Options{M: 4, EfConstruction: 20})
 	v := unit(r, 8)
-	for i := range 3000 {
+	n := some(3000)
+	for i := range n {
 		insert(t, x, uint64(1000+i), v)
 	}
-	got := search(t, x, v, 3000, 3000)
-	if len(got) != 3000 {
-		t.Fatalf("%d of 3000 copies are found", len(got))
+	got := search(t, x, v, n, n)
+	if len(got) != n {
+		t.Fatalf("%d of %d copies are found", len(got), n)
 	}
 	for i, n := range got {
 		if n.Label != uint64(1000+i) {
 			t.Fatalf("place %d has label %d", i, n.Label)
 		}
 	}
-	if got := labels(search(t, x, v, 3500, 3500)); len(got) != 3500 {
-		t.Errorf("%d of 3500 vectors are found", len(got))
+	if got := labels(search(t, x, v, n+500, n+500)); len(got) != n+500 {
+		t.Errorf("%d of %d vectors are found", len(got), n+500)
 	}
 }
 

@@ -76,7 +76,8 @@ func insertAll(t testing.TB, x *Index, first uint64, vectors [][]float32, thread
 // The same vectors give the same graph, to the byte, for any number of threads and with any kernels.
 func TestInsertAllIsDeterministic(t *testing.T) {
 	r := random(t)
-	vectors := clustered(r, 24, 3000)
+	vectors := clustered(r, 24, some(3000))
+	first := len(vectors) / 3 * 2
 	defer func() {
 		if err := vec.Use(vec.Implementations()[0]); err != nil {
 			t.Error(err)
@@ -88,14 +89,14 @@ func TestInsertAllIsDeterministic(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, threads := range []int{1, 2, 7} {
-			x := bulk(t, vectors[:2000], threads, &Options{M: 6, EfConstruction: 40, Seed: 7})
-			for label := range uint64(500) {
+			x := bulk(t, vectors[:first], threads, &Options{M: 6, EfConstruction: 40, Seed: 7})
+			for label := range uint64(first / 4) {
 				x.Delete(label * 3)
 			}
 			if _, err := x.Consolidate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			insertAll(t, x, 5000, vectors[2000:], threads)
+			insertAll(t, x, 5000, vectors[first:], threads)
 			got := snapshot(t, x, "")
 			if want == nil {
 				want = got
@@ -110,7 +111,7 @@ func TestInsertAllIsDeterministic(t *testing.T) {
 // InsertAll and Insert find the same, as far as their graphs do.
 func TestRecallOfBothBuilds(t *testing.T) {
 	r := random(t)
-	vectors := clustered(r, 32, 4000)
+	vectors := clustered(r, 32, some(4000))
 	all := bulk(t, vectors, 0, nil)
 	one := build(t, r, 32, 0, nil)
 	for i, v := range vectors {

@@ -3,6 +3,7 @@ package ann
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -12,7 +13,7 @@ import (
 // Every vector deleted and inserted again, ten times over: recall stays, nothing is unreachable, memory does not grow.
 func TestChurn(t *testing.T) {
 	r := random(t)
-	vectors := clustered(r, 16, 2000)
+	vectors := clustered(r, 16, some(2000))
 	queries := like(r, vectors, 500)
 	o := &Options{M: 8, EfConstruction: 60}
 	x := bulk(t, vectors, 0, o)
@@ -20,7 +21,7 @@ func TestChurn(t *testing.T) {
 	before := x.Usage().Bytes
 	for round := range 10 {
 		order := r.Perm(len(vectors))
-		for part := range slices.Chunk(order, 200) {
+		for part := range slices.Chunk(order, len(order)/10) {
 			for _, i := range part {
 				if !x.Delete(uint64(i)) {
 					t.Fatalf("label %d is gone", i)
@@ -115,8 +116,12 @@ func TestEverythingAtOnce(t *testing.T) {
 				t.Error(err)
 			}
 			_ = x.Usage()
+			if err := x.WriteSnapshot(io.Discard, nil); err != nil {
+				t.Error(err)
+			}
 		}
 	})
+	few := NewFilter(slices.Values([]uint64{1, 2, 3, 5, 8, 13, 21}))
 	for range 2 {
 		seed := r.Uint64()
 		look.Go(func() {
@@ -137,10 +142,49 @@ func TestEverythingAtOnce(t *testing.T) {
 				if _, err := x.Exact(q, 5); err != nil {
 					t.Error(err)
 				}
+				if got, err := x.Search(q, Query{K: 9, Filter: few}); err != nil || len(got.Neighbors) != 7 {
+					t.Errorf("%v %v", got, err)
+				}
 			}
 		})
 	}
 	work.Wait()
 	close(done)
 	look.Wait()
+}
+
+// Close waits for what runs; after it searches find nothing and changes are refused.
+func TestClose(t *testing.T) {
+	r := random(t)
+	x, err := New(8, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	insertAll(t, x, 0, clustered(r, 8, 500), 0)
+	few := NewFilter(slices.Values([]uint64{1, 2, 3}))
+	var wg sync.WaitGroup
+	for range 4 {
+		q := unit(r, 8)
+		wg.Go(func() {
+			for {
+				got, err := x.Search(q, Query{K: 3, Filter: few})
+				if err != nil {
+					t.Error(err)
+				}
+				if len(got.Neighbors) == 0 { // it is closed
+					return
+				}
+			}
+		})
+	}
+	if err := x.Close(); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if err := x.Insert(1000, unit(r, 8)); !errors.Is(err, ErrClosed) {
+		t.Errorf("Insert after Close: %v", err)
+	}
+	if x.Len() != 0 || x.Delete(3) || x.Contains(3) || x.Close() != nil {
+		t.Error("a closed index is not empty")
+	}
 }

@@ -9,7 +9,7 @@ import (
 // pass, and recall is high.
 func TestFilters(t *testing.T) {
 	r := random(t)
-	vectors := clustered(r, 24, 5000)
+	vectors := clustered(r, 24, some(5000))
 	x := bulk(t, vectors, 0, nil)
 	for label := range uint64(100) {
 		x.Delete(label * 7)
@@ -19,7 +19,7 @@ func TestFilters(t *testing.T) {
 			found, all := 0, 0
 			for range 20 {
 				q := clustered(r, 24, 1)[0]
-				order := labels(exact(t, x, q, 5000))
+				order := labels(exact(t, x, q, len(vectors)))
 				if far {
 					slices.Reverse(order)
 				} else {

@@ -319,8 +319,8 @@ func (x *Index) Close() error {
 	x.writers.Lock()
 	defer x.writers.Unlock()
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	if x.closed {
+		x.mu.Unlock()
 		return nil
 	}
 	x.closed = true
@@ -329,7 +329,10 @@ func (x *Index) Close() error {
 	x.deads.Store(0)
 	x.count.Store(0)
 	x.arrays.Store(&arrays{})
+	x.mu.Unlock() // a search that is under way may want it
 	x.grace.wait()
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.cleanup.Stop()
 	errs := []error{x.mem.release()}
 	if x.unverified != nil {

@@ -8,7 +8,7 @@ import (
 // kept does.
 func TestMemoryModes(t *testing.T) {
 	r := random(t)
-	vectors := clustered(r, 48, 4000)
+	vectors := clustered(r, 48, some(4000))
 	queries := like(r, vectors, 100)
 	truth := bulk(t, vectors, 0, &Options{Memory: Fast})
 	for _, c := range []struct {
@@ -38,7 +38,7 @@ func TestMemoryModes(t *testing.T) {
 			}
 		}
 		u := x.Usage()
-		t.Logf("%v %v: recall %.3f at ef %d, %d bytes a vector, %d in a file", c.o.Memory, c.o.Code, float64(found)/1000, c.ef, u.Bytes/4000, u.FileBytes/4000)
+		t.Logf("%v %v: recall %.3f at ef %d, %d bytes a vector, %d in a file", c.o.Memory, c.o.Code, float64(found)/1000, c.ef, u.Bytes/int64(len(vectors)), u.FileBytes/int64(len(vectors)))
 		if found < 970 {
 			t.Errorf("%v %v: recall %.3f", c.o.Memory, c.o.Code, float64(found)/1000)
 		}

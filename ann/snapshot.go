@@ -119,6 +119,7 @@ type section struct {
 	bytes func() []byte                    // what is in use
 	size  int                              // of it
 	load  func(f *os.File, at int64) error // from a file
+	loose bool                             // Delete changes it
 }
 
 // sectionOf makes a section of the first n elements of a region.
@@ -134,6 +135,11 @@ func sectionOf[T any](r *region[T], n int, keep bool) section {
 		},
 		load: func(f *os.File, at int64) error { return r.load(f, at, n, keep) },
 	}
+}
+
+func (s section) loosely() section {
+	s.loose = true
+	return s
 }
 
 // sections are the arrays in the order of a snapshot.
@@ -154,10 +160,10 @@ func (x *Index) sections(count, highs, places int) []section {
 		sectionOf(&m.links, count*x.width(0), false),
 		sectionOf(&m.towers, count, false),
 		sectionOf(&m.levels, count, false),
-		sectionOf(&m.live, words(count), false),
-		sectionOf(&m.dead, words(count), false),
+		sectionOf(&m.live, words(count), false).loosely(),
+		sectionOf(&m.dead, words(count), false).loosely(),
 		sectionOf(&m.high, highs*x.width(1), false),
-		sectionOf(&x.mem.table.places, places, false),
+		sectionOf(&m.table.places, places, false).loosely(),
 	}
 }
 
@@ -173,8 +179,8 @@ func fileSize(sections []section) int64 {
 // trailerSize is how long the checksums of so many bytes are.
 func trailerSize(body int64) int64 { return 4 * ((body+blockSize-1)/blockSize + 1) }
 
-// WriteSnapshot writes the index, and a note of the caller's of at most MaxNote bytes, for Open. Searches go on meanwhile, changes
-// wait.
+// WriteSnapshot writes the index as it is at the beginning, and a note of the caller's of at most MaxNote bytes, for Open. Searches and
+// deletions go on meanwhile, inserts wait.
 func (x *Index) WriteSnapshot(w io.Writer, note []byte) error {
 	if len(note) > MaxNote {
 		return fmt.Errorf("the note has %d bytes, the limit is %d", len(note), MaxNote)
@@ -184,10 +190,26 @@ func (x *Index) WriteSnapshot(w io.Writer, note []byte) error {
 	}
 	x.writers.Lock()
 	defer x.writers.Unlock()
+	h, sections, err := x.freeze(note)
+	if err != nil {
+		return err
+	}
+	b := &blockWriter{w: w}
+	b.write(h.encode(note))
+	for _, s := range sections {
+		b.write(s.bytes())
+		b.write(make([]byte, roundUp(s.size, sectionAlign)-s.size))
+	}
+	return b.close()
+}
+
+// freeze gives the header and the sections of a snapshot. Those that Delete changes are copied, so that it need not wait. The caller
+// holds writers.
+func (x *Index) freeze(note []byte) (header, []section, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.closed {
-		return ErrClosed
+		return header{}, nil, ErrClosed
 	}
 	v, t := x.look(), x.tuning.Load()
 	h := header{
@@ -195,13 +217,14 @@ func (x *Index) WriteSnapshot(w io.Writer, note []byte) error {
 		Count: v.n, Highs: uint32(x.highs), Places: uint32(len(x.mem.table.places.data)), Live: uint32(x.Len()), Dead: uint32(x.Tombstones()),
 		Entry: v.entry, Scale: x.scale, Hop: t.hop, Row: t.row, Tuned: uint32(t.n), Miss: t.miss, NoteLen: uint32(len(note)),
 	}
-	b := &blockWriter{w: w}
-	b.write(h.encode(note))
-	for _, s := range x.sections(int(h.Count), int(h.Highs), int(h.Places)) {
-		b.write(s.bytes())
-		b.write(make([]byte, roundUp(s.size, sectionAlign)-s.size))
+	sections := x.sections(int(h.Count), int(h.Highs), int(h.Places))
+	for i := range sections {
+		if s := &sections[i]; s.loose {
+			frozen := slices.Clone(s.bytes())
+			s.bytes = func() []byte { return frozen }
+		}
 	}
-	return b.close()
+	return h, sections, nil
 }
 
 // blockWriter writes, and at the end the checksums of what it wrote. The first error stays.

@@ -8,13 +8,13 @@ import (
 // After Calibrate a target recall is met, by lists that grow with it, with k, and with the index.
 func TestCalibrate(t *testing.T) {
 	r := random(t)
-	vectors := clustered(r, 32, 6000)
+	vectors := clustered(r, 32, some(6000))
 	x := bulk(t, vectors, 0, &Options{M: 8, EfConstruction: 60})
 	if err := x.Calibrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	tuned := x.tuning.Load()
-	if tuned == untuned || !tuned.miss.valid() || tuned.n != 6000 {
+	if tuned == untuned || !tuned.miss.valid() || tuned.n != len(vectors) {
 		t.Fatalf("%+v", tuned)
 	}
 	queries := like(r, vectors, 300)
