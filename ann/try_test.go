@@ -92,7 +92,7 @@ func TestTry(t *testing.T) {
 		}
 	}
 	fmt.Printf("exact: %v\n", (cpu()-c)/1000)
-	for range 1 {
+	for range 2 {
 		for _, ef := range []int{16, 24, 32, 48, 64, 96, 160} {
 			hit := 0
 			c := cpu()
