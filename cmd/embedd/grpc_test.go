@@ -122,6 +122,26 @@ func TestBadRequestsOverTheWire(t *testing.T) {
 		{"duplicate id", upsert(paper("b", "x"), paper("b", "y")), codes.InvalidArgument, "papers[1].id", "papers[0]"},
 		{"long id", upsert(paper(strings.Repeat("b", 513), "x")), codes.InvalidArgument, "papers[0].id", "512"},
 		{"NaN in metadata", upsert(&embeddv1.Paper{Id: "b", Title: "x", Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{"n": structpb.NewNumberValue(math.NaN())}}}), codes.InvalidArgument, "papers[0].metadata", "JSON"},
+		{"ef and recall", func() error {
+			_, err := cl.search.Search(ctx, &embeddv1.SearchRequest{Query: textInput("x"), Ef: proto.Int32(10), Recall: proto.Float64(0.9)})
+			return err
+		}, codes.InvalidArgument, "recall", "give ef or recall"},
+		{"recall 1", func() error {
+			_, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: "a", Recall: proto.Float64(1)})
+			return err
+		}, codes.InvalidArgument, "recall", "is 1; must be 0.5 to 0.9999"},
+		{"recall 0", func() error {
+			_, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: "a", Recall: proto.Float64(0)})
+			return err
+		}, codes.InvalidArgument, "recall", "is 0; must be 0.5 to 0.9999"},
+		{"unknown plan", func() error {
+			_, err := cl.search.Search(ctx, &embeddv1.SearchRequest{Query: textInput("x"), Plan: 9})
+			return err
+		}, codes.InvalidArgument, "plan", "9 is not a Plan"},
+		{"exact and a plan", func() error {
+			_, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: "a", Plan: embeddv1.Plan_PLAN_GRAPH, Exact: true})
+			return err
+		}, codes.InvalidArgument, "plan", "give plan or exact"},
 		{"empty query", search(nil, nil), codes.InvalidArgument, "query", "one of paper_id, text, vector"},
 		{"blank query", search(textInput(" "), nil), codes.InvalidArgument, "query.text", "blank"},
 		{"k 0", search(textInput("x"), proto.Int32(0)), codes.InvalidArgument, "k", "1 to 1000"},

@@ -83,7 +83,7 @@ func TestSnapshotIsUsedOrTheIndexRebuilt(t *testing.T) {
 		{"damaged at its end", func(b []byte) []byte { b[len(b)-1] ^= 1; return b }, ann.Options{}, "checksums are damaged"},
 		{"cut", func(b []byte) []byte { return b[:len(b)-1] }, ann.Options{}, "bytes, its header says"},
 		{"empty", func(b []byte) []byte { return nil }, ann.Options{}, "does not begin"},
-		{"with another M", nil, ann.Options{M: 8}, "made with M 16, efConstruction 200, memory residual; asked for are M 8, efConstruction 200, memory residual"},
+		{"with another M", nil, ann.Options{M: 8}, "made with M 16, efConstruction 200, memory residual, codes of a byte; asked for are M 8, efConstruction 200, memory residual, codes of a byte"},
 		{"with another memory mode", nil, ann.Options{Memory: ann.Fast}, "asked for are M 16, efConstruction 200, memory fast"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
