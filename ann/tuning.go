@@ -16,6 +16,9 @@ const (
 	DefaultRecall = 0.99
 )
 
+// mostEf is the longest list that a recall chooses: beyond it comparing with all is faster up to a million vectors or so.
+const mostEf = 10_000
+
 // ladder are the lengths of the candidate list at which recall is measured, and tunedK the numbers of neighbours.
 var (
 	ladder = [24]int{10, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 2048}
@@ -62,7 +65,7 @@ func (t *tuning) ef(recall float64, k, n int) int {
 	if n > t.n { // it has grown since
 		ef *= math.Pow(float64(n)/float64(t.n), 0.3)
 	}
-	return max(k, int(math.Ceil(ef)))
+	return max(k, int(math.Ceil(min(ef, mostEf))))
 }
 
 // at is the step of the ladder, or a place between two, at which no more than miss is missed.

@@ -29,7 +29,7 @@ var allowed = map[string][]string{
 	"internal/store":      {},
 	"internal/ingest":     {},
 	"internal/eval":       {},
-	"internal/retrieval":  {"ann", "ann/vec", "internal/store"}, // of vec only the kernels' name
+	"internal/retrieval":  {"ann", "internal/store"},
 	"internal/server":     {"internal/retrieval", "proto/embedd/v1"},
 	"internal/arch":       {},
 	"internal/evalsets":   {},

@@ -16,7 +16,6 @@ import (
 	"sync/atomic"
 
 	"embedd/ann"
-	"embedd/ann/vec"
 	"embedd/internal/store"
 )
 
@@ -270,7 +269,7 @@ func (c *Collection) Info() (Info, error) {
 		Model:  c.encoder.Model(),
 		Papers: c.store.Count(),
 		Index: IndexInfo{
-			M: o.M, EfConstruction: o.EfConstruction, Memory: o.Memory.String(), Kernels: vec.Implementation(),
+			M: o.M, EfConstruction: o.EfConstruction, Memory: o.Memory.String(), Kernels: ann.Kernels(),
 			Vectors: u.Live, Tombstones: u.Tombstones, Free: u.Free, MemoryBytes: u.Bytes, FileBytes: u.FileBytes,
 			Calibrated: int(c.calibrated.Load()),
 		},
