@@ -77,3 +77,13 @@ func (p *pool) open() (slot uint32, ok bool) {
 	}
 	return 0, false
 }
+
+// peek gives the nearest entry whose links have not been looked at, and leaves it so.
+func (p *pool) peek() (slot uint32, ok bool) {
+	for i := p.next; i < len(p.list); i++ {
+		if p.list[i]&opened == 0 {
+			return p.list[i].slot(), true
+		}
+	}
+	return 0, false
+}

@@ -210,11 +210,11 @@ func (p *probe) again(x *Index, v []float32, most float32) {
 
 // largest is the largest absolute value.
 func largest(v []float32) float32 {
-	var most float32
-	for _, f := range v {
-		most = max(most, f, -f)
+	var most uint32
+	for _, f := range v { // without their sign, floats are in the order of their bits
+		most = max(most, math.Float32bits(f)&^(1<<31))
 	}
-	return most
+	return math.Float32frombits(most)
 }
 
 // resize gives a slice of n elements, in the memory of s where it is enough.

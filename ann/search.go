@@ -177,6 +177,10 @@ func (x *Index) descend(s *searcher, w view, slot uint32, level int) uint32 {
 	}
 }
 
+// beam is how many slots are opened before their links are compared, in one call: what is waited for of the one comes while the other is
+// worked on. Recall is a little higher at the same ef.
+const beam = 2
+
 // walk fills the searcher's pool, which has begun, with the nearest slots that it finds on a level from one: algorithm 2 of the
 // paper. Slots that do not count are passed through. It opens budget slots at most; s.tired tells that there would have been more.
 func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admission, budget int) {
@@ -186,13 +190,16 @@ func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admissio
 		s.visited[s.skip/64] |= 1 << (s.skip % 64)
 	}
 	width := x.width(level)
-	s.fresh = resize(s.fresh, width)
+	s.fresh = resize(s.fresh, beam*width)
 	s.fresh[0] = from
 	s.visited[from/64] |= 1 << (from % 64)
 	found := 1
-	for opened := 0; ; opened++ {
+	for opened := 0; ; {
 		if found > 0 {
 			fresh := s.fresh[:found]
+			if slot, ok := s.pool.peek(); ok { // the next to be opened, unless one of these is nearer
+				vec.Fetch(x.list(w.arrays, slot, level))
+			}
 			for i, dot := range s.probe.compare(w.arrays, fresh) {
 				e := entryOf(dot, fresh[i])
 				if e >= s.pool.worst {
@@ -204,15 +211,22 @@ func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admissio
 				s.pool.insert(e)
 			}
 		}
-		slot, ok := s.pool.open()
-		if !ok {
+		if opened >= budget {
+			_, s.tired = s.pool.open()
 			return
 		}
-		if opened == budget {
-			s.tired = true
-			return
+		found = 0
+		for i := range beam {
+			slot, ok := s.pool.open()
+			if !ok {
+				if i == 0 {
+					return
+				}
+				break
+			}
+			opened++
+			found += vec.Expand(x.list(w.arrays, slot, level), s.visited, w.n, s.fresh[found:], w.codes, x.stride)
 		}
-		found = vec.Expand(x.list(w.arrays, slot, level), s.visited, w.n, s.fresh, w.codes, x.stride)
 	}
 }
 

@@ -27,6 +27,13 @@ func Expand(links []uint32, visited []uint64, n uint32, fresh []uint32, rows []b
 	return current.Load().expand(links, visited, n, fresh, rows, stride)
 }
 
+// Fetch has the first 32 links brought into the cache, for an Expand that is likely to come soon.
+func Fetch(links []uint32) {
+	if len(links) > 0 {
+		fetch(links)
+	}
+}
+
 func expandGo(links []uint32, visited []uint64, n uint32, fresh []uint32, _ []byte, _ int) int {
 	count := 0
 	for i := range links {

@@ -865,3 +865,11 @@ fetch:
 done:
 	MOVQ DI, ret+56(FP)
 	RET
+
+// func fetchLines(links *uint32)
+// Requires: MMX+
+TEXT ·fetchLines(SB), NOSPLIT, $0-8
+	MOVQ       links+0(FP), AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	RET

@@ -19,3 +19,8 @@ func hammingNEON(query *uint64, rows *uint64, stride uint64, ids *uint32, n uint
 
 //go:noescape
 func expandScalar(links *uint32, n uint64, visited *uint64, bound uint32, fresh *uint32, rows *byte, stride uint64) uint64
+
+// fetchLines brings 128 bytes into the cache.
+//
+//go:noescape
+func fetchLines(links *uint32)

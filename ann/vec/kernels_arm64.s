@@ -313,3 +313,10 @@ fetch:
 	B fresh
 done:
 	RET
+
+// func fetchLines(links *uint32)
+TEXT ·fetchLines(SB), NOSPLIT, $0-8
+	MOVD links+0(FP), R0
+	PRFM (R0), PLDL1KEEP
+	PRFM 64(R0), PLDL1KEEP
+	RET

@@ -12,3 +12,5 @@ func expand(links []uint32, visited []uint64, n uint32, fresh []uint32, rows []b
 	}
 	return int(expandScalar(&links[0], uint64(len(links)), &visited[0], n, &fresh[0], base, uint64(stride)))
 }
+
+func fetch(links []uint32) { fetchLines(&links[0]) }

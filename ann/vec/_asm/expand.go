@@ -70,3 +70,14 @@ func expand() {
 	Store(count, ReturnIndex(0))
 	RET()
 }
+
+// fetch writes the request for a list of links, of which two cache lines come.
+func fetch() {
+	TEXT("fetchLines", NOSPLIT, "func(links *uint32)")
+	Pragma("noescape")
+	Doc("fetchLines brings 128 bytes into the cache.")
+	links := Load(Param("links"), GP64())
+	PREFETCHT0(Mem{Base: links})
+	PREFETCHT0(Mem{Base: links, Disp: 64})
+	RET()
+}

@@ -22,6 +22,7 @@ func main() {
 	hammingVPOPCNT()
 	hammingAVX2()
 	expand()
+	fetch()
 	Generate()
 }
 
