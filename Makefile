@@ -19,7 +19,7 @@ test: setup ## Set up what is missing and run all the tests
 	@bin/embedd models pull paraphrase-MiniLM-L3-v2 >/dev/null # a graph made by others
 	go test ./...
 	go test -race -short $(RACE)
-	go test -race -short -tags purego ./ann/...
+	go test -race -short -timeout 30m -tags purego ./ann/... # minutes: all in Go, and watched
 
 # The packages whose code runs under the race detector: all but those that need a native library. The index runs there without
 # assembly and off-heap memory, into which the detector does not see.
