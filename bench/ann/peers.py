@@ -90,6 +90,16 @@ class FaissFlat:
         faiss.omp_set_num_threads(threads)
         return self.index.search(queries, k)[1]
 
+    def store(self, file):
+        import faiss
+
+        faiss.write_index(self.index, file)
+
+    def restore(self, file, dim):
+        import faiss
+
+        self.index = faiss.read_index(file)
+
 
 class Usearch:
     """Its inner product is the better metric for float32, its cosine for the shorter types."""
