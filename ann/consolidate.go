@@ -135,8 +135,7 @@ func (c *consolidation) mend(s *searcher, slot uint32, level int, list []uint32)
 	offered = slices.Compact(offered)
 	s.chosen, s.sums = s.chosen[:0], s.sums[:0]
 	for _, l := range links {
-		s.chosen = append(s.chosen, l&slotMask)
-		s.sums = append(s.sums, centre*a.sums[l&slotMask])
+		s.pick(a, l&slotMask)
 	}
 	s.near = s.near[:0]
 	s.pair.ofSlot(x, a, slot)
@@ -152,8 +151,7 @@ func (c *consolidation) mend(s *searcher, slot uint32, level int, list []uint32)
 		}
 		if !x.shadowed(s, a, e) {
 			links = append(links, e.slot())
-			s.chosen = append(s.chosen, e.slot())
-			s.sums = append(s.sums, centre*a.sums[e.slot()])
+			s.pick(a, e.slot())
 		}
 	}
 	return links

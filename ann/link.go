@@ -40,12 +40,16 @@ func (x *Index) choose(s *searcher, a *arrays, candidates []entry, room int) []u
 			}
 			room--
 		}
-		slot := c.slot()
-		s.chosen = append(s.chosen, slot)
+		s.pick(a, c.slot())
 		s.links = append(s.links, c.link())
-		s.sums = append(s.sums, centre*a.sums[slot])
 	}
 	return s.links
+}
+
+// pick adds a slot to those that were chosen, with which shadowed compares.
+func (s *searcher) pick(a *arrays, slot uint32) {
+	s.chosen = append(s.chosen, slot)
+	s.sums = append(s.sums, centre*a.sums[slot])
 }
 
 // shadowed tells whether a candidate is at least as near to one of the chosen slots as to the base. It is most of what choosing costs:
@@ -192,5 +196,5 @@ func (x *Index) stripe(slot uint32) *stripe {
 	return &x.stripes[mix(uint64(slot))%uint64(len(x.stripes))]
 }
 
-// expandable reports the shape that vec.Expand takes links in, which is this package's.
+// A mask that is not vec's does not compile.
 var _ = [1]struct{}{}[slotMask-vec.Mask]

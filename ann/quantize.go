@@ -112,7 +112,8 @@ func words64(b []byte) []uint64 {
 }
 
 // Vector gives the vector of a live label as it is kept: exact in the memory modes Fast and Lean. Otherwise each value is off by at most
-// a 508th part of the scale, 6e-6 for 384 values, or, where values of the vector are beyond what a code holds, of the farthest excess.
+// half a step: 6e-6 for 384 values, and more for a vector with values beyond what a code holds, whose step is the 127th part of the
+// largest excess.
 func (x *Index) Vector(label uint64) ([]float32, bool) {
 	defer x.grace.leave(x.grace.enter())
 	slot, ok := x.lookup(label)

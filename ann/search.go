@@ -182,7 +182,8 @@ func (x *Index) descend(s *searcher, w view, slot uint32, level int) uint32 {
 const beam = 2
 
 // walk fills the searcher's pool, which has begun, with the nearest slots that it finds on a level from one: algorithm 2 of the
-// paper. Slots that do not count are passed through. It opens budget slots at most; s.tired tells that there would have been more.
+// paper. Slots that do not count are passed through. It opens budget slots, or a few more, at most; s.tired tells that there would
+// have been others.
 func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admission, budget int) {
 	s.begin(int(w.n))
 	s.tired = false
