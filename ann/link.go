@@ -3,7 +3,6 @@ package ann
 import (
 	"slices"
 	"sync/atomic"
-	"unsafe"
 
 	"embedd/ann/vec"
 )
@@ -71,12 +70,11 @@ func (x *Index) shadowed(s *searcher, a *arrays, c entry) bool {
 		return false
 	}
 	code := a.codes[int(c.slot())*x.stride:][:x.stride]
-	signed := unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(code))), len(code)) // values up to 127
 	limit := c.dot() + centre*a.sums[c.slot()] + centre*centre*int32(x.stride)
 	dots := s.eight[:]
 	for i := 0; i < len(s.chosen); i += some {
 		part := s.chosen[i:min(i+some, len(s.chosen))]
-		vec.DotCodes(signed, a.codes, part, dots)
+		vec.DotCodes(asSigned(code), a.codes, part, dots)
 		for j := range part {
 			if dots[j]-s.sums[i+j] >= limit {
 				return true

@@ -264,6 +264,11 @@ type searcher struct {
 	tired   bool   // the last walk ended before its time
 	skip    uint32 // a slot that walks do not come to; noLink: none
 
+	// Of a join.
+	seen  []uint64 // a bit a slot, all 0 between uses
+	least []int32
+	hits  []hit
+
 	// Of choosing links.
 	near      []entry
 	chosen    []uint32

@@ -12,7 +12,7 @@ func hammingVPOPCNT() {
 	k := begin("hammingVPOPCNT", "uint64", "uint64", "int32", hammingDoc)
 	k.each(4, 0, func(row reg.Register, result Mem) {
 		sums := zeroed(1, ZMM)
-		k.blocks(func(at reg.Register) {
+		k.blocks("block", func(at reg.Register) {
 			word := ZMM()
 			VMOVDQU64(Mem{Base: row, Index: at, Scale: 1}, word)
 			VPXORQ(Mem{Base: k.query, Index: at, Scale: 1}, word, word)
@@ -42,7 +42,7 @@ func hammingAVX2() {
 	VPXOR(zero, zero, zero)
 	k.each(4, 0, func(row reg.Register, result Mem) {
 		sums := zeroed(2, YMM)
-		k.blocks(func(at reg.Register) {
+		k.blocks("block", func(at reg.Register) {
 			for h, sum := range sums {
 				word, high := YMM(), YMM()
 				VMOVDQU(Mem{Base: row, Index: at, Scale: 1, Disp: h * 32}, word)

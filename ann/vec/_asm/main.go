@@ -53,10 +53,10 @@ func (k batch) each(ahead, blocks int, body func(row reg.Register, result Mem)) 
 		LEAQ(Mem{Base: i, Disp: ahead}, far)
 		CMPQ(far, k.n)
 		JGE(LabelRef("compute")) // there is no such row
-		k.fetch(k.row(far), blocks)
+		k.fetch("fetch", k.row(far, 0), blocks)
 		Label("compute")
 	}
-	body(k.row(i), Mem{Base: k.out, Index: i, Scale: 4})
+	body(k.row(i, 0), Mem{Base: k.out, Index: i, Scale: 4})
 	INCQ(i)
 	JMP(LabelRef("next"))
 	Label("done")
@@ -64,17 +64,17 @@ func (k batch) each(ahead, blocks int, body func(row reg.Register, result Mem)) 
 	RET()
 }
 
-// row gives the address of the row of the i-th id.
-func (k batch) row(i reg.Register) reg.Register {
+// row gives the address of the row of the id that comes after after the i-th.
+func (k batch) row(i reg.Register, after int) reg.Register {
 	row := GP64()
-	MOVL(Mem{Base: k.ids, Index: i, Scale: 4}, row.As32())
+	MOVL(Mem{Base: k.ids, Index: i, Scale: 4, Disp: 4 * after}, row.As32())
 	IMULQ(k.stride, row)
 	ADDQ(k.rows, row)
 	return row
 }
 
-// fetch brings a row into the cache.
-func (k batch) fetch(row reg.Register, blocks int) {
+// fetch brings a row into the cache; the label is of this place alone.
+func (k batch) fetch(label string, row reg.Register, blocks int) {
 	if blocks > 0 {
 		for b := range blocks {
 			PREFETCHT0(Mem{Base: row, Disp: b * 64})
@@ -83,22 +83,22 @@ func (k batch) fetch(row reg.Register, blocks int) {
 	}
 	line := GP64()
 	XORQ(line, line)
-	Label("fetch")
+	Label(label)
 	PREFETCHT0(Mem{Base: row, Index: line, Scale: 1})
 	ADDQ(Imm(64), line)
 	CMPQ(line, k.stride)
-	JLT(LabelRef("fetch"))
+	JLT(LabelRef(label))
 }
 
-// blocks writes a loop over the 64-byte blocks of a row; at is the offset of a block, in bytes of a row.
-func (k batch) blocks(body func(at reg.Register)) {
+// blocks writes a loop over the 64-byte blocks of a row; at is the offset of a block, in bytes of a row, and the label of this loop alone.
+func (k batch) blocks(label string, body func(at reg.Register)) {
 	at := GP64()
 	XORQ(at, at)
-	Label("block")
+	Label(label)
 	body(at)
 	ADDQ(Imm(64), at)
 	CMPQ(at, k.stride)
-	JLT(LabelRef("block"))
+	JLT(LabelRef(label))
 }
 
 // zeroed gives n registers of zeros, of the width that make makes.

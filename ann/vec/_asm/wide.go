@@ -10,7 +10,7 @@ func dotWideVNNI() {
 	k := begin("dotWideVNNI", "int16", "byte", "int32", "query · rows[ids[i]] for n ids, 32 signed bytes at a time.")
 	k.each(4, 0, func(row reg.Register, result Mem) {
 		sums := zeroed(2, ZMM)
-		k.blocks(func(at reg.Register) {
+		k.blocks("block", func(at reg.Register) {
 			for h := range 2 {
 				wide := ZMM()
 				VPMOVSXBW(Mem{Base: row, Index: at, Scale: 1, Disp: h * 32}, wide)
@@ -26,7 +26,7 @@ func dotWideAVX2() {
 	k := begin("dotWideAVX2", "int16", "byte", "int32", "query · rows[ids[i]] for n ids, 16 signed bytes at a time.")
 	k.each(4, 0, func(row reg.Register, result Mem) {
 		sums := zeroed(2, YMM)
-		k.blocks(func(at reg.Register) {
+		k.blocks("block", func(at reg.Register) {
 			for q := range 4 {
 				wide := YMM()
 				VPMOVSXBW(Mem{Base: row, Index: at, Scale: 1, Disp: q * 16}, wide)
