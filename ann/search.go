@@ -274,6 +274,7 @@ type searcher struct {
 	chosen    []uint32
 	sums      []int32 // of the chosen, times centre
 	eight     [8]int32
+	self      [1]uint32
 	links     []uint32
 	newcomers []uint32
 	gone      []uint32
