@@ -182,8 +182,8 @@ func (x *Index) descend(s *searcher, w view, slot uint32, level int) uint32 {
 const beam = 2
 
 // walk fills the searcher's pool, which has begun, with the nearest slots that it finds on a level from one: algorithm 2 of the
-// paper. Slots that do not count are passed through. It opens budget slots, or a few more, at most; s.tired tells that there would
-// have been others.
+// paper. Slots that do not count are passed through. It opens budget slots, or a few more, at most, and fewer if it sees on its way that
+// it will not come to an end; s.tired tells that there would have been others. With a budget of all slots it never gives up.
 func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admission, budget int) {
 	s.begin(int(w.n))
 	s.tired = false
@@ -195,6 +195,10 @@ func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admissio
 	s.fresh[0] = from
 	s.visited[from/64] |= 1 << (from % 64)
 	found := 1
+	look := budget // when to look how far it has come
+	if budget < int(w.n) {
+		look = budget / 4
+	}
 	for opened := 0; ; {
 		if found > 0 {
 			fresh := s.fresh[:found]
@@ -212,9 +216,12 @@ func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admissio
 				s.pool.insert(e)
 			}
 		}
-		if opened >= budget {
-			_, s.tired = s.pool.open()
-			return
+		if opened >= look {
+			if opened >= budget || s.pool.count < s.pool.ef*opened/(2*budget) { // half as many as it should have
+				_, s.tired = s.pool.open()
+				return
+			}
+			look += budget / 4
 		}
 		found = 0
 		for i := range beam {

@@ -95,7 +95,8 @@ def filters(run):
     out, rows = [], []
     with tempfile.TemporaryDirectory(dir=run.cache) as folder:
         for name, ids in sets.items():
-            few = 200 if len(ids) >= 0.01 * vectors.n else 50  # for the walk goes everywhere where next to nothing passes
+            few = 200 if len(ids) >= 0.05 * vectors.n else 20  # for the walk goes everywhere where next to nothing passes
+            print(f"filter {name}", flush=True)
             file = Path(folder) / "labels"
             ids.astype(numpy.uint32).tofile(file)
             how = {"filter": str(file), "recall": run.filter_recall}
