@@ -65,13 +65,14 @@ type repair struct {
 // choose makes the repairs, in the order of slots and levels.
 func (c *consolidation) choose(ctx context.Context) error {
 	x, w := c.x, c.w
-	parallel(0, len(c.stay), 64, func(i int) {
-		if ctx.Err() != nil {
+	tour := x.tour() // so that what was read for one list is of use for the next
+	parallel(0, len(tour), 64, func(i int) {
+		slot := tour[i]
+		if ctx.Err() != nil || slot >= w.n || hasBit(c.dead, slot) || !hasBit(w.live, slot) && !hasBit(w.dead, slot) {
 			return
 		}
 		s := x.searcher()
 		defer x.searchers.Put(s)
-		slot := c.stay[i]
 		for level := 0; level <= int(w.levels[slot]); level++ {
 			list := x.list(w.arrays, slot, level)
 			if !slices.ContainsFunc(list, c.isDead) {
@@ -103,9 +104,10 @@ const mendTries = 8
 // beside them: lists keep their length, and what chose them once need not be done again.
 func (c *consolidation) mend(s *searcher, slot uint32, level int, list []uint32) []uint32 {
 	x, a := c.x, c.w.arrays
-	// The links that are left, then the tombstones, and theirs, as far as 2·M tombstones are met.
+	// The links that are left, and those of the tombstones. Where these are too few, as where a whole neighbourhood went, also those of
+	// the tombstones that tombstones are linked to, of up to 2·M in all.
 	links, offered := make([]uint32, 0, len(list)), s.newcomers[:0]
-	gone, length := s.gone[:0], 0
+	gone, length, direct := s.gone[:0], 0, 0
 	for next := 0; ; next++ {
 		for _, l := range list {
 			if l == noLink {
@@ -125,14 +127,15 @@ func (c *consolidation) mend(s *searcher, slot uint32, level int, list []uint32)
 				length++
 			}
 		}
-		if next == len(gone) {
+		if next == 0 {
+			direct = len(gone)
+		}
+		if next == len(gone) || next >= direct && len(offered) >= mendTries*(length-len(links)) {
 			break
 		}
 		list = x.list(a, gone[next], level)
 	}
 	s.newcomers, s.gone = offered, gone
-	slices.Sort(offered)
-	offered = slices.Compact(offered)
 	s.chosen, s.sums = s.chosen[:0], s.sums[:0]
 	for _, l := range links {
 		s.pick(a, l&slotMask)
@@ -145,6 +148,7 @@ func (c *consolidation) mend(s *searcher, slot uint32, level int, list []uint32)
 		}
 	}
 	slices.Sort(s.near)
+	s.near = slices.Compact(s.near) // two tombstones may have had the same link
 	for _, e := range s.near[:min(len(s.near), mendTries*(length-len(links)))] {
 		if len(links) == length {
 			break
