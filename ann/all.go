@@ -23,7 +23,7 @@ func (x *Index) AllNeighbors(ctx context.Context, k, ef, threads int, yield func
 	if k < 1 || k > maxSlots || ef < 0 {
 		return fmt.Errorf("%w: K is %d, must be at least 1; Ef is %d, must be at least 1, or 0", ErrQuery, k, ef)
 	}
-	ef = max(ef, x.opt.Code.joined(k))
+	ef = min(max(ef, x.opt.Code.joined(k)), maxSlots)
 	if joinedPairs*ef*ef >= x.Len() {
 		return x.eachNear(ctx, x.tour(), threads, func(s *searcher, w view, slot uint32, near []Neighbor) []Neighbor {
 			return x.exactAround(s, w, slot, k, near)

@@ -2,6 +2,7 @@ package ann
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -66,7 +67,8 @@ type repair struct {
 func (c *consolidation) choose(ctx context.Context) error {
 	x, w := c.x, c.w
 	tour := x.tour() // so that what was read for one list is of use for the next
-	parallel(0, len(tour), 64, func(i int) {
+	// It leaves a core to searches: nothing waits for it but inserts.
+	parallel(max(1, runtime.GOMAXPROCS(0)-1), len(tour), 64, func(i int) {
 		slot := tour[i]
 		if ctx.Err() != nil || slot >= w.n || hasBit(c.dead, slot) || !hasBit(w.live, slot) && !hasBit(w.dead, slot) {
 			return
