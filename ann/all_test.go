@@ -90,11 +90,14 @@ func TestAllNeighbors(t *testing.T) {
 			if err := x.AllNeighbors(ctx, 1, 0, 0, func(uint64, []Neighbor) error { return nil }); !errors.Is(err, context.Canceled) {
 				t.Errorf("an ended context: %v", err)
 			}
-			if err := x.AllNeighbors(t.Context(), maxSlots, 1<<40, 0, func(uint64, []Neighbor) error { return stop }); !errors.Is(err, stop) {
-				t.Errorf("as many as there can be: %v", err)
-			}
 			if err := x.AllNeighbors(t.Context(), 0, 0, 0, nil); !errors.Is(err, ErrQuery) {
 				t.Errorf("k 0: %v", err)
+			}
+			if test.n > 1000 {
+				return
+			}
+			if err := x.AllNeighbors(t.Context(), maxSlots, 1<<40, 0, func(uint64, []Neighbor) error { return stop }); !errors.Is(err, stop) {
+				t.Errorf("as many as there can be: %v", err)
 			}
 		})
 	}
