@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // AllNeighbors finds the k nearest others of each live vector, and then hands them out, one vector after the other from one goroutine, in
@@ -101,12 +100,14 @@ func (j *join) around(s *searcher, w view, slot uint32, k int, near []Neighbor) 
 	s.vector = j.x.decode(w.arrays, slot, s.vector)
 	s.probe.again(j.x, s.vector, largest(s.vector))
 	for i, d := range s.probe.distances(j.x, w.arrays, s.best) {
-		near = append(near, Neighbor{w.labels[s.best[i]], d})
+		if label := w.labels[s.best[i]]; label != w.labels[slot] { // which may have been inserted again
+			near = append(near, Neighbor{label, d})
+		}
 	}
 	if len(near) < min(k, j.x.Len()-1) { // a graph of few links
 		return j.x.exactAround(s, w, slot, k, near[:0])
 	}
-	slices.SortFunc(near, Neighbor.compare)
+	near = once(near)
 	return near[:min(k, len(near))]
 }
 

@@ -64,18 +64,7 @@ type builder struct {
 // batch inserts as many of the labels as one batch takes.
 func (b *builder) batch(labels []uint64, vector func(i int) ([]float32, error)) (int, error) {
 	x := b.x
-	n := min(len(labels), batchMost, max(1, (x.Len()+x.Tombstones())/batchShare))
-	// A slot above all others begins a level: nobody else may be on it in the same batch.
-	top := -1
-	if e := x.entry.Load(); e != noEntry {
-		top = int(e >> 32)
-	}
-	for i, label := range labels[:n] {
-		if x.levelOf(label) > top {
-			n = i + 1
-			break
-		}
-	}
+	n := b.room(labels)
 	b.vectors = resize(b.vectors, n*x.dim)
 	var failed firstError
 	parallel(b.threads, n, 16, func(i int) {
@@ -94,6 +83,7 @@ func (b *builder) batch(labels []uint64, vector func(i int) ([]float32, error)) 
 	}
 	x.writers.Lock()
 	defer x.writers.Unlock()
+	n = b.room(labels[:n]) // others may have taken much out of the graph meanwhile
 	if err := b.take(labels[:n]); err != nil {
 		return 0, err
 	}
@@ -110,6 +100,23 @@ func (b *builder) batch(labels []uint64, vector func(i int) ([]float32, error)) 
 	}
 	x.size.Add(int64(n))
 	return n, nil
+}
+
+// room is how many of the labels one batch takes.
+func (b *builder) room(labels []uint64) int {
+	x := b.x
+	n := min(len(labels), batchMost, max(1, (x.Len()+x.Tombstones())/batchShare))
+	// A slot above all others begins a level: nobody else may be on it in the same batch.
+	top := -1
+	if e := x.entry.Load(); e != noEntry {
+		top = int(e >> 32)
+	}
+	for i, label := range labels[:n] {
+		if x.levelOf(label) > top {
+			return i + 1
+		}
+	}
+	return n
 }
 
 // take gives slots to all labels, or to none.

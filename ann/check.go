@@ -123,6 +123,20 @@ func (c *checker) labels() {
 			}
 		}
 	}
+	for slot := w.n; slot < uint32(64*words(int(w.n))); slot++ {
+		if hasBit(w.live, slot) || hasBit(w.dead, slot) {
+			c.bad(2, "slot %d is in use, there are %d", slot, w.n)
+		}
+	}
+	places := 0
+	for _, slot := range x.mem.table.places.data {
+		if slot != noLink {
+			places++
+		}
+	}
+	if places != x.mem.table.used {
+		c.bad(2, "%d places of the table of labels are taken, counted as %d", places, x.mem.table.used)
+	}
 	if live != x.Len() || dead != x.Tombstones() || live != x.mem.table.used || live+dead+len(x.free) != int(w.n) {
 		c.bad(2, "%d live, %d tombstones and %d free in %d slots; counted as %d and %d, %d labels", live, dead, len(x.free), w.n, x.Len(), x.Tombstones(), x.mem.table.used)
 	}

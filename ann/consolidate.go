@@ -249,17 +249,18 @@ func (c *consolidation) span() {
 			tie(slot, n)
 		}
 	}
+	// Each part has a slot with room, a leaf, and the part of the root too. A slot may be tied to a third part, whose slots that come later
+	// may all be full: then it is gone through again.
 	root := uint32(w.entry)
-	for _, slot := range c.stay {
-		if trees == 1 {
-			return
-		}
-		if part.of(slot) == part.of(root) || x.degree(w.arrays, slot) >= x.maxDegree() {
-			continue
-		}
-		d := x.draft(s, w, slot)
-		if !slices.ContainsFunc(d.near, func(e entry) bool { return tie(slot, e.slot()) }) {
-			x.roomBelow(w.arrays, root, func(n uint32) bool { return tie(slot, n) })
+	for trees > 1 {
+		for _, slot := range c.stay {
+			if part.of(slot) == part.of(root) || x.degree(w.arrays, slot) >= x.maxDegree() {
+				continue
+			}
+			d := x.draft(s, w, slot)
+			if !slices.ContainsFunc(d.near, func(e entry) bool { return tie(slot, e.slot()) }) && !tie(slot, root) {
+				x.roomBelow(w.arrays, root, func(n uint32) bool { return tie(slot, n) })
+			}
 		}
 	}
 }

@@ -114,7 +114,7 @@ func (x *Index) nearest(s *searcher, w view, slots []uint32, k int) []Neighbor {
 			out = out[:k]
 		}
 	}
-	slices.SortFunc(out, Neighbor.compare)
+	out = once(out)
 	return out[:min(k, len(out))]
 }
 

@@ -209,18 +209,18 @@ func (x *Index) Len() int { return int(x.size.Load()) }
 // Tombstones is the number of deleted vectors that still take room, until Consolidate.
 func (x *Index) Tombstones() int { return int(x.deads.Load()) }
 
-// lookup gives the slot of a live label.
-func (x *Index) lookup(label uint64) (uint32, bool) {
+// lookup gives the slot of a live label, and the arrays in which it is.
+func (x *Index) lookup(label uint64) (*arrays, uint32, bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	a := x.arrays.Load()
 	slot, ok := x.mem.table.get(a, label)
-	return slot, ok && hasBit(a.live, slot)
+	return a, slot, ok && hasBit(a.live, slot)
 }
 
 // Contains tells whether a label is live.
 func (x *Index) Contains(label uint64) bool {
-	_, ok := x.lookup(label)
+	_, _, ok := x.lookup(label)
 	return ok
 }
 

@@ -36,7 +36,6 @@ type join struct {
 	ef      int
 	lists   []entry // ef for each, nearest first by the similarity of codes; places that are left are 0
 	locks   [1024]sync.Mutex
-	found   atomic.Int64 // entries that came into lists
 
 	// Of the lists as they were when the round began, four parts for each rank: the new ones in its list, the new ones of those that have
 	// it in theirs, and the old ones of both.
@@ -57,6 +56,9 @@ func newJoin(x *Index, ef, threads int) (*join, error) {
 	j := &join{x: x, threads: threads, slots: x.tour(), ef: ef}
 	defer x.grace.leave(x.grace.enter()) // what is live now is not overwritten before that
 	w := x.look()
+	if w.cap == 0 && len(j.slots) > 0 {
+		return j, ErrClosed
+	}
 	j.rank = make([]uint32, len(j.slots))
 	for _, slot := range j.slots {
 		j.rank[slot] = noLink
@@ -110,7 +112,7 @@ func (j *join) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if found < int64(len(j.lists)/enoughFound) {
+		if found < len(j.lists)/enoughFound {
 			break
 		}
 	}
@@ -143,10 +145,9 @@ func (j *join) links(ctx context.Context) error {
 }
 
 // round joins for each slot those in its list and those in whose list it is, but the old ones only with new ones. It tells how many
-// entries came into lists.
-func (j *join) round(ctx context.Context) (int64, error) {
+// entries of the lists are new.
+func (j *join) round(ctx context.Context) (int, error) {
 	j.collect()
-	j.found.Store(0)
 	err := j.x.eachBlock(ctx, j.tour, j.threads, func(s *searcher, _ view, slot uint32, _ int) {
 		begin := j.begin[4*j.rank[slot]:][:5]
 		fresh, old := j.edges[begin[0]:begin[2]], j.edges[begin[2]:begin[4]]
@@ -172,7 +173,11 @@ func (j *join) round(ctx context.Context) (int64, error) {
 		}
 		j.join(s, s.fresh, first)
 	}, nothing)
-	return j.found.Load(), err
+	found := 0 // not how many came in, of which some may have been pushed out again: that depends on the order
+	for _, e := range j.lists {
+		found += int(e & unjoined)
+	}
+	return found, err
 }
 
 func nothing(int) error { return nil }
@@ -214,7 +219,7 @@ func (j *join) eachEdge(do func(part int, rank uint32)) {
 
 // join compares each of the first of a set of ranks with all that come after it, and offers each to the other.
 func (j *join) join(s *searcher, set []uint32, first int) {
-	x, found := j.x, int64(0)
+	x := j.x
 	s.sums, s.least = resize(s.sums, len(set)), resize(s.least, len(set))
 	s.dots, s.hits = resize(s.dots, len(set)), resize(s.hits, len(set))
 	for i, rank := range set {
@@ -249,15 +254,14 @@ func (j *join) join(s *searcher, set []uint32, first int) {
 			n += more
 		}
 		for _, h := range s.hits[:n] {
-			if h.similarity >= least[h.k] && j.offer(rest[h.k], entryOf(h.similarity, rank), &least[h.k]) {
-				found++
+			if h.similarity >= least[h.k] {
+				j.offer(rest[h.k], entryOf(h.similarity, rank), &least[h.k])
 			}
-			if h.similarity >= own && j.offer(rank, entryOf(h.similarity, rest[h.k]), &own) {
-				found++
+			if h.similarity >= own {
+				j.offer(rank, entryOf(h.similarity, rest[h.k]), &own)
 			}
 		}
 	}
-	j.found.Add(found)
 }
 
 // hit is a comparison that may change a list.
@@ -280,9 +284,8 @@ func (j *join) fetch(rank uint32) {
 	}
 }
 
-// offer puts an entry into a list, if it is near enough and not in there, sets least to the similarity that the next must have,
-// and tells whether it did.
-func (j *join) offer(rank uint32, e entry, least *int32) bool {
+// offer puts an entry into a list, if it is near enough and not in there, and sets least to the similarity that the next must have.
+func (j *join) offer(rank uint32, e entry, least *int32) {
 	lock := &j.locks[rank%uint32(len(j.locks))]
 	lock.Lock()
 	list := j.lists[int(rank)*j.ef:][:j.ef]
@@ -294,8 +297,7 @@ func (j *join) offer(rank uint32, e entry, least *int32) bool {
 		}
 		at += less
 	}
-	isNew := at < len(list) && list[at]&^unjoined != e
-	if isNew {
+	if at < len(list) && list[at]&^unjoined != e {
 		copy(list[at+1:], list[at:])
 		list[at] = e | unjoined
 		if last := list[len(list)-1]; last != 0 {
@@ -304,5 +306,4 @@ func (j *join) offer(rank uint32, e entry, least *int32) bool {
 		}
 	}
 	lock.Unlock()
-	return isNew
 }

@@ -68,8 +68,7 @@ func (x *Index) within(s *searcher, w view, slot uint32, within float32, most in
 		near := out
 		reached := false
 		for i, d := range s.probe.distances(x, w.arrays, s.best) {
-			if d <= within {
-				a, b := w.labels[slot], w.labels[s.best[i]]
+			if a, b := w.labels[slot], w.labels[s.best[i]]; d <= within && a != b { // the same was inserted again meanwhile
 				near = append(near, Pair{min(a, b), max(a, b), d})
 				reached = reached || i >= len(s.best)/2 // the farther half of the list is still within
 			}

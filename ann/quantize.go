@@ -116,11 +116,11 @@ func words64(b []byte) []uint64 {
 // largest excess.
 func (x *Index) Vector(label uint64) ([]float32, bool) {
 	defer x.grace.leave(x.grace.enter())
-	slot, ok := x.lookup(label)
+	a, slot, ok := x.lookup(label)
 	if !ok {
 		return nil, false
 	}
-	return x.vector(x.arrays.Load(), slot), true
+	return x.vector(a, slot), true
 }
 
 // vector is a slot's vector as it is kept.

@@ -2,7 +2,12 @@
 
 package ann
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
 
 const mapNoReserve = unix.MAP_NORESERVE
 
@@ -24,13 +29,29 @@ func (m *mapping) settle() error {
 		}
 		copy(fresh.bytes(0, n), m.bytes(at, at+n))
 		_, err := unix.MremapPtr(fresh.pointer(0), uintptr(n), m.pointer(at), uintptr(n), unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED)
-		if err2 := fresh.free(); err == nil {
-			err = err2
-		}
 		if err != nil {
+			return errors.Join(err, fresh.free())
+		}
+		if err := fresh.freeAround(n); err != nil {
 			return err
 		}
 	}
 	m.mapped = 0
 	return nil
+}
+
+// freeAround gives the addresses back but for the first n bytes, which were moved away: they may be somebody else's by now.
+func (m *mapping) freeAround(n int) error {
+	first := unsafe.Pointer(unsafe.SliceData(m.reserved))
+	before := int(m.base - uintptr(first))
+	after := len(m.reserved) - before - n
+	var errs []error
+	if before > 0 {
+		errs = append(errs, unix.MunmapPtr(first, uintptr(before)))
+	}
+	if after > 0 {
+		errs = append(errs, unix.MunmapPtr(m.pointer(n), uintptr(after)))
+	}
+	*m = mapping{}
+	return errors.Join(errs...)
 }

@@ -98,7 +98,10 @@ func (m *mapping) reserve() error {
 	}
 	var err error
 	for _, m.limit = range reservations {
-		if m.reserved, err = unix.Mmap(-1, 0, m.limit+hugePage, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|mapNoReserve); err == nil {
+		// Not by Mmap, whose memory can be given back only as a whole: see settle.
+		var p unsafe.Pointer
+		if p, err = unix.MmapPtr(-1, 0, nil, uintptr(m.limit+hugePage), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|mapNoReserve); err == nil {
+			m.reserved = unsafe.Slice((*byte)(p), m.limit+hugePage)
 			break
 		}
 	}
@@ -126,7 +129,7 @@ func (m *mapping) free() error {
 	*m = mapping{}
 	var errs []error
 	if b != nil {
-		errs = append(errs, unix.Munmap(b))
+		errs = append(errs, unix.MunmapPtr(unsafe.Pointer(unsafe.SliceData(b)), uintptr(len(b))))
 	}
 	if f != nil {
 		errs = append(errs, f.Close())
@@ -150,6 +153,7 @@ func (m *mapping) load(f *os.File, at int64, size int, keep bool) (unsafe.Pointe
 	m.committed = length
 	if !keep {
 		m.mapped = length
+		clear(m.bytes(size, length)) // what the file has there would be that of elements which are added
 	}
 	return m.pointer(0), nil
 }

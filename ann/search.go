@@ -238,12 +238,18 @@ func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admissio
 	}
 }
 
+// once puts neighbours in order, each label once: one that was changed while a search went on may have been met in both its slots.
+func once(near []Neighbor) []Neighbor {
+	slices.SortFunc(near, Neighbor.compare)
+	return slices.CompactFunc(near, func(a, b Neighbor) bool { return a.Label == b.Label })
+}
+
 // rerank compares the best of the pool again, by the vectors as they are kept.
 func (x *Index) rerank(s *searcher, w view) []Neighbor {
 	s.best = s.best[:0]
 	room := x.opt.Code.reranked(s.pool.ef)
 	for _, e := range s.pool.list {
-		if e&counted != 0 {
+		if e&counted != 0 && hasBit(w.live, e.slot()) { // or else it has gone, or become another slot, meanwhile
 			if s.best = append(s.best, e.slot()); len(s.best) == room {
 				break
 			}
@@ -253,8 +259,7 @@ func (x *Index) rerank(s *searcher, w view) []Neighbor {
 	for i, d := range s.probe.distances(x, w.arrays, s.best) {
 		s.out[i] = Neighbor{w.labels[s.best[i]], d}
 	}
-	slices.SortFunc(s.out, Neighbor.compare)
-	return s.out
+	return once(s.out)
 }
 
 // searcher is the memory of one search, used again by later ones.

@@ -16,19 +16,28 @@ func (x *Index) eachBlock(ctx context.Context, tour []uint32, threads int, do fu
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		e := x.grace.enter()
-		w := x.look()
-		parallel(threads, len(block), 32, func(i int) {
-			s := x.searcher()
-			defer x.searchers.Put(s)
-			do(s, w, block[i], i)
-		})
-		x.grace.leave(e)
+		if err := x.inBlock(block, threads, do); err != nil {
+			return err
+		}
 		if err := done(len(block)); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
+}
+
+func (x *Index) inBlock(block []uint32, threads int, do func(s *searcher, w view, slot uint32, i int)) error {
+	defer x.grace.leave(x.grace.enter())
+	w := x.look() // from here on Close waits
+	if w.cap == 0 {
+		return ErrClosed
+	}
+	parallel(threads, len(block), 32, func(i int) {
+		s := x.searcher()
+		defer x.searchers.Put(s)
+		do(s, w, block[i], i)
+	})
+	return nil
 }
 
 // tour gives all slots in the order of the spanning tree, a slot before those below it: what was brought into the cache for one is of use

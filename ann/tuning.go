@@ -110,6 +110,9 @@ func (x *Index) Calibrate(ctx context.Context) error {
 		return nil
 	}
 	t := &tuning{n: x.Len()}
+	if t.n < len(samples) { // most has gone meanwhile
+		return nil
+	}
 	var scans []float64
 	for i := range samples {
 		if err := ctx.Err(); err != nil {
