@@ -17,7 +17,7 @@ func TestFilters(t *testing.T) {
 	for _, pass := range []int{5000, 2500, 500, 50, 9, 1, 0} {
 		for _, far := range []bool{false, true} {
 			found, all := 0, 0
-			for range 20 {
+			for range some(100) { // of fewer, recall is as much chance as it is the index
 				q := clustered(r, 24, 1)[0]
 				order := labels(exact(t, x, q, len(vectors)))
 				if far {
@@ -54,7 +54,7 @@ func TestFilters(t *testing.T) {
 					}
 				}
 			}
-			if recall := float64(found) / float64(max(1, all)); all > 0 && recall < 0.97 {
+			if recall := float64(found) / float64(max(1, all)); all > 0 && recall < 0.99 {
 				t.Errorf("%d pass, far %v: recall %.3f", pass, far, recall)
 			}
 		}
