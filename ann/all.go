@@ -9,10 +9,10 @@ import (
 
 // AllNeighbors finds the k nearest others of each live vector, and then hands them out, one vector after the other from one goroutine, in
 // an order of the index's own; near is valid until yield returns. For each vector a list of ef others is kept: a longer one is slower and
-// nearer to exact. ef 0 chooses one for a recall of about 0.99, or 0.9 with codes of bits, and less than k needs is raised; where comparing each with each is not
-// slower, it is done, and exact. Until the end it takes, for each vector, a second code and 16 bytes for each place of its list. The result
-// does not depend on threads, of which 0 is one a core. An error of yield, or the end of ctx, ends it. Vectors that come or go meanwhile
-// may be missing, or not.
+// nearer to exact. ef 0 chooses one for a recall of about 0.99, or 0.9 with codes of bits, and less than k needs is raised; where
+// comparing each with each is not slower, it is done, and exact. Until the end it takes, for each vector, a second code, 16 bytes for
+// each place of its list, and 80. The result does not depend on threads, of which 0 is one a core. An error of yield, the end of ctx, or
+// Close (ErrClosed) ends it. Vectors that come or go meanwhile may be missing, or not.
 //
 // Two vectors that are near to each other have, nearly always, a third that is near to both. So nobody searches: all links of a slot are
 // compared with each other, where one row in the cache serves as many comparisons as there are links, and each comparison both its ends.

@@ -221,15 +221,8 @@ func (c *checker) tree() {
 		}
 		slots++
 		degree := 0
-		for _, link := range x.list(w.arrays, slot, 0) {
-			if link == noLink {
-				break
-			}
-			if link&treeLink == 0 {
-				continue
-			}
+		for to := range treeEdges(x.list(w.arrays, slot, 0)) {
 			degree++
-			to := link & slotMask
 			if !slices.Contains(x.list(w.arrays, to, 0), slot|treeLink) {
 				c.bad(5, "the edge from slot %d to %d has no other side", slot, to)
 			}

@@ -220,11 +220,8 @@ func (c *consolidation) span() {
 	part := newParts(int(w.n))
 	trees := len(c.stay)
 	for _, slot := range c.stay {
-		for _, l := range x.list(w.arrays, slot, 0) {
-			if l == noLink {
-				break
-			}
-			if l&treeLink != 0 && part.join(slot, l&slotMask) {
+		for n := range treeEdges(x.list(w.arrays, slot, 0)) {
+			if part.join(slot, n) {
 				trees--
 			}
 		}

@@ -41,9 +41,9 @@
 //
 // # Concurrency
 //
-// All methods may be called at any time, but for Close, which waits for the others. Searches take no lock and wait for nobody: lists of
-// links are read while they are changed, and whatever mixture of old and new links is seen is a list of slots of the graph. Inserts run
-// beside each other. Batches of InsertAll, Consolidate, WriteSnapshot, Verify and Check have inserts wait while they run. A search that
+// All methods may be called at any time, Close too: it waits for what is under way. AllNeighbors and Pairs go on in steps, and end
+// with ErrClosed at the next. Searches take no lock and wait for nobody: lists of links are read while they are changed, and whatever
+// mixture of old and new links is seen is a list of slots of the graph. Inserts run beside each other. Batches of InsertAll, Consolidate, WriteSnapshot, Verify and Check have inserts wait while they run. A search that
 // begins after Insert has returned finds the vector, and one that begins after Delete has returned does not.
 //
 // Memory lies outside of Go's heap (see region); the purego build has it on the heap and no assembly, so that the race detector sees all.

@@ -159,16 +159,9 @@ func (x *Index) add(s *searcher, w view, slot uint32, level int, newcomers ...ui
 
 // degree is how many edges of the spanning tree a slot has.
 func (x *Index) degree(a *arrays, slot uint32) int {
-	list := x.list(a, slot, 0)
 	n := 0
-	for i := range list {
-		l := atomic.LoadUint32(&list[i])
-		if l == noLink {
-			break
-		}
-		if l&treeLink != 0 {
-			n++
-		}
+	for range treeEdges(x.list(a, slot, 0)) {
+		n++
 	}
 	return n
 }
@@ -181,13 +174,8 @@ func (x *Index) maxDegree() int { return x.opt.M + 1 }
 func (x *Index) roomBelow(a *arrays, full uint32, room func(slot uint32) bool) uint32 {
 	seen := map[uint32]bool{full: true}
 	for queue := []uint32{full}; len(queue) > 0; queue = queue[1:] {
-		list := x.list(a, queue[0], 0)
-		for i := range list {
-			l := atomic.LoadUint32(&list[i])
-			if l == noLink {
-				break
-			}
-			if n := l & slotMask; l&treeLink != 0 && !seen[n] {
+		for n := range treeEdges(x.list(a, queue[0], 0)) {
+			if !seen[n] {
 				if room(n) {
 					return n
 				}

@@ -2,6 +2,7 @@ package ann
 
 import (
 	"errors"
+	"iter"
 	"math"
 	"sync/atomic"
 )
@@ -174,6 +175,18 @@ func read(list []uint32, n uint32, out []uint32) []uint32 {
 		}
 	}
 	return out
+}
+
+// treeEdges gives the slots to which a list has edges of the spanning tree.
+func treeEdges(list []uint32) iter.Seq[uint32] {
+	return func(yield func(slot uint32) bool) {
+		for i := range list {
+			l := atomic.LoadUint32(&list[i])
+			if l == noLink || l&treeLink != 0 && !yield(l&slotMask) {
+				return
+			}
+		}
+	}
 }
 
 // write replaces a list by links and ends it. A search that reads it meanwhile sees some of the old and some of the new ones.

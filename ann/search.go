@@ -195,9 +195,9 @@ func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admissio
 	s.fresh[0] = from
 	s.visited[from/64] |= 1 << (from % 64)
 	found := 1
-	look := budget // when to look how far it has come
+	review := budget // how many are opened when it sees how far it has come
 	if budget < int(w.n) {
-		look = budget / 4
+		review = budget / 4
 	}
 	for opened := 0; ; {
 		if found > 0 {
@@ -216,12 +216,12 @@ func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admissio
 				s.pool.insert(e)
 			}
 		}
-		if opened >= look {
+		if opened >= review {
 			if opened >= budget || s.pool.count < s.pool.ef*opened/(2*budget) { // half as many as it should have
 				_, s.tired = s.pool.open()
 				return
 			}
-			look += budget / 4
+			review += budget / 4
 		}
 		found = 0
 		for i := range beam {
@@ -249,7 +249,7 @@ func (x *Index) rerank(s *searcher, w view) []Neighbor {
 	s.best = s.best[:0]
 	room := x.opt.Code.reranked(s.pool.ef)
 	for _, e := range s.pool.list {
-		if e&counted != 0 && hasBit(w.live, e.slot()) { // or else it has gone, or become another slot, meanwhile
+		if e&counted != 0 && hasBit(w.live, e.slot()) { // or else its vector has gone meanwhile, or has another slot now
 			if s.best = append(s.best, e.slot()); len(s.best) == room {
 				break
 			}

@@ -3,14 +3,13 @@ package ann
 import (
 	"context"
 	"slices"
-	"sync/atomic"
 )
 
 // tourBlock is how many slots are worked on at a time.
 const tourBlock = 4096
 
-// eachBlock calls do for each slot of a tour, from several goroutines, and after each block of slots done with how many they were. Between blocks
-// Consolidate may go on.
+// eachBlock calls do for each slot of a tour, from several goroutines, and after each block of slots done with how many they were.
+// Between blocks Consolidate may go on, or Close.
 func (x *Index) eachBlock(ctx context.Context, tour []uint32, threads int, do func(s *searcher, w view, slot uint32, i int), done func(n int) error) error {
 	for block := range slices.Chunk(tour, tourBlock) {
 		if err := ctx.Err(); err != nil {
@@ -53,19 +52,14 @@ func (x *Index) tour() []uint32 {
 		for len(waiting) > 0 {
 			slot := waiting[len(waiting)-1]
 			waiting = waiting[:len(waiting)-1]
-			if seen[slot/64]>>(slot%64)&1 == 1 {
+			if hasBit(seen, slot) {
 				continue
 			}
-			seen[slot/64] |= 1 << (slot % 64)
+			setBit(seen, slot)
 			order = append(order, slot)
-			list := x.list(w.arrays, slot, 0)
-			for i := range list {
-				l := atomic.LoadUint32(&list[i])
-				if l == noLink {
-					break
-				}
-				if l&treeLink != 0 && l&slotMask < w.n {
-					waiting = append(waiting, l&slotMask)
+			for n := range treeEdges(x.list(w.arrays, slot, 0)) {
+				if n < w.n {
+					waiting = append(waiting, n)
 				}
 			}
 		}

@@ -96,7 +96,7 @@ def filters(run):
     with tempfile.TemporaryDirectory(dir=run.cache) as folder:
         for name, ids in sets.items():
             few = 200 if len(ids) >= 0.05 * vectors.n else 20  # for the walk goes everywhere where next to nothing passes
-            print(f"filter {name}", flush=True)
+            run.say(f"filter {name}, {len(ids):,} labels")
             file = Path(folder) / "labels"
             ids.astype(numpy.uint32).tofile(file)
             how = {"filter": str(file), "recall": run.filter_recall}

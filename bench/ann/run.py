@@ -94,7 +94,7 @@ class Run:
         from data import truths
 
         self.__dict__.update(vars(o))
-        self.k, self.vectors, self.worker = K, vectors, worker
+        self.k, self.vectors, self.worker, self.say = K, vectors, worker, say
         self.corpus = None if o.synthetic else o.corpus
         say("looking for the true neighbours")
         self.truth = truths(vectors, {}, o.cache)[""]
