@@ -12,12 +12,15 @@ import (
 const maxReported = 20
 
 // Check proves the numbered invariants of the package comment, and returns an error that names each violation (the first
-// twenty). It reads everything; inserts wait meanwhile.
+// twenty). It reads everything; inserts wait meanwhile. After Close it is ErrClosed.
 func (x *Index) Check() error {
 	x.writers.Lock()
 	defer x.writers.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.closed {
+		return ErrClosed
+	}
 	c := checker{x: x, w: x.look()}
 	c.vectors()
 	c.labels()
@@ -58,7 +61,11 @@ func (c *checker) vectors() {
 		for _, f := range v {
 			norm += float64(f) * float64(f)
 		}
-		if norm = math.Sqrt(norm); !(math.Abs(norm-1) <= 2*normTolerance) { // what is kept may be off by as much again
+		tolerance := 2 * normTolerance // what is kept may be off by as much again
+		if x.opt.Memory == Residual {
+			tolerance += x.fineError(w.steps[slot])
+		}
+		if norm = math.Sqrt(norm); !(math.Abs(norm-1) <= tolerance) {
 			c.bad(1, "slot %d has norm %v", slot, norm)
 			continue
 		}
@@ -93,12 +100,15 @@ func (c *checker) vectors() {
 		if sum != w.sums[slot] {
 			c.bad(6, "slot %d: the sum of its code is %d, kept as %d", slot, sum, w.sums[slot])
 		}
-		// Each fine value is rounded by up to half a step.
-		if slack := float64(w.steps[slot])*math.Sqrt(float64(x.dim))/2 + rounding; !(math.Abs(math.Sqrt(left)-float64(w.errs[slot])) <= slack) {
+		if slack := x.fineError(w.steps[slot]) + rounding; !(math.Abs(math.Sqrt(left)-float64(w.errs[slot])) <= slack) {
 			c.bad(6, "slot %d: its code leaves %v, kept as %v", slot, math.Sqrt(left), w.errs[slot])
 		}
 	}
 }
+
+// fineError is how far what the residual mode keeps of a vector may be from it: each value is rounded by up to half a step, and a
+// step is long where a few values are many times the others.
+func (x *Index) fineError(step float32) float64 { return float64(step) * math.Sqrt(float64(x.dim)) / 2 }
 
 // labels proves invariant 2.
 func (c *checker) labels() {

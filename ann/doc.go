@@ -10,7 +10,8 @@
 //
 // [Index.Check] proves them, by these numbers. A slot is a place for a vector: live, a tombstone, or free.
 //
-//  1. Vectors have norm 1 (within 1e-3, and what is kept of them within 2e-3) and finite values.
+//  1. Vectors have norm 1 (within 1e-3, and what is kept of them within 2e-3; in the residual mode by as much more as its
+//     roundings may add up to, which is next to nothing unless a few values are many times the others) and finite values.
 //
 //  2. Each live label has one slot; a slot that lost its label is a tombstone until Consolidate, and free after. Tombstones
 //     are passed through by searches and never returned.

@@ -110,3 +110,31 @@ func TestCloseMeanwhile(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A vector with one value far above the others is kept with long steps; it is whole all the same.
+func TestCheckUneven(t *testing.T) {
+	r := random(t)
+	for _, dim := range []int{8, 384, 4096} {
+		x, err := New(dim, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for label := range uint64(50) {
+			v := make([]float32, dim)
+			for i := range v {
+				v[i] = float32(r.NormFloat64()) / float32(dim)
+			}
+			v[r.IntN(dim)] = 1 + float32(label)
+			if err := x.Insert(label, normalized(v)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(t, x)
+		if err := x.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Check(); !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	}
+}
