@@ -39,6 +39,9 @@ type check struct {
 
 	count    uint64 // of i/
 	highest  uint64 // ordinal of any key
+	digest   digest // of i/
+	first    uint64 // revision of the first key of s/; 0 for none
+	revision uint64 // of the last
 	identity bool   // m/identity was there
 	state    *state
 	vector   []float32
@@ -70,6 +73,8 @@ func (c *check) key(key, value []byte) error {
 		err = c.atRecord(key, value)
 	case prefix == prefixVector:
 		err = c.atVector(key, value)
+	case prefix == prefixLog:
+		err = c.atLog(key, value)
 	case string(key) == keyIdentity:
 		err = c.atIdentity(key, value)
 	case string(key) == keyState:
@@ -90,21 +95,45 @@ func (c *check) key(key, value []byte) error {
 // atOrdinal proves, for a key of i/, one half of fact 2.
 func (c *check) atOrdinal(key, value []byte) error {
 	c.count++
-	ordinal, err := decode(key, value, decodeOrdinal)
+	e, err := decode(key, value, decodeEntry)
 	if err != nil {
 		return err
 	}
-	c.highest = max(c.highest, ordinal)
-	r, err := getRecord(c.view, ordinal)
+	c.highest = max(c.highest, e.ordinal)
+	c.digest.add(digestOf(string(key[len(prefixOrdinal):]), e))
+	r, sum, err := getRecord(c.view, e.ordinal)
 	if errors.Is(err, ErrCorrupt) {
 		return nil // p/ has its own turn
 	}
-	if err := pointsTo(key, ordinal, &r, err); errors.Is(err, ErrCorrupt) {
+	if err := pointsTo(key, e, &r, sum, err); errors.Is(err, ErrCorrupt) {
 		c.found(2, err)
 	} else if err != nil {
 		return err
 	}
-	return nil
+	sum, err = sumOf(c.view, vectorKey(e.ordinal))
+	switch {
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrNotFound):
+		return nil // v/ and p/ have their own turns
+	case err == nil && sum != e.vector:
+		c.fact(2, key, "the checksum of v/%d is %08x, and was %08x: it is of another time", e.ordinal, sum, e.vector)
+	}
+	return err
+}
+
+// atLog proves fact 7 but for its end.
+func (c *check) atLog(key, value []byte) error {
+	revision, err := keyOrdinal(key)
+	if err != nil {
+		return err
+	}
+	if c.first == 0 {
+		c.first = revision
+	} else if revision != c.revision+1 {
+		c.fact(7, key, "the one before is of revision %d", c.revision)
+	}
+	c.revision = revision
+	_, err = decode(key, value, decodeChanges)
+	return err
 }
 
 // atRecord proves, for a key of p/, the other half of fact 2 and one of fact 3.
@@ -123,7 +152,7 @@ func (c *check) atRecord(key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	back, err := getOrdinal(c.view, r.Paper.ID)
+	back, err := getEntry(c.view, r.Paper.ID)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		c.fact(2, key, "i/%q is missing", r.Paper.ID)
@@ -131,8 +160,8 @@ func (c *check) atRecord(key, value []byte) error {
 		// i/ had its own turn.
 	case err != nil:
 		return err
-	case back != ordinal:
-		c.fact(2, key, "i/%q points to p/%d", r.Paper.ID, back)
+	case back.ordinal != ordinal:
+		c.fact(2, key, "i/%q points to p/%d", r.Paper.ID, back.ordinal)
 	}
 	return nil
 }
@@ -174,7 +203,7 @@ func (c *check) atIdentity(key, value []byte) error {
 	return err
 }
 
-// totals proves what can only be known at the end: fact 5, and that fact 6's key is there.
+// totals proves what can only be known at the end: fact 5, that fact 6's key is there, and where fact 7's log ends.
 func (c *check) totals() {
 	if !c.identity {
 		c.fact(6, []byte(keyIdentity), "is missing")
@@ -188,6 +217,12 @@ func (c *check) totals() {
 	}
 	if c.state.count != c.count {
 		c.fact(5, key, "counts %d papers; there are %d", c.state.count, c.count)
+	}
+	if c.state.digest != c.digest {
+		c.fact(5, key, "the digest is %v; that of the papers is %v", c.state.digest, c.digest)
+	}
+	if c.first != 0 && c.revision != c.state.revision {
+		c.fact(7, logKey(c.revision), "is the last change; the store is at revision %d", c.state.revision)
 	}
 	if c.state.next <= c.highest {
 		c.fact(5, key, "the next ordinal is %d; there is one of %d", c.state.next, c.highest)

@@ -346,7 +346,7 @@ func stored(t *testing.T, s *Store) crashState {
 	state := crashState{}
 	for _, r := range records {
 		id, version, vector := r.Paper.ID, r.Tokens, int(binary.BigEndian.Uint64(r.Content[:]))
-		wantPaper(t, s, Write{testRecord(id, version, vector), testVector(id, vector)})
+		wantPaper(t, s, Write{Record: testRecord(id, version, vector), Vector: testVector(id, vector)})
 		state[id] = crashPaper{version, vector}
 	}
 	return state

@@ -25,8 +25,8 @@ const (
 // lockName is the file that Pebble locks.
 const lockName = "LOCK"
 
-// pebbleNames are the patterns of the files that Pebble makes before a store is whole.
-var pebbleNames = []string{"MANIFEST-*", "OPTIONS-*", "marker.*", "temporary.*.dbtmp", "*.log", "*.sst"}
+// pebbleNames are the patterns of the files that are made before a store is whole: Pebble's, and the mark.
+var pebbleNames = []string{"MANIFEST-*", "OPTIONS-*", "marker.*", "temporary.*.dbtmp", "*.log", "*.sst", markName, markName + ".new"}
 
 // prepareDir makes sure that dir is a directory, and ours or empty. It returns the one name that the directory has, by
 // which the lock knows it: Pebble's lock does not keep this process from opening the directory twice by two names.

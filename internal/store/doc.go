@@ -4,6 +4,8 @@
 //	Put       papers with their vectors, all or none; synced when it returns
 //	Delete    the same, for ids
 //	Get       by id; Vector and Records by ordinal; List in the order of ids; Vectors and Ordinals for all
+//	Changes   what each revision changed, for what is derived from the store; Forget, when nobody will ask again
+//	Backup    a copy, as of one revision
 //	Check     reads everything and proves the facts below
 //
 // A paper is known by its id, which the caller chooses, and by its ordinal, which the store gives. An ordinal stands for
@@ -13,25 +15,31 @@
 //
 // # Promises (the numbers are the house's invariants)
 //
-//  1. What Put or Delete has acknowledged survives kill -9 and power loss, whole: one synced batch for each call.
+//  1. What Put or Delete has acknowledged survives kill -9 and power loss, whole: one synced batch for each call. What Get or List
+//     have returned does too.
 //  4. All vectors of a store are of one encoder's fingerprint, have its dimension and norm 1. Open refuses another
 //     encoder with a [MismatchError], Put another vector.
 //  5. What Delete has acknowledged is found by no call that begins later.
+//
+// Writers that wait for the disk at the same time share an fsync.
 //
 // # Bytes
 //
 // Keys, and values without their last four bytes. Integers in keys and values are big-endian, so that keys sort as
 // numbers do; floats are little-endian, as the machines are that read them.
 //
-//	i/<id>        ordinal(8)                                 id: 1 to 4096 bytes of UTF-8, as they are
+//	i/<id>        ordinal(8) record(4) vector(4)             id: 1 to 4096 bytes of UTF-8, as they are; the checksums of p/ and v/
 //	m/identity    JSON: format, uuid, model, fingerprint, dimension
-//	m/state       next(8) revision(8) count(8)               next: the ordinal to give next
+//	m/state       next(8) revision(8) count(8) digest(16)    next: the ordinal to give next
 //	p/<ordinal>   JSON: paper, content, tokens, truncated    ordinal(8)
+//	s/<revision>  { op(1) ordinal(8) }                       revision(8); op: a added, c changed, r removed
 //	v/<ordinal>   float(4) x dimension                       ordinal(8)
 //
 //	value  +--------------------------+----------------------+
 //	       | as above                 | CRC-32C of key+value |
 //	       +--------------------------+----------------------+
+//
+// The digest is the sum, modulo 2^128, over all papers, of the first 16 bytes of SHA-256(ordinal(8) record(4) vector(4) id).
 //
 // The checksum covers the key too, so that a value under another's key is damage. It is checked whenever a value is read,
 // above the checksums of Pebble's blocks: it was made before the value left our hands.
@@ -42,21 +50,31 @@
 //  2. i/<id> holds an ordinal if and only if p/<ordinal> holds the paper of that id.
 //  3. p/<ordinal> is there if and only if v/<ordinal> is.
 //  4. A vector has the store's dimension, and a norm between 0.999 and 1.001.
-//  5. m/state counts the keys of i/, and its next ordinal is above all others.
+//  5. m/state counts the keys of i/ and has their digest, and its next ordinal is above all others.
 //  6. m/identity is what Open read, and there are no other keys.
+//  7. s/ has all revisions from its first to the state's, or none.
 //
-// Beside Pebble's files the directory has the mark: EMBEDD-STORE.new is written before all
-// others, and renamed to EMBEDD-STORE once the store is whole. A directory with the first was cut short in its making,
-// and is made again. One with the second is never made again: what is missing there is damage. In one with other files
-// and no mark, Open creates nothing.
+// Beside Pebble's files the directory has
 //
-// # Caveats
+//	EMBEDD-STORE    says that it is ours. It is EMBEDD-STORE.new until the store is whole: a directory with that was cut short in
+//	                its making, and is made again. One with EMBEDD-STORE is never made again: what is missing there is damage. In
+//	                one with other files and neither, Open creates nothing.
+//	EMBEDD-MARK     the high-water mark: two slots of 4096 bytes, written in turn, at most once a second and at the end
+//	EMBEDD-BALLAST  room that is given up when the disk is full, where Options ask for it
 //
-// Damage to the tail of Pebble's log, or to its MANIFEST, may lose records without an error: Pebble takes the log to end
-// there. Close flushes the log, which leaves nothing in it to lose.
+//	slot  +------------------------------------------------------------------+-----------------------+
+//	      | JSON: sequence, revision, next, count, digest, clean, manifest   | CRC-32C of the others |
+//	      | (name, size, CRC-32C of what it had), then spaces: 4092 bytes    | 4 bytes               |
+//	      +------------------------------------------------------------------+-----------------------+
 //
-// When the log or the MANIFEST cannot be written or synced, nothing that follows could be promised: the process ends,
-// with one line on stderr and exit status [ExitStatus].
+// # Damage
 //
-// A Get may see a Put that is applied and not yet synced, a moment before Put returns.
+// Pebble checks its blocks, and takes its log and its MANIFEST to end at the first record that is damaged, in silence. So Open compares
+// what it finds with the mark and with the digest, and refuses with [ErrLoss] what lacks something that was there a second
+// before the end, or what the last Close left. Close flushes the log, and a store that rests for a minute does too, which leaves nothing in it to lose.
+//
+// When the log, the MANIFEST or the mark cannot be synced, nothing that follows could be promised: the process ends,
+// with one line on stderr and exit status [ExitStatus]. The sync is not tried again.
+//
+// When the disk is nearly full, Put takes nothing more ([ErrFull]), until there is room again.
 package store

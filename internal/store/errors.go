@@ -19,6 +19,10 @@ var (
 var (
 	// ErrNotFound: the id or ordinal is not stored.
 	ErrNotFound = errors.New("not found")
+	// ErrConflict: a Put was to keep the vector of an ordinal that the paper has no longer.
+	ErrConflict = errors.New("the paper has changed meanwhile")
+	// ErrReadOnly: the store was opened for reading.
+	ErrReadOnly = errors.New("store is open for reading only")
 	// ErrClosed: the call came after Close.
 	ErrClosed = errors.New("store is closed")
 )

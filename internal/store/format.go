@@ -15,7 +15,8 @@ import (
 // reading every lower one.
 //
 //	1  the first
-const formatVersion = 1
+//	2  i/ has the checksums of record and vector, m/state the digest; s/ and the mark are new
+const formatVersion = 2
 
 // The two single keys, and the first bytes of the others.
 const (
@@ -25,6 +26,7 @@ const (
 	prefixOrdinal = "i/" // by id
 	prefixRecord  = "p/" // by ordinal
 	prefixVector  = "v/" // by ordinal
+	prefixLog     = "s/" // by revision
 )
 
 const (
@@ -42,7 +44,11 @@ func vectorKey(ordinal uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(prefixVector), ordinal)
 }
 
-// keyOrdinal is the ordinal in a key of p/ or v/.
+func logKey(revision uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte(prefixLog), revision)
+}
+
+// keyOrdinal is the ordinal in a key of p/ or v/, or the revision in one of s/.
 func keyOrdinal(key []byte) (uint64, error) {
 	if n := len(key) - len(prefixRecord); n != ordinalSize {
 		return 0, corrupt(key, "has %d bytes after the prefix, not %d", n, ordinalSize)
@@ -62,7 +68,7 @@ func keyName(key []byte) string {
 	switch prefix := string(key[:min(2, len(key))]); {
 	case prefix == prefixOrdinal:
 		return fmt.Sprintf("%s%q", prefix, key[2:])
-	case (prefix == prefixRecord || prefix == prefixVector) && len(key) == 2+ordinalSize:
+	case (prefix == prefixRecord || prefix == prefixVector || prefix == prefixLog) && len(key) == 2+ordinalSize:
 		return fmt.Sprintf("%s%d", prefix, binary.BigEndian.Uint64(key[2:]))
 	case string(key) == keyIdentity || string(key) == keyState:
 		return string(key)
@@ -99,36 +105,59 @@ type state struct {
 	next     uint64 // the ordinal to give next
 	revision uint64
 	count    uint64 // live papers
+	digest   digest // of the live papers
 }
 
+// The bytes of m/state and of a value of i/ in format 1, which lacks their last parts.
+const (
+	stateSize1 = 24
+	stateSize  = stateSize1 + 16
+	entrySize1 = ordinalSize
+	entrySize  = entrySize1 + 2*checksumSize
+)
+
 func encodeState(s state) []byte {
-	b := binary.BigEndian.AppendUint64(nil, s.next)
-	b = binary.BigEndian.AppendUint64(b, s.revision)
-	return binary.BigEndian.AppendUint64(b, s.count)
+	b := make([]byte, 0, stateSize+checksumSize)
+	for _, part := range []uint64{s.next, s.revision, s.count, s.digest.hi, s.digest.lo} {
+		b = binary.BigEndian.AppendUint64(b, part)
+	}
+	return b
 }
 
 func decodeState(body []byte) (state, error) {
-	if len(body) != 24 {
-		return state{}, fmt.Errorf("has %d bytes, not 24", len(body))
+	if len(body) != stateSize && len(body) != stateSize1 {
+		return state{}, fmt.Errorf("has %d bytes, not %d", len(body), stateSize)
 	}
-	s := state{binary.BigEndian.Uint64(body), binary.BigEndian.Uint64(body[8:]), binary.BigEndian.Uint64(body[16:])}
+	s := state{next: binary.BigEndian.Uint64(body), revision: binary.BigEndian.Uint64(body[8:]), count: binary.BigEndian.Uint64(body[16:])}
+	if len(body) == stateSize {
+		s.digest = digest{binary.BigEndian.Uint64(body[24:]), binary.BigEndian.Uint64(body[32:])}
+	}
 	if s.next == 0 {
 		return state{}, errors.New("the next ordinal is 0; ordinals begin at 1")
 	}
 	return s, nil
 }
 
-func encodeOrdinal(ordinal uint64) []byte { return binary.BigEndian.AppendUint64(nil, ordinal) }
+func encodeEntry(e entry) []byte {
+	b := make([]byte, 0, entrySize+checksumSize)
+	b = binary.BigEndian.AppendUint64(b, e.ordinal)
+	b = binary.BigEndian.AppendUint32(b, e.record)
+	return binary.BigEndian.AppendUint32(b, e.vector)
+}
 
-func decodeOrdinal(body []byte) (uint64, error) {
-	if len(body) != ordinalSize {
-		return 0, fmt.Errorf("has %d bytes, not %d", len(body), ordinalSize)
+// decodeEntry gives no checksums for a value of format 1, which is in a store only until Open has brought it to format 2.
+func decodeEntry(body []byte) (entry, error) {
+	if len(body) != entrySize && len(body) != entrySize1 {
+		return entry{}, fmt.Errorf("has %d bytes, not %d", len(body), entrySize)
 	}
-	ordinal := binary.BigEndian.Uint64(body)
-	if ordinal == 0 {
-		return 0, errors.New("the ordinal is 0; ordinals begin at 1")
+	e := entry{ordinal: binary.BigEndian.Uint64(body)}
+	if len(body) == entrySize {
+		e.record, e.vector = binary.BigEndian.Uint32(body[8:]), binary.BigEndian.Uint32(body[12:])
 	}
-	return ordinal, nil
+	if e.ordinal == 0 {
+		return entry{}, errors.New("the ordinal is 0; ordinals begin at 1")
+	}
+	return e, nil
 }
 
 // identityJSON is m/identity. Format stands first, and stays, so that each release can tell that it is too old.

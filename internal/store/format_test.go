@@ -5,15 +5,18 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
-// The bytes of format 1, which must not change: a change is another format version.
+// The bytes of format 2, which must not change: a change is another format version.
 func TestFormat(t *testing.T) {
 	identity, err := encodeIdentity(Identity{"m", "f", 384}, "u")
 	if err != nil {
@@ -39,15 +42,17 @@ func TestFormat(t *testing.T) {
 		wantValue  string
 		wantSuffix string // the checksum
 	}{
-		{ordinalKey("a/b"), `i/"a/b"`, encodeOrdinal(258), "i/a/b", "\x00\x00\x00\x00\x00\x00\x01\x02", "77e7b0df"},
+		{ordinalKey("a/b"), `i/"a/b"`, encodeEntry(entry{258, 0xabcdef01, 2}), "i/a/b", "\x00\x00\x00\x00\x00\x00\x01\x02\xab\xcd\xef\x01\x00\x00\x00\x02", "d4bb4af9"},
 		{recordKey(258), "p/258", record, "p/\x00\x00\x00\x00\x00\x00\x01\x02",
 			`{"paper":{"id":"a","title":"T","abstract":"A","authors":["X"],"year":1,"venue":"V","doi":"D","arxiv_id":"I","url":"U",` +
 				`"metadata":{"k":1}},"content":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","tokens":2,"truncated":true}`, ""},
 		{recordKey(1), "p/1", bare, "p/\x00\x00\x00\x00\x00\x00\x00\x01",
 			`{"paper":{"id":"<"},"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, ""},
 		{vectorKey(258), "v/258", encodeVector([]float32{1, -2}), "v/\x00\x00\x00\x00\x00\x00\x01\x02", "\x00\x00\x80\x3f\x00\x00\x00\xc0", ""},
-		{[]byte(keyState), "m/state", encodeState(state{3, 2, 1}), "m/state", "\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01", ""},
-		{[]byte(keyIdentity), "m/identity", identity, "m/identity", `{"format":1,"uuid":"u","model":"m","fingerprint":"f","dimension":384}`, ""},
+		{[]byte(keyState), "m/state", encodeState(state{3, 2, 1, digest{4, 5}}), "m/state", "\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x05", ""},
+		{logKey(258), "s/258", encodeChanges([]Change{{1, Removed}, {2, Added}, {3, Changed}}), "s/\x00\x00\x00\x00\x00\x00\x01\x02",
+			"r\x00\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x02c\x00\x00\x00\x00\x00\x00\x00\x03", ""},
+		{[]byte(keyIdentity), "m/identity", identity, "m/identity", `{"format":2,"uuid":"u","model":"m","fingerprint":"f","dimension":384}`, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -92,15 +97,27 @@ func FuzzDecode(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(record)
-	f.Add(encodeState(state{1, 2, 3}))
-	f.Add(encodeOrdinal(1))
+	f.Add(encodeState(state{next: 1, revision: 2, count: 3}))
+	f.Add(encodeEntry(entry{ordinal: 1}))
+	f.Add(encodeChanges([]Change{{1, Added}}))
 	f.Add([]byte(`{"format":1,"fingerprint":"f","dimension":1}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if o, err := decodeOrdinal(body); err == nil && !bytes.Equal(encodeOrdinal(o), body) {
-			t.Error("ordinal")
+		// What format 1 lacks is 0.
+		if e, err := decodeEntry(body); err == nil && !bytes.HasPrefix(encodeEntry(e), body) {
+			t.Error("entry")
 		}
-		if s, err := decodeState(body); err == nil && !bytes.Equal(encodeState(s), body) {
+		if s, err := decodeState(body); err == nil && !bytes.HasPrefix(encodeState(s), body) {
 			t.Error("state")
+		}
+		if c, err := decodeChanges(body); err == nil && !bytes.Equal(encodeChanges(c), body) {
+			t.Error("changes")
+		}
+		if m, err := decodeMark(body); err == nil {
+			if again, err := encodeMark(m); err != nil {
+				t.Error(err)
+			} else if m2, err := decodeMark(again); err != nil || m2 != m {
+				t.Error("mark")
+			}
 		}
 		if v, err := decodeVector(nil, body, len(body)/4); err == nil && !bytes.Equal(encodeVector(v), body) {
 			t.Error("vector")
@@ -134,54 +151,65 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-var update = flag.Bool("update", false, "write testdata/format-1.zip anew")
+var update = flag.Bool("update", false, "write testdata anew for the present format")
 
-// A store that format 1 was written with opens for ever. The archive is written anew only as long as no release has it.
-func TestOldStore(t *testing.T) {
-	const archive = "testdata/format-1.zip"
+// A store that a format was written with opens for ever, and is of the present format then. An archive is written anew only as long as
+// no release has its format.
+func TestOldStores(t *testing.T) {
 	versions := map[string]int{"first": 1, "ö/second": 2, "third": 3}
-	dir := filepath.Join(t.TempDir(), "store")
-	if *update {
-		s := open(t, dir, nil)
-		put(t, s, "gone", "ö/second", "third")
-		for id, version := range versions {
-			if _, _, err := s.Put([]Write{testWrite(id, version)}); err != nil {
+	for format := 1; format <= formatVersion; format++ {
+		archive := fmt.Sprintf("testdata/format-%d.zip", format)
+		t.Run(archive, func(t *testing.T) {
+			if *update && format == formatVersion {
+				writeArchive(t, archive, versions)
+			}
+			r, err := zip.OpenReader(archive)
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		if _, _, err := s.Delete([]string{"gone"}); err != nil {
-			t.Fatal(err)
-		}
-		checkAndClose(t, s)
-		var b bytes.Buffer
-		w := zip.NewWriter(&b)
-		if err := w.AddFS(os.DirFS(dir)); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(archive, b.Bytes(), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
+			defer r.Close()
+			dir := filepath.Join(t.TempDir(), "store")
+			if err := os.CopyFS(dir, r); err != nil {
+				t.Fatal(err)
+			}
+			for opened := range 2 {
+				s := open(t, dir, nil)
+				for id, version := range versions {
+					wantPaper(t, s, testWrite(id, version))
+				}
+				if s.Count() != 3+opened || s.Revision() != uint64(5+opened) || s.Identity() != testIdentity {
+					t.Errorf("count %d, revision %d, identity %v", s.Count(), s.Revision(), s.Identity())
+				}
+				if opened == 0 {
+					if got := put(t, s, "new"); got[0] != 7 {
+						t.Errorf("the next ordinal is %d, want 7", got[0])
+					}
+				}
+				checkAndClose(t, s)
+			}
+		})
 	}
-	r, err := zip.OpenReader(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	if err := os.CopyFS(dir, r); err != nil {
-		t.Fatal(err)
-	}
+}
+
+func writeArchive(t *testing.T, archive string, versions map[string]int) {
+	dir := filepath.Join(t.TempDir(), "store")
 	s := open(t, dir, nil)
-	for id, version := range versions {
-		wantPaper(t, s, testWrite(id, version))
+	put(t, s, "gone", "ö/second", "third")
+	for _, id := range slices.Sorted(maps.Keys(versions)) {
+		if _, _, err := s.Put([]Write{testWrite(id, versions[id])}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if s.Count() != 3 || s.Revision() != 5 || s.Identity() != testIdentity {
-		t.Errorf("count %d, revision %d, identity %v", s.Count(), s.Revision(), s.Identity())
+	if _, _, err := s.Delete([]string{"gone"}); err != nil {
+		t.Fatal(err)
 	}
-	if got := put(t, s, "new"); got[0] != 7 {
-		t.Errorf("the next ordinal is %d, want 7", got[0])
+	checkAndClose(t, s)
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	if err := errors.Join(w.AddFS(os.DirFS(dir)), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(archive, b.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
 	}
 }

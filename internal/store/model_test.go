@@ -150,7 +150,7 @@ func (m *model) compare(t *testing.T, s *Store, id string) {
 		}
 		return
 	}
-	ordinal := wantPaper(t, s, Write{testRecord(id, p.version, p.vector), testVector(id, p.vector)})
+	ordinal := wantPaper(t, s, Write{Record: testRecord(id, p.version, p.vector), Vector: testVector(id, p.vector)})
 	if o, err := s.Ordinal(id); o != p.ordinal || ordinal != p.ordinal || err != nil {
 		t.Errorf("ordinal of %q is %d, %d, %v; want %d", id, o, ordinal, err, p.ordinal)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -25,9 +26,12 @@ const (
 const pebbleFormat = pebble.FormatTableFormatV6
 
 // Open opens the store in dir, or creates it where dir is missing or empty. One Store at a time may have dir open, in
-// this process or any other.
+// this process or any other. A store of an earlier format is brought to the present one.
 //
-// Errors: ErrLocked, ErrFormat, ErrCorrupt, a *MismatchError; another for a path that is not a directory, is not ours to
+// Open proves that nothing is missing that was on disk a second before the store was last closed or cut off, which takes about
+// half a second for a million papers.
+//
+// Errors: ErrLocked, ErrFormat, ErrCorrupt, ErrLoss, a *MismatchError; another for a path that is not a directory, is not ours to
 // write in, or holds files of something else.
 func Open(dir string, id Identity, o *Options) (*Store, error) {
 	if o == nil {
@@ -37,21 +41,28 @@ func Open(dir string, id Identity, o *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	if s.id.Fingerprint != id.Fingerprint || s.id.Dimension != id.Dimension {
-		return nil, errors.Join(&MismatchError{Dir: dir, Have: s.id, Want: id}, s.Close())
-	}
 	return s, nil
 }
 
 func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err error) {
-	if err := id.check(); err != nil {
-		return nil, err
+	if o.ReadOnly {
+		if info, err := fsys.Stat(dir); err != nil {
+			return nil, err
+		} else if !info.IsDir() {
+			return nil, errors.New("it is a file, not a directory")
+		}
+	} else {
+		if err := id.check(); err != nil {
+			return nil, err
+		}
+		if dir, err = prepareDir(fsys, dir); err != nil {
+			return nil, err
+		}
 	}
-	if dir, err = prepareDir(fsys, dir); err != nil {
-		return nil, err
-	}
-	s := &Store{dir: dir, calls: calls{idle: make(chan struct{}, 1)}}
+	s := &Store{dir: dir, readOnly: o.ReadOnly, calls: calls{idle: make(chan struct{}, 1)}, keeper: keeper{make(chan struct{}), make(chan struct{})}}
 	s.close = sync.OnceValue(s.closeOnce)
+	s.log = &logger{dir: dir, log: cmp.Or(o.Log, slog.Default())}
+	s.disk = disk{fs: fsys, dir: dir, reserve: o.Reserve, ballast: o.Ballast, tell: o.OnWritable}
 	if s.lock, err = lockDir(fsys, dir); err != nil {
 		return nil, err
 	}
@@ -61,7 +72,10 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 		}
 	}()
 	made, err := isMade(fsys, dir)
-	if err == nil && !made {
+	switch {
+	case err == nil && !made && o.ReadOnly:
+		err = errors.New("there is no store of embedd")
+	case err == nil && !made:
 		err = beginMaking(fsys, dir)
 	}
 	if err == nil {
@@ -70,7 +84,12 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	if err != nil {
 		return nil, err
 	}
-	options := pebbleOptions(o, fsys, dir, s.lock)
+	var left *mark
+	var markErr error
+	if made {
+		left, markErr = checkManifest(fsys, dir)
+	}
+	options := s.pebbleOptions(o, fsys)
 	options.ErrorIfNotExists, options.ErrorIfExists = made, !made
 	s.db, err = pebble.Open(dir, options)
 	if pebble.IsCorruptionError(err) || errors.Is(err, pebble.ErrDBDoesNotExist) {
@@ -88,11 +107,87 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 		if err := s.create(id); err != nil {
 			return nil, err
 		}
-		if err := endMaking(fsys, dir); err != nil {
-			return nil, err
+	}
+	format, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	if !o.ReadOnly && (s.id.Fingerprint != id.Fingerprint || s.id.Dimension != id.Dimension) {
+		return nil, &MismatchError{Dir: dir, Have: s.id, Want: id}
+	}
+	switch {
+	case !made:
+	case format == 1 && o.ReadOnly:
+	case format == 1:
+		err = s.upgrade(fsys)
+	default:
+		if err = s.whole(left, markErr); err != nil && o.AcceptLoss && !o.ReadOnly {
+			err = s.accept(left, err)
+			left = nil
 		}
 	}
-	return s, s.load()
+	if err != nil || o.ReadOnly {
+		return s, err
+	}
+	if err := s.startKeeper(fsys, left, cmp.Or(o.markEvery, markEvery)); err != nil {
+		return nil, err
+	}
+	if !made {
+		if err := endMaking(fsys, dir); err != nil {
+			return nil, errors.Join(err, s.stopKeeper())
+		}
+	}
+	return s, nil
+}
+
+// whole tells whether a store of the present format has everything it had. err is what reading the mark came to.
+func (s *Store) whole(left *mark, err error) error {
+	if notThere(err) {
+		return fmt.Errorf("%w: its mark, the file %s, is missing: %s", ErrLoss, markName, lossHint)
+	}
+	if err != nil {
+		return err
+	}
+	return s.verify(left)
+}
+
+// accept makes the best of a store that is not whole.
+func (s *Store) accept(left *mark, why error) error {
+	lost, err := s.salvage(left)
+	if err != nil {
+		return errors.Join(why, err)
+	}
+	s.log.Errorf("opened although something was lost: %d papers are gone at least, %d are left: %v", lost, s.Count(), why)
+	return nil
+}
+
+// startKeeper notes that the store is open, and from then on how far it has come.
+func (s *Store) startKeeper(fsys vfs.FS, left *mark, every time.Duration) (err error) {
+	st := s.applied
+	fresh := mark{Revision: st.revision, Next: st.next, Count: st.count, Digest: st.digest}
+	if s.marker, err = openMarker(fsys, s.dir, fresh); err != nil {
+		return err
+	}
+	if left == nil { // new, or of another format, or accepted as it is: whatever the file says
+		if left, err = readMark(fsys, s.dir); err != nil {
+			left = &fresh
+		}
+	}
+	// The MANIFEST is read from its beginning: it may not be the one of the last mark.
+	s.marker.last = mark{Sequence: left.Sequence}
+	if err := s.mark(false); err != nil {
+		return errors.Join(err, s.marker.file.Close())
+	}
+	s.disk.look()
+	go s.keep(every)
+	return nil
+}
+
+// stopKeeper undoes startKeeper.
+func (s *Store) stopKeeper() error {
+	close(s.keeper.stop)
+	<-s.keeper.done
+	return s.marker.file.Close()
 }
 
 // checkPebbleFormat refuses what a later release wrote, before Pebble does so in words that help nobody.
@@ -111,11 +206,12 @@ func checkPebbleFormat(fsys vfs.FS, dir string) error {
 	return nil
 }
 
-func pebbleOptions(o *Options, fsys vfs.FS, dir string, lock *pebble.Lock) *pebble.Options {
-	log := &logger{dir: dir, log: cmp.Or(o.Log, slog.Default())}
+func (s *Store) pebbleOptions(o *Options, fsys vfs.FS) *pebble.Options {
+	log := s.log
 	p := &pebble.Options{
-		FS:                 orderedFS{fsys},
-		Lock:               lock,
+		FS:                 orderedFS{vfs.OnDiskFull(fsys, s.disk.onFull)},
+		Lock:               s.lock,
+		ReadOnly:           o.ReadOnly,
 		FormatMajorVersion: pebbleFormat,
 		CacheSize:          cmp.Or(o.CacheBytes, defaultCacheBytes),
 		MemTableSize:       memTableBytes,
@@ -123,6 +219,10 @@ func pebbleOptions(o *Options, fsys vfs.FS, dir string, lock *pebble.Lock) *pebb
 		// Without this, Pebble ends the process when it reads a damaged block. The reader gets an error, which is enough.
 		EventListener: &pebble.EventListener{
 			DataCorruption: func(info pebble.DataCorruptionInfo) { log.Errorf("damage in %s: %v", info.Path, info.Details) },
+			BackgroundError: func(err error) {
+				log.Errorf("in the background: %v", err)
+				s.disk.backgroundError(err)
+			},
 		},
 	}
 	// Most ids of an import are new; the filter spares each a read per level. Lower levels take it over from the first.
@@ -138,9 +238,10 @@ func (s *Store) create(id Identity) error {
 	}
 	b := s.db.NewBatch()
 	defer b.Close()
-	err = errors.Join(
-		set(b, []byte(keyIdentity), identity),
-		set(b, []byte(keyState), encodeState(state{next: 1})))
+	_, err = set(b, []byte(keyIdentity), identity)
+	if err == nil {
+		_, err = set(b, []byte(keyState), encodeState(state{next: 1}))
+	}
 	if err != nil {
 		return err
 	}
@@ -148,17 +249,22 @@ func (s *Store) create(id Identity) error {
 	return errors.Join(b.Commit(pebble.Sync), s.db.Flush())
 }
 
-// load reads the store's identity and state.
-func (s *Store) load() error {
-	err := s.loadKey(keyIdentity, func(body []byte) (err error) {
+// load reads the store's identity and state, and tells of what format it is.
+func (s *Store) load() (format int, err error) {
+	err = s.loadKey(keyIdentity, func(body []byte) (err error) {
 		s.id, s.uuid, err = decodeIdentity(body)
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return s.loadKey(keyState, func(body []byte) error {
-		st, err := decodeState(body)
+	format = formatVersion
+	return format, s.loadKey(keyState, func(body []byte) (err error) {
+		if len(body) == stateSize1 {
+			format = 1
+		}
+		s.applied, err = decodeState(body)
+		st := s.applied
 		s.state.Store(&st)
 		return err
 	})

@@ -213,12 +213,12 @@ func TestNewerFormat(t *testing.T) {
 	t.Run("ours", func(t *testing.T) {
 		o := inMemory()
 		s := open(t, "store", o)
-		overwrite(t, s, []byte(keyIdentity), []byte(`{"format":2,"dimension":"a word"}`))
+		overwrite(t, s, []byte(keyIdentity), []byte(`{"format":3,"dimension":"a word"}`))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Open("store", testIdentity, o)
-		wantError(t, err, ErrFormat, "open store store", "version 2", "up to version 1")
+		wantError(t, err, ErrFormat, "open store store", "version 3", "up to version 2")
 	})
 	t.Run("Pebble's", func(t *testing.T) {
 		o := inMemory()

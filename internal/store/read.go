@@ -14,21 +14,23 @@ func (s *Store) Get(id string) (Record, uint64, error) {
 		return Record{}, 0, err
 	}
 	defer s.calls.leave()
-	for last := uint64(0); ; {
-		ordinal, err := getOrdinal(s.db, id)
+	for last := (entry{}); ; {
+		e, err := getEntry(s.db, id)
 		if err != nil {
+			s.flights.wait(id)
 			return Record{}, 0, paperError(id, err)
 		}
-		r, err := getRecord(s.db, ordinal)
-		if errors.Is(err, ErrNotFound) && ordinal != last {
-			// The paper moved or went between the two reads: look again. It cannot have come back to the same ordinal.
-			last = ordinal
+		r, sum, err := getRecord(s.db, e.ordinal)
+		if (errors.Is(err, ErrNotFound) || err == nil && sum != e.record) && e != last {
+			// The paper changed, moved or went between the two reads: look again.
+			last = e
 			continue
 		}
-		if err := pointsTo(ordinalKey(id), ordinal, &r, err); err != nil {
+		if err := pointsTo(ordinalKey(id), e, &r, sum, err); err != nil {
 			return Record{}, 0, err
 		}
-		return r, ordinal, nil
+		s.flights.wait(id)
+		return r, e.ordinal, nil
 	}
 }
 
@@ -38,8 +40,9 @@ func (s *Store) Ordinal(id string) (uint64, error) {
 		return 0, err
 	}
 	defer s.calls.leave()
-	ordinal, err := getOrdinal(s.db, id)
-	return ordinal, paperError(id, err)
+	e, err := getEntry(s.db, id)
+	s.flights.wait(id)
+	return e.ordinal, paperError(id, err)
 }
 
 // Vector returns the vector of an ordinal, or ErrNotFound. It is the caller's.
@@ -64,7 +67,7 @@ func (s *Store) Records(ordinals []uint64) (records []Record, found []bool, err 
 	defer s.calls.leave()
 	records, found = make([]Record, len(ordinals)), make([]bool, len(ordinals))
 	for i, ordinal := range ordinals {
-		records[i], err = getRecord(s.db, ordinal)
+		records[i], _, err = getRecord(s.db, ordinal)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, nil, err
 		}
@@ -88,12 +91,12 @@ func (s *Store) List(after string, limit int) ([]Record, error) {
 	var records []Record
 	first := append(ordinalKey(after), 0) // the first key behind after's
 	err := scan(view, first, prefixEnd(prefixOrdinal), func(key, value []byte) error {
-		ordinal, err := decode(key, value, decodeOrdinal)
+		e, err := decode(key, value, decodeEntry)
 		if err != nil {
 			return err
 		}
-		r, err := getRecord(view, ordinal)
-		if err := pointsTo(key, ordinal, &r, err); err != nil {
+		r, sum, err := getRecord(view, e.ordinal)
+		if err := pointsTo(key, e, &r, sum, err); err != nil {
 			return err
 		}
 		if records = append(records, r); len(records) == limit {
@@ -103,6 +106,9 @@ func (s *Store) List(after string, limit int) ([]Record, error) {
 	})
 	if err != nil && err != errStop {
 		return nil, err
+	}
+	for i := range records {
+		s.flights.wait(records[i].Paper.ID)
 	}
 	return records, nil
 }
@@ -140,8 +146,8 @@ func (s *Store) Ordinals(fn func(ordinal uint64) error) error {
 	// a hundredth of that, but in the order of ids.
 	ordinals := make([]uint64, 0, s.Count())
 	err := scan(s.db, []byte(prefixOrdinal), prefixEnd(prefixOrdinal), func(key, value []byte) error {
-		ordinal, err := decode(key, value, decodeOrdinal)
-		ordinals = append(ordinals, ordinal)
+		e, err := decode(key, value, decodeEntry)
+		ordinals = append(ordinals, e.ordinal)
 		return err
 	})
 	if err != nil {
@@ -164,23 +170,31 @@ func paperError(id string, err error) error {
 	return err
 }
 
-// pointsTo proves fact 2 for a key of i/ that holds ordinal, for which r and err were read.
-func pointsTo(key []byte, ordinal uint64, r *Record, err error) error {
+// pointsTo proves fact 2 for a key of i/ and its entry, for which r, sum and err were read. An entry of format 1 has no checksum.
+func pointsTo(key []byte, e entry, r *Record, sum uint32, err error) error {
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return corrupt(key, "points to p/%d, which is missing", ordinal)
+		return corrupt(key, "points to p/%d, which is missing", e.ordinal)
 	case err == nil && r.Paper.ID != string(key[len(prefixOrdinal):]):
-		return corrupt(key, "points to p/%d, which holds the paper %q", ordinal, r.Paper.ID)
+		return corrupt(key, "points to p/%d, which holds the paper %q", e.ordinal, r.Paper.ID)
+	case err == nil && sum != e.record:
+		return corrupt(key, "points to p/%d, whose checksum is %08x, and was %08x: it is of another time", e.ordinal, sum, e.record)
 	}
 	return err
 }
 
-func getOrdinal(r pebble.Reader, id string) (uint64, error) {
-	return get(r, ordinalKey(id), decodeOrdinal)
+func getEntry(r pebble.Reader, id string) (entry, error) {
+	return get(r, ordinalKey(id), decodeEntry)
 }
 
-func getRecord(r pebble.Reader, ordinal uint64) (Record, error) {
-	return get(r, recordKey(ordinal), decodeRecord)
+// getRecord gives the checksum of the value too.
+func getRecord(r pebble.Reader, ordinal uint64) (record Record, sum uint32, err error) {
+	key := recordKey(ordinal)
+	record, err = get(r, key, func(body []byte) (Record, error) {
+		sum = checksum(key, body)
+		return decodeRecord(body)
+	})
+	return record, sum, err
 }
 
 func (s *Store) getVector(r pebble.Reader, ordinal uint64) ([]float32, error) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -70,6 +71,8 @@ type Write struct {
 	Record Record
 	// Vector has the store's dimension and norm 1. Nil keeps the ordinal and the vector that are stored for the id.
 	Vector []float32
+	// Keep, with a nil Vector, is the ordinal that the id must have; 0: any.
+	Keep uint64
 }
 
 // Placement says where a Put has placed one paper.
@@ -88,6 +91,21 @@ type Options struct {
 	// Log is told of damage and failures that no call returns, because they come up in the background. Default:
 	// slog.Default().
 	Log *slog.Logger
+	// Reserve is how many bytes must be free on the disk for Put to store anything. Default: 2 GiB or a twentieth of the disk,
+	// whichever is more, but no more than a tenth of it.
+	Reserve uint64
+	// Ballast is the size of a file that is kept to be given up when the disk is full. Default: none.
+	Ballast int64
+	// OnWritable, when set, is called with what Writable returns when that changes from nil or to nil. It must be quick.
+	OnWritable func(error)
+	// ReadOnly opens a store that is there, of whatever encoder, and changes nothing; the Identity that is given to Open must be
+	// zero.
+	ReadOnly bool
+	// AcceptLoss opens a store of which something was lost, and gives up what was: ErrLoss and ErrCorrupt about single papers
+	// become a line in the log. It takes as long as reading the store.
+	AcceptLoss bool
+
+	markEvery time.Duration // for tests
 }
 
 // Store is an open directory. All methods may be called from many goroutines at once; readers do not wait for writers.
@@ -98,11 +116,22 @@ type Store struct {
 	uuid string
 	db   *pebble.DB
 	lock *pebble.Lock // on the directory
+	log  *logger
+	disk disk
 
-	// write is held by the one Put or Delete that is between reading the state and committing the next.
+	readOnly bool
+
+	// write is held by the one change that is put together.
 	write sync.Mutex
-	// state is that of the last commit that succeeded. Stored with write held.
-	state atomic.Pointer[state]
+	// applied is the state that the next change builds upon: it can be read, and may not be on disk yet. Guarded by write.
+	applied state
+	// state is the last that is on disk.
+	state   atomic.Pointer[state]
+	flights flights
+
+	// marker is the keeper's while that runs.
+	marker *marker
+	keeper keeper
 
 	calls calls
 	close func() error
@@ -122,19 +151,32 @@ func (s *Store) Count() int { return int(s.state.Load().count) }
 // Revision returns the number of Puts and Deletes that changed something, ever.
 func (s *Store) Revision() uint64 { return s.state.Load().revision }
 
-// Close waits for running calls, writes what is only in the log into tables, and lets go of the directory. Later calls of
+// Close waits for running calls, writes what is only in the log into tables, marks the store as closed, and lets go of the directory. Later calls of
 // Close do the same nothing and return the same error. It must not be called from the function given to Vectors or
 // Ordinals, for which it would wait.
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) closeOnce() error {
 	s.calls.end()
-	// Pebble does not tell the end of its log from damage in it. After the flush no record depends on the log.
-	err := s.db.Flush()
-	if err = errors.Join(err, s.db.Close(), s.lock.Close()); err != nil {
+	err := s.shut()
+	if err != nil {
 		return fmt.Errorf("close store %s: %w", s.dir, err)
 	}
 	return nil
+}
+
+func (s *Store) shut() error {
+	if s.readOnly {
+		return errors.Join(s.db.Close(), s.lock.Close())
+	}
+	close(s.keeper.stop)
+	<-s.keeper.done
+	// Pebble does not tell the end of its log from damage in it. After the flush no record depends on the log.
+	err := errors.Join(s.db.Flush(), s.db.Close())
+	if err == nil {
+		err = s.mark(true)
+	}
+	return errors.Join(err, s.marker.file.Close(), s.lock.Close())
 }
 
 // calls counts the calls that are using the database, which Pebble must not be closed under. A read-write lock would do

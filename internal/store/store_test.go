@@ -166,7 +166,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	bare := Record{Paper: Paper{ID: "bare"}}
 	for _, r := range []Record{full, bare} {
-		w := Write{r, testVector(r.Paper.ID, 0)}
+		w := Write{Record: r, Vector: testVector(r.Paper.ID, 0)}
 		if _, _, err := s.Put([]Write{w}); err != nil {
 			t.Fatal(err)
 		}

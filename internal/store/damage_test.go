@@ -1,0 +1,319 @@
+package store
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+// trials is how often each kind of file is damaged: make test-long has 1000.
+var trials = flag.Int("trials", 40, "trials of a random test for each case")
+
+// fileKinds are the files of a store's directory. A new kind needs a line here, and is damaged from then on.
+var fileKinds = []string{"*.sst", "*.log", "MANIFEST-*", "OPTIONS-*", "marker.format-version.*", "marker.manifest.*", "LOCK", madeName, markName}
+
+// TestDamage damages one file of a store that was closed, killed, or is idle, in every way that disks and people do. What follows is an
+// error, or exactly what was stored: never another content, and never less of it without a word.
+func TestDamage(t *testing.T) {
+	rng := newRand(t)
+	base := t.TempDir()
+	want := map[string]int{}
+	states := map[string]string{}
+	s, err := Open(filepath.Join(base, "good"), testIdentity, &Options{markEvery: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(from, to int) {
+		for i := from; i < to; i += 10 {
+			var writes []Write
+			for j := i; j < i+10; j++ {
+				id := fmt.Sprint(j % 150)
+				writes = append(writes, testWrite(id, j))
+				want[id] = j
+			}
+			if _, _, err := s.Put(writes); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	copyAs := func(name string) {
+		states[name] = filepath.Join(base, name)
+		if err := os.CopyFS(states[name], os.DirFS(filepath.Join(base, "good"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(0, 200)
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	write(200, 400)
+	if err := s.mark(false); err != nil {
+		t.Fatal(err)
+	}
+	copyAs("killed")
+	checkAndClose(t, s)
+	copyAs("closed")
+
+	for state, dir := range states {
+		kinds := map[string][]string{} // names, by pattern
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			i := slices.IndexFunc(fileKinds, func(pattern string) bool { ok, _ := filepath.Match(pattern, e.Name()); return ok })
+			if i < 0 {
+				t.Fatalf("the directory has a file %s, which is of no kind in the table", e.Name())
+			}
+			kinds[fileKinds[i]] = append(kinds[fileKinds[i]], e.Name())
+		}
+		for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+			t.Run(state+"/"+kind, func(t *testing.T) {
+				found, harmless := 0, 0
+				for range *trials {
+					if damageOnce(t, rng, dir, kinds[kind], want) {
+						found++
+					} else {
+						harmless++
+					}
+					if t.Failed() {
+						return
+					}
+				}
+				t.Logf("%d found, %d did no harm", found, harmless)
+			})
+		}
+	}
+}
+
+// damageOnce damages one of the files in a copy of dir, and tells whether that was found.
+func damageOnce(t *testing.T, rng *rand.Rand, from string, names []string, want map[string]int) (found bool) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "store")
+	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	name := names[rng.IntN(len(names))]
+	how := damageFile(t, rng, dir, name)
+	quiet := &Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), markEvery: time.Hour}
+	begin := time.Now()
+	s, err := Open(dir, testIdentity, quiet)
+	if err == nil {
+		defer s.Close()
+		if err = s.Check(); err == nil {
+			err = sameAs(s, want)
+			if err != nil && !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: nothing was found, and %v", how, err)
+			}
+		} else if e := sameAs(s, want); e != nil && !errors.Is(e, ErrCorrupt) {
+			t.Errorf("%s: Check says %v, and a reader finds %v", how, err, e)
+		}
+	}
+	if took := time.Since(begin); took > 30*time.Second {
+		t.Errorf("%s: took %v", how, took)
+	}
+	return err != nil
+}
+
+// sameAs compares what is stored with what was. Its error is ErrCorrupt if the store says itself that it is not.
+func sameAs(s *Store, want map[string]int) error {
+	records, err := s.List("", 10*len(want))
+	if err != nil {
+		return err
+	}
+	if len(records) != len(want) {
+		return fmt.Errorf("%d papers are listed, %d were stored", len(records), len(want))
+	}
+	for id, version := range want {
+		w := testWrite(id, version)
+		r, ordinal, err := s.Get(id)
+		if err != nil {
+			return fmt.Errorf("%s: %w", id, err)
+		}
+		v, err := s.Vector(ordinal)
+		if errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", id, err)
+		}
+		if !reflect.DeepEqual(r, w.Record) || !slices.Equal(v, w.Vector) {
+			return fmt.Errorf("%s is another than was stored", id)
+		}
+	}
+	return nil
+}
+
+// damageFile damages a file in a random way, and says how.
+func damageFile(t *testing.T, rng *rand.Rand, dir, name string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	how := rng.IntN(7)
+	at := 0
+	if len(data) > 0 {
+		at = rng.IntN(len(data))
+	} else if how < 5 {
+		how = 5
+	}
+	var says string
+	switch how {
+	case 0, 1:
+		bit := rng.IntN(8)
+		data[at] ^= 1 << bit
+		says = fmt.Sprintf("bit %d of byte %d flipped", bit, at)
+	case 2:
+		at &^= 4095
+		clear(data[at:min(len(data), at+4096)])
+		says = fmt.Sprintf("zeros from %d", at)
+	case 3:
+		cut := min(len(data), 1+rng.IntN(8192))
+		data = data[:len(data)-cut]
+		says = fmt.Sprintf("the last %d bytes cut", cut)
+	case 4:
+		at &^= 511
+		for i := range data[at:] {
+			data[at+i] = byte(rng.Uint32())
+		}
+		says = fmt.Sprintf("noise from %d", at)
+	case 5:
+		data = nil
+		says = "emptied"
+	case 6:
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		return name + ": deleted"
+	}
+	if err := os.WriteFile(path, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return name + ": " + says
+}
+
+// An older copy of a file in the place of the present one is damage too.
+func TestStaleFiles(t *testing.T) {
+	base := t.TempDir()
+	dir, old := filepath.Join(base, "store"), filepath.Join(base, "old")
+	s := open(t, dir, &Options{markEvery: time.Hour})
+	put(t, s, "a", "b")
+	checkAndClose(t, s)
+	if err := os.CopyFS(old, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, &Options{markEvery: time.Hour})
+	if _, _, err := s.Put([]Write{testWrite("a", 2), testWrite("c", 2)}); err != nil {
+		t.Fatal(err)
+	}
+	checkAndClose(t, s)
+	t.Run("all but the mark", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "store")
+		if err := os.CopyFS(dir, os.DirFS(old)); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(base, "store", markName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, markName), data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(dir, testIdentity, nil)
+		wantError(t, err, ErrLoss)
+	})
+	t.Run("the mark alone", func(t *testing.T) { // harmless: it only knows less
+		data, err := os.ReadFile(filepath.Join(old, markName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, markName), data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(dir, testIdentity, nil)
+		wantError(t, err, ErrLoss) // it says that the store was closed at an earlier revision
+	})
+}
+
+// What was lost is given up when that is asked for, and what is left is whole.
+func TestAcceptLoss(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := open(t, dir, nil)
+	put(t, s, "a", "b", "c", "d")
+	uuid := s.UUID()
+	remove(t, s, vectorKey(2))
+	overwrite(t, s, recordKey(3), []byte("{"))
+	remove(t, s, ordinalKey("d"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(dir, testIdentity, nil)
+	wantError(t, err, ErrLoss, "3 papers", "4 with", "--accept-data-loss")
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	s = open(t, dir, &Options{AcceptLoss: true, Log: log})
+	if s.Count() != 1 || s.UUID() == uuid {
+		t.Errorf("%d papers are left, UUID %s, was %s", s.Count(), s.UUID(), uuid)
+	}
+	wantPaper(t, s, testWrite("a", 1))
+	if got := put(t, s, "d"); got[0] <= 4 {
+		t.Errorf("ordinal %d is given again", got[0])
+	}
+	if err := s.Changes(1, func(uint64, []Change) error { return nil }); err == nil {
+		t.Error("the change log goes back beyond what was lost")
+	}
+	checkAndClose(t, s)
+	open(t, dir, nil)
+}
+
+// A slot of the mark that was torn leaves the other.
+func TestTornMark(t *testing.T) {
+	for slot := range markSlots {
+		dir := filepath.Join(t.TempDir(), "store")
+		s := open(t, dir, &Options{markEvery: time.Hour})
+		put(t, s, "a")
+		if err := s.mark(false); err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, "b")
+		if err := s.mark(false); err != nil {
+			t.Fatal(err)
+		}
+		newest := int(s.marker.last.Sequence % markSlots)
+		killed := filepath.Join(t.TempDir(), "store")
+		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(filepath.Join(killed, markName), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(make([]byte, 100), int64(slot)*slotSize); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		m, err := readMark(s.disk.fs, killed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := uint64(2); slot == newest && m.Revision != want-1 || slot != newest && m.Revision != want {
+			t.Errorf("with slot %d torn the mark is of revision %d", slot, m.Revision)
+		}
+		open(t, killed, nil)
+		wantPaper(t, s, testWrite("b", 1))
+	}
+}

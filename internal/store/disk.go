@@ -1,0 +1,130 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// ErrFull: the disk is nearly full. The store takes no papers until there is room again; it still answers, and deletes.
+var ErrFull = errors.New("the disk is nearly full")
+
+// The room that is left on the disk. Below the reserve nothing is put any more: Pebble waits for ever, or ends the process, where
+// it finds no room for what it must write.
+const (
+	leastReserve = 2 << 30
+	reserveShare = 20 // of the disk, at least
+	mostShare    = 10 // of the disk, at most: a small disk is not all reserve
+	returnShare  = 20 // as much more than the reserve must be free before papers are taken again
+)
+
+// ballastName is a file that only takes up room, for when it is needed at once: to write what was acknowledged into tables.
+const ballastName = "EMBEDD-BALLAST"
+
+// quietTime is how long Pebble must not have failed to write in the background before papers are taken again.
+const quietTime = 5 * time.Second
+
+// disk watches the room on the disk.
+type disk struct {
+	fs      vfs.FS
+	dir     string
+	reserve uint64 // 0: by the size of the disk
+	ballast int64
+	tell    func(error)
+
+	mu     sync.Mutex
+	full   error     // why nothing is put; nil: it is
+	failed time.Time // when Pebble last failed to write
+}
+
+// Writable returns nil, or why Put takes nothing: ErrFull, or ErrReadOnly for a store that was opened so.
+func (s *Store) Writable() error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	s.disk.mu.Lock()
+	defer s.disk.mu.Unlock()
+	return s.disk.full
+}
+
+// needs is the room below which nothing is put, and that at which it is again.
+func (d *disk) needs(total uint64) (reserve, again uint64) {
+	reserve = min(max(leastReserve, total/reserveShare), total/mostShare)
+	if d.reserve > 0 {
+		reserve = d.reserve
+	}
+	return reserve, reserve + min(reserve, total/returnShare)
+}
+
+// look asks for the room on the disk. A file system that does not say is taken to have enough.
+func (d *disk) look() {
+	usage, err := d.fs.GetDiskUsage(d.dir)
+	if err != nil {
+		return
+	}
+	reserve, again := d.needs(usage.TotalBytes)
+	d.mu.Lock()
+	full := d.full
+	switch {
+	case usage.AvailBytes < reserve:
+		full = fmt.Errorf("%w: %d MiB are free beside %s, and %d MiB are the reserve; make room: papers are taken again from %d MiB on",
+			ErrFull, usage.AvailBytes>>20, d.dir, reserve>>20, again>>20)
+	case usage.AvailBytes >= again && time.Since(d.failed) > quietTime:
+		full = nil
+	}
+	d.set(full)
+	if full == nil && d.ballast > 0 && usage.AvailBytes > again+uint64(d.ballast) {
+		d.load()
+	}
+}
+
+// set changes the state, and lets go of the lock, which is held.
+func (d *disk) set(full error) {
+	turned := (full == nil) != (d.full == nil)
+	d.full = full
+	d.mu.Unlock()
+	if turned && d.tell != nil {
+		d.tell(full)
+	}
+}
+
+// backgroundError is told of what Pebble could not write behind our back. It tries again for ever, and commits would wait as long.
+func (d *disk) backgroundError(err error) {
+	if !isFull(err) {
+		return
+	}
+	d.mu.Lock()
+	d.failed = time.Now()
+	full := d.full
+	if full == nil {
+		full = fmt.Errorf("%w: %w; make room beside %s", ErrFull, err, d.dir)
+	}
+	d.set(full)
+}
+
+// onFull is called by the file system when it has no room, before it tries once more.
+func (d *disk) onFull() {
+	_ = d.fs.Remove(d.fs.PathJoin(d.dir, ballastName)) // there may be none
+	d.backgroundError(syscall.ENOSPC)
+}
+
+// load puts the ballast where it is missing.
+func (d *disk) load() {
+	name := d.fs.PathJoin(d.dir, ballastName)
+	if _, err := d.fs.Stat(name); !notThere(err) {
+		return
+	}
+	f, err := d.fs.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return // it is a help, not a promise
+	}
+	if errors.Join(f.Preallocate(0, d.ballast), f.Close()) != nil {
+		_ = d.fs.Remove(name)
+	}
+}
+
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

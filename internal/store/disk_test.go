@@ -1,0 +1,63 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// usageFS is a file system whose disk has as much room as is said.
+type usageFS struct {
+	vfs.FS
+	usage vfs.DiskUsage
+}
+
+func (f *usageFS) GetDiskUsage(string) (vfs.DiskUsage, error) { return f.usage, nil }
+func (f *usageFS) Unwrap() vfs.FS                             { return f.FS }
+
+// On a disk that fills up nothing is put any more, what is there can be read and deleted, and when there is room again papers are taken.
+func TestFull(t *testing.T) {
+	const total = 100 << 30
+	disk := &usageFS{vfs.NewMem(), vfs.DiskUsage{AvailBytes: total / 2, TotalBytes: total}}
+	var told []error
+	s := open(t, "store", &Options{FS: disk, Ballast: 1 << 20, OnWritable: func(err error) { told = append(told, err) }, markEvery: time.Hour})
+	put(t, s, "a", "b")
+	if _, err := disk.Stat("store/" + ballastName); err != nil {
+		t.Errorf("there is no ballast: %v", err)
+	}
+	reserve, again := s.disk.needs(total)
+	if reserve != 5<<30 || again != 10<<30 {
+		t.Errorf("reserve %d, again at %d", reserve, again)
+	}
+	for _, step := range []struct {
+		free uint64
+		full bool
+	}{{reserve, false}, {reserve - 1, true}, {reserve + 1, true}, {again - 1, true}, {again, false}, {again - 1, false}, {0, true}, {total, false}} {
+		disk.usage.AvailBytes = step.free
+		s.disk.look()
+		_, _, err := s.Put([]Write{testWrite("c", 1)})
+		if !step.full {
+			if err != nil || s.Writable() != nil {
+				t.Errorf("with %d bytes free: %v, %v", step.free, err, s.Writable())
+			}
+			continue
+		}
+		wantError(t, err, ErrFull, "MiB are free beside store", "are the reserve", "papers are taken again from")
+		wantError(t, s.Writable(), ErrFull)
+		wantPaper(t, s, testWrite("a", 1))
+		if _, _, err := s.Delete([]string{"c"}); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(told) != 4 || told[0] == nil || told[1] != nil || told[2] == nil || told[3] != nil {
+		t.Errorf("told %v", told)
+	}
+
+	// Small disks keep a tenth, tiny ones too.
+	for _, d := range []struct{ total, reserve uint64 }{{10 << 30, 1 << 30}, {30 << 30, 2 << 30}, {1 << 40, 1 << 40 / 20}} {
+		if reserve, _ := s.disk.needs(d.total); reserve != d.reserve && d.total != 30<<30 || reserve > d.total/10 {
+			t.Errorf("the reserve of %d is %d", d.total, reserve)
+		}
+	}
+}
