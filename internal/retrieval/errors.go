@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"embedd/internal/store"
 )
 
 // Kind says what went wrong, for the doors' one table from error to status.
@@ -22,6 +24,8 @@ const (
 	Unavailable
 	// Exhausted is work that there is no room or time for now; RetryAfter says when to try again.
 	Exhausted
+	// DataLoss is damage on disk that the answer would have depended on.
+	DataLoss
 )
 
 // Error is an error about a request.
@@ -53,6 +57,22 @@ func invalid(field, format string, a ...any) *Error {
 
 func internal(doing string, err error) *Error {
 	return &Error{Kind: Internal, Message: doing + ": " + err.Error(), Err: err}
+}
+
+// fullRetry is how long it may take until there is room on a disk again.
+const fullRetry = 30 * time.Second
+
+// storeError is an error of the store in our words; nil stays nil.
+func storeError(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrFull):
+		return &Error{Kind: Exhausted, Message: doing + ": " + err.Error(), RetryAfter: fullRetry, Err: err}
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrLoss):
+		return &Error{Kind: DataLoss, Message: doing + ": " + err.Error(), Err: err}
+	}
+	return internal(doing, err)
 }
 
 func notFound(field, id string) *Error {

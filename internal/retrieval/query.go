@@ -78,7 +78,7 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 		return nil, err
 	}
 	defer c.leave()
-	res := &SearchResult{K: DefaultK, Exact: r.Exact, Version: c.version.Load()}
+	res := &SearchResult{K: DefaultK, Exact: r.Exact, Version: c.version.load()}
 	if r.K != nil {
 		res.K = *r.K
 	}
@@ -159,14 +159,17 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 				return nil, 0, notFound(name, in.PaperID)
 			}
 			if err != nil {
-				return nil, 0, internal("look up paper", err)
+				return nil, 0, storeError("look up paper", err)
 			}
 			v, err = c.store.Vector(self)
 			if errors.Is(err, store.ErrNotFound) && self != last {
 				continue
 			}
+			if errors.Is(err, store.ErrNotFound) {
+				err = fmt.Errorf("%w: paper %q has no vector", store.ErrCorrupt, in.PaperID)
+			}
 			if err != nil {
-				return nil, 0, internal("read vector", err)
+				return nil, 0, storeError("read vector", err)
 			}
 			return v, self, nil
 		}
@@ -218,7 +221,7 @@ func (c *Collection) hits(found []ann.Neighbor, self uint64, k int) (hits []Hit,
 	}
 	records, present, err := c.store.Records(ordinals)
 	if err != nil {
-		return nil, 0, internal("read papers", err)
+		return nil, 0, storeError("read papers", err)
 	}
 	hits = make([]Hit, 0, k)
 	for i, rec := range records {
@@ -292,7 +295,7 @@ func (c *Collection) Get(id string) (Paper, TextUse, error) {
 		return Paper{}, TextUse{}, notFound("id", id)
 	}
 	if err != nil {
-		return Paper{}, TextUse{}, internal("read paper", err)
+		return Paper{}, TextUse{}, storeError("read paper", err)
 	}
 	return rec.Paper, TextUse{rec.Tokens, rec.Truncated}, nil
 }
@@ -313,7 +316,7 @@ func (c *Collection) List(after string, limit *int) (papers []Paper, more bool, 
 	}
 	records, err := c.store.List(after, n+1)
 	if err != nil {
-		return nil, false, internal("list papers", err)
+		return nil, false, storeError("list papers", err)
 	}
 	if len(records) > n {
 		records, more = records[:n], true

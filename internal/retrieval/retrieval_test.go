@@ -391,8 +391,8 @@ func TestSearchByAPaperWithoutVectorEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Search(t.Context(), SearchRequest{Input: Input{PaperID: "a"}}); KindOf(err) != Internal || err == nil {
-		t.Errorf("%v, want Internal", err)
+	if _, err := c.Search(t.Context(), SearchRequest{Input: Input{PaperID: "a"}}); KindOf(err) != DataLoss || err == nil {
+		t.Errorf("%v, want DataLoss", err)
 	}
 	if err := c.Check(); err == nil {
 		t.Error("Check does not see it")

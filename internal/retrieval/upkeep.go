@@ -23,6 +23,8 @@ type upkeep struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	timer *time.Timer // for what is due by the time that has passed
+
 	mu      sync.Mutex    // guards what follows
 	running chan struct{} // closed at the end of the goroutine; nil: there is none
 	failed  bool          // it is not tried again before the next start
@@ -49,6 +51,11 @@ func (c *Collection) due() *job {
 			if err == nil {
 				c.calibrated.Store(int64(live))
 			}
+			return []any{"vectors", live}, err
+		}}
+	case c.snapshotDue():
+		return &job{"saved", func(context.Context) ([]any, error) {
+			err := c.saveSnapshot()
 			return []any{"vectors", live}, err
 		}}
 	}
@@ -85,10 +92,14 @@ func (c *Collection) keepUp(done chan struct{}) {
 		about = append(about, slog.Duration("took", time.Since(begin).Round(time.Millisecond)))
 		switch {
 		case err == nil:
-			c.touched.Store(true)
+			if next.name != "saved" {
+				c.snapshots.touched.Store(true)
+			}
 			c.log.Info("the index was "+next.name, about...)
 		case errors.Is(err, context.Canceled):
 			c.log.Debug("the index is closed before it was " + next.name)
+		case next.name == "saved":
+			c.log.Warn("no snapshot of the index was written; a start would take longer. It is tried again", append(about, "in", saveAfter, "error", err)...)
 		default:
 			u.mu.Lock()
 			u.failed = true

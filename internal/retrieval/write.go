@@ -46,8 +46,8 @@ func (c *Collection) Upsert(ctx context.Context, papers []Paper) (results []Upse
 	for i := range papers {
 		u.writes[i].Record = store.Record{Paper: papers[i], Content: sha256.Sum256([]byte(PaperText(&papers[i])))}
 	}
-	// Encoding takes place outside the lock. Another writer may change a paper meanwhile, so the comparison with the
-	// store is made again under the lock, and what then lacks a vector is encoded in another round.
+	// Encoding takes a while, in which another writer may change a paper; the store then refuses to keep its vector, and the
+	// comparison is made again.
 	for {
 		lacking, err := u.compare()
 		if err != nil {
@@ -56,17 +56,10 @@ func (c *Collection) Upsert(ctx context.Context, papers []Paper) (results []Upse
 		if err := u.encode(ctx, lacking); err != nil {
 			return nil, 0, err
 		}
-		c.write.Lock()
-		lacking, err = u.compare()
-		if err != nil || len(lacking) > 0 {
-			c.write.Unlock()
-			if err != nil {
-				return nil, 0, err
-			}
+		version, err = c.commit(ctx, u.commit)
+		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 			continue
 		}
-		version, err = u.commit()
-		c.write.Unlock()
 		return u.results, version, err
 	}
 }
@@ -110,9 +103,9 @@ func (u *upsert) compare() (lacking []int, err error) {
 	for i := range u.papers {
 		w, r := &u.writes[i], &u.results[i]
 		r.ID = u.papers[i].ID
-		old, _, err := u.c.store.Get(r.ID)
+		old, ordinal, err := u.c.store.Get(r.ID)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, internal("read paper", err)
+			return nil, storeError("read paper", err)
 		}
 		if err == nil && old.Content == w.Record.Content {
 			// The stored vector stays, and with it the paper's place in the index.
@@ -121,7 +114,7 @@ func (u *upsert) compare() (lacking []int, err error) {
 			if samePaper(&old.Paper, &u.papers[i]) {
 				r.Outcome = Unchanged
 			}
-			w.Vector, u.encoded[i] = nil, false
+			w.Vector, w.Keep, u.encoded[i] = nil, ordinal, false
 		} else {
 			r.Outcome = Updated
 			if err != nil {
@@ -152,42 +145,72 @@ func (u *upsert) encode(ctx context.Context, which []int) error {
 	for j, i := range which {
 		u.writes[i].Vector = enc[j].Vector
 		u.writes[i].Record.Tokens, u.writes[i].Record.Truncated = enc[j].Tokens, enc[j].Truncated
+		u.results[i].TextUse = enc[j].TextUse
 		u.encoded[i] = true
 	}
 	return nil
 }
 
-// commit stores what changed and brings the index up to it. The write lock is held.
+// commit stores what changed and brings the index up to it.
 func (u *upsert) commit() (version uint64, err error) {
 	c := u.c
 	var writes []store.Write
+	var which []int
 	for i, r := range u.results {
 		if r.Outcome != Unchanged {
-			writes = append(writes, u.writes[i])
+			writes, which = append(writes, u.writes[i]), append(which, i)
 		}
 	}
 	if len(writes) == 0 {
-		return c.version.Load(), nil
+		return c.version.load(), nil
 	}
 	placements, revision, err := c.store.Put(writes)
-	if err != nil {
-		return 0, internal("store papers", err)
+	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+		return 0, err
 	}
-	for i, p := range placements {
-		if writes[i].Vector == nil {
+	if err != nil {
+		return 0, storeError("store papers", err)
+	}
+	for j, p := range placements {
+		if writes[j].Vector == nil {
 			continue
 		}
-		if err := c.index.Insert(p.Ordinal, writes[i].Vector); err != nil {
-			// Stored, but not to be found before the next start, which rebuilds the index.
-			return 0, internal("papers are stored but not indexed; restart the server", err)
-		}
+		u.results[which[j]].Outcome = Created
 		if p.Replaced != 0 {
-			c.index.Delete(p.Replaced)
+			u.results[which[j]].Outcome = Updated
+		}
+		if e := c.place(writes[j].Record.Paper.ID, p, writes[j].Vector); err == nil {
+			err = e
 		}
 	}
-	c.version.Store(revision)
+	if err != nil {
+		// Stored, but not to be found before the next start, which finds no snapshot that has forgotten them.
+		c.snapshots.wrong.Store(true)
+		c.log.Error("papers are stored and not in the index", "error", err)
+		err = internal("papers are stored but not indexed; restart the server", err)
+	}
+	c.version.reach(revision)
 	c.tend()
-	return revision, nil
+	return revision, err
+}
+
+// place puts a paper's new vector into the index in the place of its old one. Commits come to the index in any order: one that finds
+// itself overtaken takes its vector out again, as the one that overtook it found nothing there to take out.
+func (c *Collection) place(id string, p store.Placement, vector []float32) error {
+	if err := c.index.Insert(p.Ordinal, vector); err != nil {
+		return err
+	}
+	c.snapshots.changes.Add(1)
+	if p.Replaced != 0 {
+		c.index.Delete(p.Replaced)
+	}
+	switch now, err := c.store.Ordinal(id); {
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return err
+	case now != p.Ordinal:
+		c.index.Delete(p.Ordinal)
+	}
+	return nil
 }
 
 // Delete removes papers, all or none, and returns once the removal is durable and no search finds them. notFound are
@@ -217,21 +240,32 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 	if err := ctx.Err(); err != nil {
 		return 0, nil, 0, err
 	}
-	c.write.Lock()
-	defer c.write.Unlock()
-	ordinals, revision, err := c.store.Delete(ids)
+	var removed []uint64
+	version, err = c.commit(ctx, func() (uint64, error) {
+		ordinals, revision, err := c.store.Delete(ids)
+		if err != nil {
+			return 0, storeError("delete papers", err)
+		}
+		for _, ordinal := range ordinals {
+			if ordinal != 0 {
+				c.index.Delete(ordinal)
+				c.snapshots.changes.Add(1)
+			}
+		}
+		removed = ordinals
+		c.version.reach(revision)
+		c.tend()
+		return revision, nil
+	})
 	if err != nil {
-		return 0, nil, 0, internal("delete papers", err)
+		return 0, nil, 0, err
 	}
-	for i, ordinal := range ordinals {
+	for i, ordinal := range removed {
 		if ordinal == 0 {
 			missing = append(missing, ids[i])
 			continue
 		}
-		c.index.Delete(ordinal)
 		deleted++
 	}
-	c.version.Store(revision)
-	c.tend()
-	return deleted, missing, revision, nil
+	return deleted, missing, version, nil
 }

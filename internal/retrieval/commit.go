@@ -1,0 +1,29 @@
+package retrieval
+
+import (
+	"context"
+	"fmt"
+)
+
+// commit runs a commit and waits for its end, or for that of ctx: a disk that does not answer holds no caller up. What was begun then goes
+// on, and may succeed.
+func (c *Collection) commit(ctx context.Context, run func() (uint64, error)) (version uint64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	done := make(chan struct{})
+	c.commits.Add(1) // under life, which Close takes before it waits
+	var v uint64
+	var e error
+	go func() {
+		defer c.commits.Done()
+		defer close(done)
+		v, e = run()
+	}()
+	select {
+	case <-done:
+		return v, e
+	case <-ctx.Done():
+		return 0, fmt.Errorf("the write was begun, and may yet succeed: %w", ctx.Err())
+	}
+}

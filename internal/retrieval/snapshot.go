@@ -1,0 +1,287 @@
+package retrieval
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"embedd/ann"
+	"embedd/internal/store"
+)
+
+// The snapshots of the index in a data directory: the latest, and the one before it.
+const (
+	snapshotName    = "index.snapshot"
+	oldSnapshotName = "index.snapshot.old"
+	newSnapshots    = "index.snapshot.*.new" // while they are written
+)
+
+// When a snapshot is written, apart from the end.
+const (
+	// saveFrom changes, and the saveShare-th part of the vectors, are what a start after a crash should have to catch up with at
+	// most: a second or two of work.
+	saveFrom  = 5000
+	saveShare = 10
+	// saveAfter is how old a change may become without a snapshot that has it.
+	saveAfter = 10 * time.Minute
+)
+
+// snapshots is what is known of those on disk.
+type snapshots struct {
+	mu sync.Mutex // held while one is written; guards saved and older
+	// saved and older are the revisions of the latest and of the one before, 0 for none.
+	saved, older uint64
+
+	at      atomic.Uint64 // saved, for who does not wait
+	touched atomic.Bool   // the upkeep changed the index since the latest
+	wrong   atomic.Bool   // the index lacks what the store has, until the next start
+	changes atomic.Int64  // vectors that came or went since the latest
+	// since is when the first of them was seen, 0 for none; notBefore is when another try may be made after one that failed. In Unix
+	// nanoseconds.
+	since, notBefore atomic.Int64
+}
+
+// snapshotNote ties a snapshot of the index to the store that it was made from. Ordinals are never used again, so a
+// snapshot of the same store can be brought up to date by the store's change log, or by the difference of the two sets of ordinals.
+type snapshotNote struct {
+	Store       string `json:"store"`
+	Fingerprint string `json:"fingerprint"`
+	Revision    uint64 `json:"revision"`
+	// Calibrated is how many vectors there were when recall was last measured.
+	Calibrated int64 `json:"calibrated,omitempty"`
+}
+
+// useSnapshot puts the latest snapshot that can be used in the place of c.index, which is new, and gives its revision; 0 for none. The
+// only error is the end of ctx: an index without its snapshot is made anew.
+func (c *Collection) useSnapshot(ctx context.Context) (revision uint64, err error) {
+	if left, err := filepath.Glob(filepath.Join(c.dir, newSnapshots)); err == nil {
+		for _, name := range left { // of a process that was killed
+			_ = os.Remove(name)
+		}
+	}
+	var reasons []error
+	for _, name := range []string{snapshotName, oldSnapshotName} {
+		index, note, err := c.openSnapshot(ctx, name)
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			reasons = append(reasons, fmt.Errorf("%s: %w", name, err))
+			continue
+		}
+		if reasons != nil {
+			c.log.Warn("the latest snapshot of the index is not used, the one before it is", "reason", errors.Join(reasons...))
+			// The next one would push the good one out, and keep this.
+			if err := os.Remove(filepath.Join(c.dir, snapshotName)); err != nil {
+				c.log.Warn("a snapshot that is of no use stays", "error", err)
+			}
+		}
+		empty := c.index
+		c.index = index
+		c.calibrated.Store(note.Calibrated)
+		c.snapshots.saved = note.Revision
+		c.snapshots.at.Store(note.Revision)
+		return note.Revision, empty.Close()
+	}
+	if reasons != nil {
+		c.log.Warn("snapshot of the index is not used; the index is rebuilt from the store", "reason", errors.Join(reasons...), "papers", c.store.Count())
+	}
+	return 0, nil
+}
+
+// openSnapshot opens a snapshot and proves that it is whole, made from this store by this model, and of the options of c.index.
+func (c *Collection) openSnapshot(ctx context.Context, name string) (_ *ann.Index, note snapshotNote, err error) {
+	index, text, err := ann.Open(filepath.Join(c.dir, name))
+	if err != nil {
+		return nil, note, err
+	}
+	if err := c.checkSnapshot(ctx, index, text, &note); err != nil {
+		return nil, note, errors.Join(err, index.Close())
+	}
+	return index, note, nil
+}
+
+func (c *Collection) checkSnapshot(ctx context.Context, index *ann.Index, text []byte, note *snapshotNote) error {
+	if err := json.Unmarshal(text, note); err != nil {
+		return fmt.Errorf("its note: %w", err)
+	}
+	id, has, want := c.store.Identity(), index.Options(), c.index.Options()
+	switch {
+	case note.Store != c.store.UUID():
+		return errors.New("it was made from another store")
+	case note.Fingerprint != id.Fingerprint || index.Dim() != id.Dimension:
+		return errors.New("it was made by another model")
+	case has.M != want.M || has.EfConstruction != want.EfConstruction || has.Memory != want.Memory || has.Code != want.Code:
+		return fmt.Errorf("it was made with M %d, efConstruction %d, memory %v, codes of a %v; asked for are M %d, efConstruction %d, memory %v, codes of a %v",
+			has.M, has.EfConstruction, has.Memory, has.Code, want.M, want.EfConstruction, want.Memory, want.Code)
+	case note.Revision > c.store.Revision():
+		return fmt.Errorf("it is of revision %d, the store is at %d", note.Revision, c.store.Revision())
+	}
+	return index.Verify(ctx)
+}
+
+// catchUp brings the index, which has everything up to a revision, up to the store: by the change log, or where that does not go back
+// so far by the difference of the two sets of ordinals. An ordinal's vector never changes, so equal sets of ordinals are equal contents.
+func (c *Collection) catchUp(ctx context.Context, from uint64, progress func(done, total int)) error {
+	missing, err := []uint64(nil), store.ErrForgotten
+	if from > 0 {
+		missing, err = c.behind(ctx, from)
+	}
+	if errors.Is(err, store.ErrForgotten) {
+		missing, err = c.difference(ctx)
+	}
+	if err != nil {
+		return catchUpError(err)
+	}
+	return catchUpError(c.index.InsertAll(ctx, missing, func(i int) ([]float32, error) { return c.store.Vector(missing[i]) }, 0, progress))
+}
+
+// behind deletes from the index what the change log says was removed after a revision, and gives what was added since and is not in it.
+func (c *Collection) behind(ctx context.Context, from uint64) (missing []uint64, err error) {
+	added := map[uint64]struct{}{}
+	err = c.store.Changes(from, func(_ uint64, changes []store.Change) error {
+		for _, change := range changes {
+			switch change.Op {
+			case store.Added:
+				added[change.Ordinal] = struct{}{}
+			case store.Removed:
+				delete(added, change.Ordinal)
+				c.index.Delete(change.Ordinal)
+			}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	for ordinal := range added {
+		if !c.index.Contains(ordinal) {
+			missing = append(missing, ordinal)
+		}
+	}
+	slices.Sort(missing)
+	if n := c.index.Len() + len(missing); n != c.store.Count() {
+		// It cannot be, and would be found by nobody.
+		c.log.Warn("the change log and the snapshot of the index do not add up; all ordinals are compared", "vectors", n, "papers", c.store.Count())
+		return nil, store.ErrForgotten
+	}
+	return missing, nil
+}
+
+// difference deletes what the index has and the store lacks, and gives what the store has and the index lacks.
+func (c *Collection) difference(ctx context.Context) (missing []uint64, err error) {
+	live := make(map[uint64]struct{}, c.store.Count())
+	err = c.store.Ordinals(func(ordinal uint64) error {
+		live[ordinal] = struct{}{}
+		if !c.index.Contains(ordinal) {
+			missing = append(missing, ordinal)
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	for label := range c.index.Labels() {
+		if _, ok := live[label]; !ok {
+			c.index.Delete(label)
+		}
+	}
+	return missing, nil
+}
+
+// catchUpError says what was going on, unless the error says so itself.
+func catchUpError(err error) error {
+	var known *Error
+	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return storeError("bring the index up to the store", err)
+}
+
+// unsaved tells whether the index is another than in its latest snapshot.
+func (c *Collection) unsaved() bool {
+	s := &c.snapshots
+	return !s.wrong.Load() && (c.version.load() != s.at.Load() || s.touched.Load())
+}
+
+// snapshotDue tells whether it is time for a snapshot, and sees to being asked again.
+func (c *Collection) snapshotDue() bool {
+	s := &c.snapshots
+	if !c.unsaved() {
+		s.since.Store(0)
+		return false
+	}
+	now := time.Now().UnixNano()
+	if s.since.CompareAndSwap(0, now) {
+		c.upkeep.timer.Reset(saveAfter)
+	}
+	old := now-s.since.Load() >= int64(saveAfter)
+	return now >= s.notBefore.Load() && (old || s.changes.Load() >= int64(saveFrom+c.index.Len()/saveShare))
+}
+
+// saveSnapshot writes the index's snapshot: whole and synced before it takes the latest one's place, which takes that of the one before.
+// What nobody will ask the change log for any more is forgotten.
+func (c *Collection) saveSnapshot() error {
+	s := &c.snapshots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touched.Store(false)
+	changes := s.changes.Load()
+	revision, err := c.writeSnapshot(c.dir, snapshotName)
+	if err != nil {
+		s.touched.Store(true)
+		s.notBefore.Store(time.Now().Add(saveAfter).UnixNano())
+		c.upkeep.timer.Reset(saveAfter)
+		return err
+	}
+	s.changes.Add(-changes)
+	s.older, s.saved = s.saved, revision
+	s.at.Store(revision)
+	s.since.Store(0)
+	if s.older == 0 {
+		return nil
+	}
+	return c.store.Forget(s.older)
+}
+
+// writeSnapshot writes a snapshot into a folder, and gives the revision up to which it surely has everything.
+func (c *Collection) writeSnapshot(dir, name string) (revision uint64, err error) {
+	revision = c.version.load()
+	note, err := json.Marshal(snapshotNote{Store: c.store.UUID(), Fingerprint: c.store.Identity().Fingerprint, Revision: revision, Calibrated: c.calibrated.Load()})
+	if err != nil {
+		return 0, err
+	}
+	f, err := os.CreateTemp(dir, newSnapshots)
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name()) // gone already if all went well
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err := errors.Join(c.index.WriteSnapshot(w, note), w.Flush(), f.Sync(), f.Close()); err != nil {
+		return 0, err
+	}
+	latest := filepath.Join(dir, name)
+	if err := os.Rename(latest, filepath.Join(dir, oldSnapshotName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	if err := os.Rename(f.Name(), latest); err != nil {
+		return 0, err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return 0, err
+	}
+	return revision, errors.Join(d.Sync(), d.Close())
+}
