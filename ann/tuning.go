@@ -113,7 +113,9 @@ func (x *Index) Calibrate(ctx context.Context) error {
 	if t.n < len(samples) { // most has gone meanwhile
 		return nil
 	}
-	var scans []float64
+	// The two times are taken by turns: what else the machine does slows both, and the plans depend on their ratio.
+	var scans, hops []float64
+	const turn, timedEf = 10, 64
 	for i := range samples {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -126,8 +128,15 @@ func (x *Index) Calibrate(ctx context.Context) error {
 		}
 		scans = append(scans, float64(time.Since(begin))/float64(t.n))
 		q.near = slices.DeleteFunc(near, func(n Neighbor) bool { return n.Label == q.label })
+		if i%turn < turn-1 {
+			continue
+		}
+		for j := range turn {
+			begin := time.Now()
+			x.walkWithout(&samples[i-j], timedEf)
+			hops = append(hops, float64(time.Since(begin))/timedEf)
+		}
 	}
-	var hops []float64
 	for step, ef := range ladder {
 		if step > 0 && t.miss[0][step-1] == 0 && t.miss[1][step-1] == 0 { // there is nothing more to find
 			break
@@ -138,11 +147,7 @@ func (x *Index) Calibrate(ctx context.Context) error {
 				return err
 			}
 			q := &samples[i]
-			begin := time.Now()
 			near := x.walkWithout(q, ef)
-			if ef == 64 {
-				hops = append(hops, float64(time.Since(begin))/float64(ef))
-			}
 			for k, kk := range tunedK {
 				want := q.near[:min(kk, len(q.near))]
 				all[k] += len(want)
@@ -161,9 +166,7 @@ func (x *Index) Calibrate(ctx context.Context) error {
 		}
 	}
 	t.row = median(scans)
-	if t.hop = median(hops); t.hop == 0 { // recall is 1 with less
-		t.hop = t.row * untuned.hop / untuned.row
-	}
+	t.hop = median(hops) // of at least 30
 	x.tuning.Store(t)
 	return nil
 }
