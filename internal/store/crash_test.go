@@ -1,8 +1,12 @@
 package store
 
 import (
+	"archive/zip"
 	"encoding/binary"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -15,6 +19,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 )
 
+var powerCuts = flag.Int("crashes", 600, "power cuts of TestCrash")
+
 // TestCrash cuts the power at random moments: while a store opens, while it is written, while it closes. Each time it
 // goes on with what the disk would hold then, of which Pebble's memory file system keeps all that was synced and a random
 // part of what was not. It must hold that
@@ -24,9 +30,9 @@ import (
 //  3. every paper has its record and its vector, of versions that were written together;
 //  4. the revision is not behind an acknowledged one, and no acknowledged ordinal is given again.
 func TestCrash(t *testing.T) {
-	crashes := 200
+	crashes := *powerCuts
 	if testing.Short() {
-		crashes = 40
+		crashes /= 10
 	}
 	rng := newRand(t)
 	var c *crashTest
@@ -331,6 +337,83 @@ func TestCrashAtEveryStep(t *testing.T) {
 		checkAndClose(t, s)
 	}
 	t.Logf("%d crashes", len(crashes))
+}
+
+// TestUpgradeAtEveryStep cuts the power before every operation of the Open that brings a store of format 1 to the present one.
+func TestUpgradeAtEveryStep(t *testing.T) {
+	rng := newRand(t)
+	versions := map[string]int{"first": 1, "ö/second": 2, "third": 3}
+	for _, forget := range []string{"", markName + ".new"} {
+		disk := vfs.NewCrashableMem()
+		copyArchive(t, "testdata/format-1.zip", disk)
+		var mu sync.Mutex
+		var crashes []*vfs.MemFS
+		cut := errorfs.InjectorFunc(func(errorfs.Op) error {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, percent := range []int{0, 50} {
+				crashes = append(crashes, disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}))
+			}
+			return nil
+		})
+		fsys := forgetfulFS{errorfs.Wrap(disk, cut), func(name string) bool { return name == forget }}
+		s, err := Open("store", testIdentity, &Options{FS: fsys, markEvery: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkAndClose(t, s)
+		lost := 0
+		for i, after := range crashes {
+			s, err := Open("store", testIdentity, &Options{FS: after, markEvery: time.Hour})
+			if err != nil {
+				if lost++; forget == "" {
+					t.Fatalf("crash %d of %d: %v", i, len(crashes), err)
+				}
+				continue
+			}
+			for id, version := range versions {
+				wantPaper(t, s, testWrite(id, version))
+			}
+			checkAndClose(t, s)
+		}
+		if forget != "" && lost == 0 {
+			t.Errorf("nobody misses the sync of %s", forget)
+		}
+	}
+}
+
+// copyArchive puts the files of an archive on a disk, synced.
+func copyArchive(t *testing.T, archive string, disk *vfs.MemFS) {
+	t.Helper()
+	r, err := zip.OpenReader(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := disk.MkdirAll("store", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range r.File {
+		in, err := entry.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := disk.Create("store/"+entry.Name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.Write(data)
+		if err := errors.Join(err, f.Sync(), f.Close(), in.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(syncDir(disk, "store"), syncDir(disk, "")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // stored gives the versions of all papers, having compared their records and vectors with them.

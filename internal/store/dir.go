@@ -7,7 +7,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -99,23 +98,6 @@ func syncDir(fsys vfs.FS, dir string) error {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
-
-// orderedFS keeps the names of a directory in the order that Pebble relies on. Pebble makes a MANIFEST, then a marker that
-// points to it, and syncs the directory once, after both. POSIX lets a power cut keep the second name without the
-// first, and Pebble does not open then. So the directory is synced before each marker too.
-type orderedFS struct{ vfs.FS }
-
-func (f orderedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasPrefix(f.PathBase(name), "marker.") {
-		if err := syncDir(f.FS, f.PathDir(name)); err != nil {
-			return nil, err
-		}
-	}
-	return f.FS.Create(name, category)
-}
-
-// Unwrap gives what Create is added to.
-func (f orderedFS) Unwrap() vfs.FS { return f.FS }
 
 func lockDir(fsys vfs.FS, dir string) (*pebble.Lock, error) {
 	lock, err := pebble.LockDirectory(dir, fsys)

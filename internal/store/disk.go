@@ -10,8 +10,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// ErrFull: the disk is nearly full. The store takes no papers until there is room again; it still answers, and deletes.
-var ErrFull = errors.New("the disk is nearly full")
+// ErrFull: the disk is nearly full, or does not take what is written into tables. The store takes no papers until that is over; it still
+// answers, and deletes.
+var ErrFull = errors.New("the disk takes no more papers")
 
 // The room that is left on the disk. Below the reserve nothing is put any more: Pebble waits for ever, or ends the process, where
 // it finds no room for what it must write.
@@ -64,7 +65,7 @@ func (d *disk) needs(total uint64) (reserve, again uint64) {
 func (d *disk) look() {
 	usage, err := d.fs.GetDiskUsage(d.dir)
 	if err != nil {
-		return
+		usage = vfs.DiskUsage{AvailBytes: 1 << 60, TotalBytes: 1 << 60}
 	}
 	reserve, again := d.needs(usage.TotalBytes)
 	d.mu.Lock()
@@ -94,14 +95,15 @@ func (d *disk) set(full error) {
 
 // backgroundError is told of what Pebble could not write behind our back. It tries again for ever, and commits would wait as long.
 func (d *disk) backgroundError(err error) {
-	if !isFull(err) {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
 		return
 	}
 	d.mu.Lock()
 	d.failed = time.Now()
 	full := d.full
 	if full == nil {
-		full = fmt.Errorf("%w: %w; make room beside %s", ErrFull, err, d.dir)
+		full = fmt.Errorf("%w: %w; papers are taken again some seconds after it does", ErrFull, err)
 	}
 	d.set(full)
 }
@@ -126,5 +128,3 @@ func (d *disk) load() {
 		_ = d.fs.Remove(name)
 	}
 }
-
-func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

@@ -73,8 +73,8 @@
 // what it finds with the mark and with the digest, and refuses with [ErrLoss] what lacks something that was there a second
 // before the end, or what the last Close left. Close flushes the log, and a store that rests for a minute does too, which leaves nothing in it to lose.
 //
-// When the log, the MANIFEST or the mark cannot be synced, nothing that follows could be promised: the process ends,
+// When the log, the MANIFEST, the mark or the directory cannot be written or synced, nothing that follows could be promised: the process ends,
 // with one line on stderr and exit status [ExitStatus]. The sync is not tried again.
 //
-// When the disk is nearly full, Put takes nothing more ([ErrFull]), until there is room again.
+// When the disk is nearly full, or does not take tables, Put takes nothing more ([ErrFull]) until that is over.
 package store

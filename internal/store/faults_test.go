@@ -72,7 +72,7 @@ func kindOf(op errorfs.Op) string {
 // faultSteps are the calls of each cell, and faultStates what there is after each.
 var faultSteps = []func(s *Store) error{
 	func(s *Store) error { _, _, err := s.Put([]Write{testWrite("a", 1), testWrite("b", 1)}); return err },
-	func(s *Store) error { return s.db.Flush() },
+	func(s *Store) error { return s.flush() },
 	func(s *Store) error {
 		_, _, err := s.Put([]Write{testWrite("a", 2), {Record: testRecord("b", 2, 1)}})
 		return err
@@ -96,7 +96,7 @@ func init() { children["faults"] = childFaults }
 
 // runSteps opens a store twice: to make it, and to write it. It says what is acknowledged.
 func runSteps(fsys vfs.FS, dir string, ack func(steps int)) error {
-	o := &Options{FS: fsys, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), markEvery: time.Hour}
+	o := &Options{FS: fsys, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), markEvery: time.Hour, patience: 200 * time.Millisecond}
 	s, err := Open(dir, testIdentity, o)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func childFaults() {
 	}
 	for i, cell := range cells {
 		fmt.Println("begin", i)
-		hang := time.AfterFunc(20*time.Second, func() { fmt.Println("hang", i); os.Exit(3) })
+		hang := time.AfterFunc(30*time.Second, func() { fmt.Println("hang", i); os.Exit(3) })
 		var mu sync.Mutex
 		n := 0
 		inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -174,7 +174,7 @@ func TestFaults(t *testing.T) {
 	all := len(cells)
 	rng.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
 	if *trials > 0 {
-		cells = cells[:min(len(cells), 8**trials)]
+		cells = cells[:min(len(cells), 4**trials)]
 	}
 	ended, failed := 0, 0
 	for len(cells) > 0 {

@@ -45,7 +45,8 @@ func Open(dir string, id Identity, o *Options) (*Store, error) {
 }
 
 func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err error) {
-	if o.ReadOnly {
+	known := id != (Identity{}) || !o.ReadOnly && !o.AcceptLoss
+	if o.ReadOnly || !known {
 		if info, err := fsys.Stat(dir); err != nil {
 			return nil, err
 		} else if !info.IsDir() {
@@ -59,7 +60,7 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 			return nil, err
 		}
 	}
-	s := &Store{dir: dir, readOnly: o.ReadOnly, calls: calls{idle: make(chan struct{}, 1)}, keeper: keeper{make(chan struct{}), make(chan struct{})}}
+	s := &Store{dir: dir, readOnly: o.ReadOnly, patience: cmp.Or(o.patience, flushPatience), calls: calls{idle: make(chan struct{}, 1)}, keeper: keeper{make(chan struct{}), make(chan struct{})}}
 	s.close = sync.OnceValue(s.closeOnce)
 	s.log = &logger{dir: dir, log: cmp.Or(o.Log, slog.Default())}
 	s.disk = disk{fs: fsys, dir: dir, reserve: o.Reserve, ballast: o.Ballast, tell: o.OnWritable}
@@ -73,7 +74,7 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	}()
 	made, err := isMade(fsys, dir)
 	switch {
-	case err == nil && !made && o.ReadOnly:
+	case err == nil && !made && (o.ReadOnly || !known):
 		err = errors.New("there is no store of embedd")
 	case err == nil && !made:
 		err = beginMaking(fsys, dir)
@@ -89,7 +90,8 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	if made {
 		left, markErr = checkManifest(fsys, dir)
 	}
-	options := s.pebbleOptions(o, fsys)
+	s.strict = &strictFS{FS: vfs.OnDiskFull(fsys, s.disk.onFull), log: s.log}
+	options := s.pebbleOptions(o)
 	options.ErrorIfNotExists, options.ErrorIfExists = made, !made
 	s.db, err = pebble.Open(dir, options)
 	if pebble.IsCorruptionError(err) || errors.Is(err, pebble.ErrDBDoesNotExist) {
@@ -98,6 +100,7 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	if err != nil {
 		return nil, err
 	}
+	s.strict.open.Store(true)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.db.Close())
@@ -112,7 +115,7 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	if err != nil {
 		return nil, err
 	}
-	if !o.ReadOnly && (s.id.Fingerprint != id.Fingerprint || s.id.Dimension != id.Dimension) {
+	if known && (s.id.Fingerprint != id.Fingerprint || s.id.Dimension != id.Dimension) {
 		return nil, &MismatchError{Dir: dir, Have: s.id, Want: id}
 	}
 	switch {
@@ -206,10 +209,10 @@ func checkPebbleFormat(fsys vfs.FS, dir string) error {
 	return nil
 }
 
-func (s *Store) pebbleOptions(o *Options, fsys vfs.FS) *pebble.Options {
+func (s *Store) pebbleOptions(o *Options) *pebble.Options {
 	log := s.log
 	p := &pebble.Options{
-		FS:                 orderedFS{vfs.OnDiskFull(fsys, s.disk.onFull)},
+		FS:                 s.strict,
 		Lock:               s.lock,
 		ReadOnly:           o.ReadOnly,
 		FormatMajorVersion: pebbleFormat,
@@ -246,7 +249,7 @@ func (s *Store) create(id Identity) error {
 		return err
 	}
 	// Flushed, so that damage to the log cannot take the store's identity away.
-	return errors.Join(b.Commit(pebble.Sync), s.db.Flush())
+	return errors.Join(b.Commit(pebble.Sync), s.flush())
 }
 
 // load reads the store's identity and state, and tells of what format it is.

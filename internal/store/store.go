@@ -98,14 +98,14 @@ type Options struct {
 	Ballast int64
 	// OnWritable, when set, is called with what Writable returns when that changes from nil or to nil. It must be quick.
 	OnWritable func(error)
-	// ReadOnly opens a store that is there, of whatever encoder, and changes nothing; the Identity that is given to Open must be
-	// zero.
+	// ReadOnly opens a store that is there, and changes nothing. Open may be given no Identity then: of whatever encoder.
 	ReadOnly bool
 	// AcceptLoss opens a store of which something was lost, and gives up what was: ErrLoss and ErrCorrupt about single papers
-	// become a line in the log. It takes as long as reading the store.
+	// become a line in the log. It takes as long as reading the store. Open may be given no Identity then, for a store that is there.
 	AcceptLoss bool
 
-	markEvery time.Duration // for tests
+	// For tests: the times of the keeper, and of Close.
+	markEvery, patience time.Duration
 }
 
 // Store is an open directory. All methods may be called from many goroutines at once; readers do not wait for writers.
@@ -119,7 +119,10 @@ type Store struct {
 	log  *logger
 	disk disk
 
+	strict *strictFS // Pebble's
+
 	readOnly bool
+	patience time.Duration
 
 	// write is held by the one change that is put together.
 	write sync.Mutex
@@ -172,11 +175,31 @@ func (s *Store) shut() error {
 	close(s.keeper.stop)
 	<-s.keeper.done
 	// Pebble does not tell the end of its log from damage in it. After the flush no record depends on the log.
-	err := errors.Join(s.db.Flush(), s.db.Close())
+	err := errors.Join(s.flush(), s.db.Close())
 	if err == nil {
 		err = s.mark(true)
 	}
 	return errors.Join(err, s.marker.file.Close(), s.lock.Close())
+}
+
+// flushPatience is how long the log may take to be written into tables. Pebble would try for ever on a disk that does not take them; the
+// log stays then, and is read by the next Open.
+const flushPatience = 10 * time.Second
+
+// flush writes what is in the log into tables.
+func (s *Store) flush() error {
+	done, err := s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	timer := time.NewTimer(s.patience)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("the log was not written into tables within %v; it stays", s.patience)
+	}
 }
 
 // calls counts the calls that are using the database, which Pebble must not be closed under. A read-write lock would do

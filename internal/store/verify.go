@@ -121,7 +121,7 @@ func (s *Store) upgrade(fsys vfs.FS) error {
 	}
 	s.applied = st
 	s.state.Store(&st)
-	return s.db.Flush()
+	return s.flush()
 }
 
 // sumOf is the checksum of a value, which is checked.
@@ -207,7 +207,7 @@ func (s *Store) salvage(m *mark) (lost int, err error) {
 		_, e := set(b, []byte(kv.key), kv.body)
 		err = errors.Join(err, e)
 	}
-	if err := errors.Join(err, b.Commit(pebble.Sync), s.db.Flush()); err != nil {
+	if err := errors.Join(err, b.Commit(pebble.Sync), s.flush()); err != nil {
 		return 0, err
 	}
 	s.applied = st
