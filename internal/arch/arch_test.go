@@ -27,9 +27,10 @@ var allowed = map[string][]string{
 	"embed/lane":          {},
 	"internal/native":     {},
 	"internal/store":      {},
+	"internal/backup":     {},
 	"internal/ingest":     {},
 	"internal/eval":       {},
-	"internal/retrieval":  {"ann", "internal/store"},
+	"internal/retrieval":  {"ann", "internal/backup", "internal/store"},
 	"internal/server":     {"internal/retrieval", "proto/embedd/v1"},
 	"internal/arch":       {},
 	"internal/evalsets":   {},
@@ -37,7 +38,7 @@ var allowed = map[string][]string{
 	"bench/ann/first":     {},
 	"bench/ann/worker":    {"ann", "bench/ann/first"},
 	"proto/embedd/v1":     {},
-	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
+	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/backup", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
 		"internal/server", "proto/embedd/v1"},
 }
 
