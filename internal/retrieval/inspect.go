@@ -1,0 +1,258 @@
+package retrieval
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"embedd/ann"
+	"embedd/internal/store"
+)
+
+// Finding is what an inspection says of one of the house's invariants.
+type Finding struct {
+	Invariant int    `json:"invariant"`
+	Name      string `json:"name"`
+	// Holds: it was proved. Neither Holds nor Violations: nothing in a data directory can prove it.
+	Holds bool `json:"holds"`
+	// How it was proved, or where it is.
+	How        string   `json:"how"`
+	Violations []string `json:"violations,omitempty"`
+}
+
+// Inspection is what was found in a data directory.
+type Inspection struct {
+	Papers      int       `json:"papers"`
+	Revision    uint64    `json:"revision"`
+	Model       string    `json:"model"`
+	Fingerprint string    `json:"fingerprint"`
+	Dimension   int       `json:"dimension"`
+	Findings    []Finding `json:"findings"`
+}
+
+// Violated tells whether something is not as it must be.
+func (x *Inspection) Violated() bool {
+	return slices.ContainsFunc(x.Findings, func(f Finding) bool { return len(f.Violations) > 0 })
+}
+
+// sampled is how many stored papers an inspection searches with.
+const sampled = 100
+
+// Inspect reads all of a data directory that is not in use, without a model, changes nothing, and proves what can be proved of the
+// house's invariants. The error is one that kept it from looking.
+func Inspect(ctx context.Context, dir string, progress func(stage string)) (*Inspection, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	i := &inspector{ctx: ctx, dir: dir, by: map[int][]string{}}
+	progress("the store's end")
+	quiet := slog.New(slog.DiscardHandler)
+	s, err := store.Open(filepath.Join(dir, storeName), store.Identity{}, &store.Options{ReadOnly: true, Log: quiet})
+	if errors.Is(err, store.ErrLoss) || errors.Is(err, store.ErrCorrupt) {
+		i.bad(1, err)
+		return i.report("the store does not open", ""), nil
+	}
+	if err != nil {
+		return nil, &Error{Kind: FailedPrecondition, Message: err.Error(), Err: err}
+	}
+	defer s.Close()
+	i.store = s
+	id := s.Identity()
+	i.x = Inspection{Papers: s.Count(), Revision: s.Revision(), Model: id.Model, Fingerprint: id.Fingerprint, Dimension: id.Dimension}
+	progress("every value of the store")
+	if err := s.Check(); err != nil {
+		i.bad(1, err)
+	}
+	seen := 0
+	for _, name := range []string{snapshotName, oldSnapshotName} {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		progress(name)
+		switch err := i.snapshot(name); {
+		case err == nil:
+			seen++
+		case errors.Is(err, ctx.Err()) && ctx.Err() != nil:
+			return nil, err
+		case !errors.Is(err, fs.ErrNotExist):
+			i.bad(2, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	how := fmt.Sprintf("%d snapshots of the index were read", seen)
+	if seen == 0 {
+		how = "there is no snapshot of the index; it is made anew at the next start"
+	}
+	return i.report("every value was read, and its checksum, the digest and the mark compared", how), nil
+}
+
+type inspector struct {
+	ctx   context.Context
+	dir   string
+	store *store.Store
+	by    map[int][]string // violations
+	x     Inspection
+}
+
+func (i *inspector) bad(invariant int, err error) {
+	i.by[invariant] = append(i.by[invariant], err.Error())
+}
+
+// snapshot reads a snapshot of the index, compares it with the store, and searches it.
+func (i *inspector) snapshot(name string) error {
+	path := filepath.Join(i.dir, name)
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	index, text, err := ann.Open(path)
+	if err != nil {
+		return err
+	}
+	defer index.Close()
+	var note snapshotNote
+	switch err := json.Unmarshal(text, &note); {
+	case err != nil:
+		return fmt.Errorf("its note: %w", err)
+	case note.Store != i.store.UUID() || note.Fingerprint != i.store.Identity().Fingerprint:
+		return errors.New("it was made from another store, or by another model; it is not used")
+	}
+	if err := errors.Join(index.Verify(i.ctx), index.Check()); err != nil {
+		return err
+	}
+	live := map[uint64]struct{}{}
+	if err := i.store.Ordinals(func(ordinal uint64) error { live[ordinal] = struct{}{}; return nil }); err != nil {
+		return err
+	}
+	// What has changed since the snapshot was written is made good by the change log.
+	since := map[uint64]store.Op{}
+	err = i.store.Changes(note.Revision, func(_ uint64, changes []store.Change) error {
+		for _, c := range changes {
+			since[c.Ordinal] = c.Op
+		}
+		return nil
+	})
+	if errors.Is(err, store.ErrForgotten) {
+		return errors.New("the change log does not go back to it; it is compared with all ordinals when it is used")
+	}
+	if err != nil {
+		return err
+	}
+	for label := range index.Labels() {
+		if _, ok := live[label]; !ok && since[label] != store.Removed {
+			i.bad(3, fmt.Errorf("%s: label %d is the ordinal of no paper", name, label))
+		}
+	}
+	for ordinal := range live {
+		if !index.Contains(ordinal) && since[ordinal] != store.Added {
+			i.bad(3, fmt.Errorf("%s: paper %d is not in it", name, ordinal))
+		}
+	}
+	return i.search(name, index)
+}
+
+// search proves of a sample what answers must be like.
+func (i *inspector) search(name string, index *ann.Index) error {
+	n := 0
+	for label := range index.Labels() {
+		if n++; n > sampled {
+			return nil
+		}
+		v, err := i.store.Vector(label)
+		if errors.Is(err, store.ErrNotFound) {
+			continue // removed since
+		}
+		if err != nil {
+			return err
+		}
+		var last []ann.Neighbor
+		for _, k := range []int{1, 10, 100} {
+			answer, err := index.Search(v, ann.Query{K: k, Ef: 200})
+			if err != nil {
+				return err
+			}
+			found := answer.Neighbors
+			if len(last) > len(found) || !slices.Equal(last, found[:len(last)]) {
+				i.bad(6, fmt.Errorf("%s: the answer of %d for paper %d does not begin as that of fewer", name, k, label))
+			}
+			for j := range found {
+				if !index.Contains(found[j].Label) {
+					i.bad(5, fmt.Errorf("%s: label %d is deleted, and in an answer", name, found[j].Label))
+				}
+				if j > 0 && (found[j].Distance < found[j-1].Distance || found[j].Distance == found[j-1].Distance && found[j].Label < found[j-1].Label) {
+					i.bad(7, fmt.Errorf("%s: the answer for paper %d is out of order at rank %d", name, label, j+1))
+				}
+			}
+			last = found
+		}
+	}
+	return nil
+}
+
+// report puts the findings in the order of the invariants.
+func (i *inspector) report(store, index string) *Inspection {
+	searched := ""
+	if index != "" {
+		searched = fmt.Sprintf("up to %d papers were searched with", sampled)
+	}
+	const tests = "of a running server: held by its tests"
+	for _, f := range []struct {
+		invariant int
+		name, how string
+		proved    bool
+	}{
+		{1, "what was acknowledged is in the store", store, true},
+		{2, "the index is derived", index, index != ""},
+		{3, "every label of the index is a stored paper", index, index != ""},
+		{4, "all vectors come from one model, with its dimension and norm 1", store, index != ""},
+		{5, "what was deleted is in no answer", searched, index != ""},
+		{6, "the answer for k is the beginning of that for more, ties in the order of storing", searched, index != ""},
+		{7, "nearer comes first", searched, index != ""},
+		{8, "a paper never recommends itself", tests, false},
+		{9, "work beyond a limit is refused by name", tests, false},
+		{10, "whatever is sent, the answer is a result or an error", tests, false},
+	} {
+		bad := i.by[f.invariant]
+		i.x.Findings = append(i.x.Findings, Finding{f.invariant, f.name, f.proved && len(bad) == 0, f.how, bad})
+	}
+	return &i.x
+}
+
+// DropDerived removes what can be made anew from the store of a data directory that is not in use: the snapshots of the index. It
+// gives the files that it removed.
+func DropDerived(dir string) (removed []string, err error) {
+	s, err := store.Open(filepath.Join(dir, storeName), store.Identity{}, &store.Options{ReadOnly: true, Log: slog.New(slog.DiscardHandler)})
+	switch {
+	case err == nil:
+		defer s.Close()
+	case errors.Is(err, store.ErrLoss), errors.Is(err, store.ErrCorrupt): // all the more
+	default:
+		return nil, &Error{Kind: FailedPrecondition, Message: err.Error(), Err: err}
+	}
+	for _, pattern := range []string{snapshotName, oldSnapshotName, newSnapshots} {
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return removed, err
+		}
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				return removed, err
+			}
+			removed = append(removed, filepath.Base(name))
+		}
+	}
+	return removed, nil
+}
+
+// AcceptLoss makes the best of a store of which something was lost: see [store.Options.AcceptLoss]. It gives what is left.
+func AcceptLoss(dir string, log *slog.Logger) (papers int, err error) {
+	s, err := store.Open(filepath.Join(dir, storeName), store.Identity{}, &store.Options{AcceptLoss: true, Log: log})
+	if err != nil {
+		return 0, storeError("repair data directory "+dir, err)
+	}
+	return s.Count(), s.Close()
+}
