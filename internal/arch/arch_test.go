@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"internal/eval":       {},
 	"internal/retrieval":  {"ann", "internal/backup", "internal/store"},
 	"internal/server":     {"internal/retrieval", "proto/embedd/v1"},
+	"internal/admin":      {},
 	"internal/arch":       {},
 	"internal/evalsets":   {},
 	"internal/testmodels": {},
