@@ -54,7 +54,7 @@ var owners = map[string][]string{
 	"golang.org/x/term":                   {"cmd/embedd"},
 	"golang.org/x/sync":                   {"embed", "cmd/embedd"},
 	"golang.org/x/sys":                    {"ann", "ann/vec", "bench/ann/worker", "cmd/embedd"},
-	"github.com/prometheus/client_golang": {"embed", "cmd/embedd"},
+	"github.com/prometheus/client_golang": {"embed", "internal/server", "cmd/embedd"},
 	"github.com/clipperhouse/uax29/v2":    {"embed"},
 	"github.com/hashicorp/golang-lru/v2":  {"embed"},
 	"google.golang.org/grpc":              {"internal/server", "proto/embedd/v1", "cmd/embedd"},

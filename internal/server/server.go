@@ -1,11 +1,13 @@
 package server
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -24,8 +26,10 @@ const MaxMessageBytes = 64 << 20
 type Options struct {
 	// Version of the program, for Info.
 	Version string
-	// Log gets defects and, at debug level, each call. It gets no texts. Default: slog.Default().
+	// Log gets defects, slow calls and, at debug level, each call. It gets no texts. Default: slog.Default().
 	Log *slog.Logger
+	// Interceptor, when set, is around each unary call, outside of all others.
+	Interceptor grpc.UnaryServerInterceptor
 }
 
 // Server is the gRPC server of one collection.
@@ -35,6 +39,11 @@ type Server struct {
 	grpc       *grpc.Server
 	health     *health.Server
 	collection atomic.Pointer[retrieval.Collection]
+	calls      *callMetrics
+
+	// stopping ends when Stop begins.
+	stopping context.Context
+	stop     context.CancelFunc
 }
 
 // services are the ones that the health service speaks of.
@@ -47,21 +56,28 @@ var services = []*grpc.ServiceDesc{
 
 // New makes a server that has nothing to serve yet.
 func New(o Options) *Server {
-	s := &Server{version: o.Version, log: o.Log, health: health.NewServer()}
+	s := &Server{version: o.Version, log: o.Log, health: health.NewServer(), calls: newCallMetrics()}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	s.grpc = grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.ChainUnaryInterceptor(s.logUnary, s.recoverUnary),
-		grpc.ChainStreamInterceptor(s.recoverStream),
-	)
+		grpc.ChainStreamInterceptor(s.recoverStream, s.endStream),
+		grpc.StatsHandler(s.calls),
+	}
+	if o.Interceptor != nil {
+		options = append(options, grpc.UnaryInterceptor(o.Interceptor)) // comes before those of the chain
+	}
+	s.grpc = grpc.NewServer(options...)
 	for _, desc := range services {
 		registerStrict(s.grpc, desc, s)
 	}
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
+	s.calls.know(s.grpc.GetServiceInfo())
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	return s
 }
@@ -80,13 +96,17 @@ func (s *Server) setHealth(state grpc_health_v1.HealthCheckResponse_ServingStatu
 	}
 }
 
+// Metrics are the server's, to be registered. They may be collected for as long as the process lives.
+func (s *Server) Metrics() prometheus.Collector { return s.calls }
+
 // Serve answers on l until Stop. It closes l.
 func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
 
-// Stop turns health to NOT_SERVING, lets running calls end for as long as grace, cancels those left, and returns when
-// none runs.
+// Stop turns health to NOT_SERVING, takes no new calls, ends streams, lets running calls end for as long as grace, cancels those
+// left, and returns when none runs.
 func (s *Server) Stop(grace time.Duration) {
-	s.health.Shutdown()
+	s.Drain()
+	s.stop()
 	timer := time.AfterFunc(grace, s.grpc.Stop)
 	defer timer.Stop()
 	s.grpc.GracefulStop()

@@ -63,22 +63,28 @@ func toStatus(err error) error {
 	return st.Err()
 }
 
-// logUnary turns errors into statuses and logs: defects at error level, every call at debug level. It is the only place
-// where an error of a call is logged.
+// logUnary turns errors into statuses and logs: defects at error level, slow calls at warn, every other call at debug. It is the
+// only place where an error of a call is logged.
 func (s *Server) logUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	begin := time.Now()
 	res, err := handler(ctx, req)
+	took := time.Since(begin)
+	level, message := slog.LevelDebug, "call"
+	if took >= slowAfter(req) {
+		level, message = slog.LevelWarn, "slow call"
+	}
 	if err == nil {
-		s.log.LogAttrs(ctx, slog.LevelDebug, "call", slog.String("method", info.FullMethod), slog.Duration("took", time.Since(begin)))
+		s.logCall(ctx, level, message, info.FullMethod, took, codes.OK, nil, req)
 		return res, nil
 	}
 	out := toStatus(err)
-	level := slog.LevelDebug
 	if status.Code(out) == codes.Internal {
 		level = slog.LevelError
 	}
-	s.log.LogAttrs(ctx, level, "call failed", slog.String("method", info.FullMethod), slog.Duration("took", time.Since(begin)),
-		slog.String("code", status.Code(out).String()), slog.Any("error", err))
+	if level != slog.LevelWarn {
+		message = "call failed"
+	}
+	s.logCall(ctx, level, message, info.FullMethod, took, status.Code(out), err, req)
 	return nil, out
 }
 

@@ -1,0 +1,107 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// How long a call may take before it is in the log at level warn. A paper or text to encode may take slowText more: bulk work is not
+// slow because there is much of it.
+const (
+	slowCall = time.Second
+	slowText = 100 * time.Millisecond
+)
+
+func slowAfter(req any) time.Duration {
+	n := 0
+	switch r := req.(type) {
+	case *embeddv1.UpsertPapersRequest:
+		n = len(r.GetPapers())
+	case *embeddv1.EncodeRequest:
+		n = len(r.GetTexts())
+	}
+	return slowCall + time.Duration(n)*slowText
+}
+
+// callAttrs are what the log says of a request: its parameters and sizes, never a text, an id, a vector or metadata.
+func callAttrs(req any) []any {
+	switch r := req.(type) {
+	case *embeddv1.SearchRequest:
+		return append([]any{"input", inputKind(r.GetQuery()), "bytes", len(r.GetQuery().GetText())}, searchAttrs(r.K, r.Ef, r.Recall, r.GetExact(), r.GetPlan())...)
+	case *embeddv1.RelatedRequest:
+		return append([]any{"input", "paper"}, searchAttrs(r.K, r.Ef, r.Recall, r.GetExact(), r.GetPlan())...)
+	case *embeddv1.ExplainRequest:
+		return []any{"input", inputKind(r.GetQuery()), "bytes", len(r.GetQuery().GetText())}
+	case *embeddv1.EncodeRequest:
+		bytes := 0
+		for _, text := range r.GetTexts() {
+			bytes += len(text)
+		}
+		return []any{"n", len(r.GetTexts()), "bytes", bytes, "lane", r.GetLane().String(), "role", r.GetRole().String()}
+	case *embeddv1.UpsertPapersRequest:
+		bytes := 0
+		for _, p := range r.GetPapers() {
+			bytes += len(p.GetTitle()) + len(p.GetAbstract())
+		}
+		return []any{"n", len(r.GetPapers()), "bytes", bytes}
+	case *embeddv1.DeletePapersRequest:
+		return []any{"n", len(r.GetIds())}
+	case *embeddv1.ListPapersRequest:
+		return []any{"n", r.GetPageSize()}
+	}
+	return nil
+}
+
+func searchAttrs(k, ef *int32, recall *float64, exact bool, plan embeddv1.Plan) []any {
+	var attrs []any
+	if k != nil {
+		attrs = append(attrs, "k", *k)
+	}
+	if ef != nil {
+		attrs = append(attrs, "ef", *ef)
+	}
+	if recall != nil {
+		attrs = append(attrs, "recall", *recall)
+	}
+	if exact {
+		attrs = append(attrs, "exact", true)
+	}
+	if plan != embeddv1.Plan_PLAN_UNSPECIFIED {
+		attrs = append(attrs, "plan", plan.String())
+	}
+	return attrs
+}
+
+// inputKind says what an input is, without what is in it.
+func inputKind(in *embeddv1.Input) string {
+	switch in.GetKind().(type) {
+	case *embeddv1.Input_PaperId:
+		return "paper"
+	case *embeddv1.Input_Text:
+		return "text"
+	case *embeddv1.Input_Vector:
+		return "vector"
+	}
+	return "none"
+}
+
+// logCall writes a line about a call that has ended.
+func (s *Server) logCall(ctx context.Context, level slog.Level, message, method string, took time.Duration, code codes.Code, err error, req any) {
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("method", method), slog.String("code", canonical(code)), slog.Duration("took", took)}
+	if p, ok := peer.FromContext(ctx); ok {
+		attrs = append(attrs, slog.String("peer", p.Addr.String()))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	s.log.LogAttrs(ctx, level, message, append(attrs, slog.Group("", callAttrs(req)...))...) // a group without a name is its attributes
+}
