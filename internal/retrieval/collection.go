@@ -26,6 +26,8 @@ type Options struct {
 	Index ann.Options
 	// Log is told of a snapshot that is not used, and why, and of the index's upkeep. Default: slog.Default().
 	Log *slog.Logger
+	// Observer, when set, is told of the stages of calls.
+	Observer Observer
 	// Progress, when set, is called while the index catches up with the store.
 	Progress func(done, total int)
 	// Reserve and Ballast are about a disk that fills up, OnWritable is told of it: see package store.
@@ -44,6 +46,8 @@ type Collection struct {
 	store   *store.Store
 	index   *ann.Index
 	log     *slog.Logger
+
+	observer Observer // may be nil
 
 	// version is the store's revision up to which the index has everything.
 	version watermark
@@ -72,7 +76,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if o == nil {
 		o = &Options{}
 	}
-	c := &Collection{dir: dir, encoder: encoder, log: o.Log}
+	c := &Collection{dir: dir, encoder: encoder, log: o.Log, observer: o.Observer}
 	if c.log == nil {
 		c.log = slog.Default()
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"embedd/ann"
 	"embedd/internal/store"
@@ -134,7 +135,9 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 		if err := checkText(field("text"), *in.Text); err != nil {
 			return nil, 0, err
 		}
+		begin := time.Now()
 		enc, err := c.encoder.Encode(ctx, Interactive, Query, []string{*in.Text})
+		c.observe(ctx, OpSearch, StageEncode, begin)
 		if err != nil {
 			return nil, 0, encodeError(err, func(int) string { return field("text") })
 		}
@@ -186,6 +189,7 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		begin := time.Now()
 		var found []ann.Neighbor
 		var err error
 		if res.Exact {
@@ -195,10 +199,13 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 			answer, err = c.index.Search(v, query)
 			found, res.Ef, res.Plan = answer.Neighbors, answer.Ef, answer.Plan
 		}
+		c.observe(ctx, OpSearch, StageSearch, begin)
 		if err != nil {
 			return nil, internal("search the index", err)
 		}
+		begin = time.Now()
 		hits, missing, err := c.hits(found, self, res.K)
+		c.observe(ctx, OpSearch, StageFetch, begin)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"embedd/internal/store"
 )
@@ -56,7 +57,9 @@ func (c *Collection) Upsert(ctx context.Context, papers []Paper) (results []Upse
 		if err := u.encode(ctx, lacking); err != nil {
 			return nil, 0, err
 		}
+		begin := time.Now()
 		version, err = c.commit(ctx, u.commit)
+		c.observe(ctx, OpUpsert, StageCommit, begin)
 		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 			continue
 		}
@@ -138,7 +141,9 @@ func (u *upsert) encode(ctx context.Context, which []int) error {
 	for j, i := range which {
 		texts[j] = PaperText(&u.papers[i])
 	}
+	begin := time.Now()
 	enc, err := u.c.encoder.Encode(ctx, Bulk, Document, texts)
+	u.c.observe(ctx, OpUpsert, StageEncode, begin)
 	if err != nil {
 		return encodeError(err, func(j int) string { return fmt.Sprintf("papers[%d]", which[j]) })
 	}
@@ -241,6 +246,8 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 		return 0, nil, 0, err
 	}
 	var removed []uint64
+	begin := time.Now()
+	defer func() { c.observe(ctx, OpDelete, StageCommit, begin) }()
 	version, err = c.commit(ctx, func() (uint64, error) {
 		ordinals, revision, err := c.store.Delete(ids)
 		if err != nil {
