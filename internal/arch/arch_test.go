@@ -33,14 +33,15 @@ var allowed = map[string][]string{
 	"internal/retrieval":  {"ann", "internal/backup", "internal/store"},
 	"internal/server":     {"internal/retrieval", "proto/embedd/v1"},
 	"internal/admin":      {},
+	"internal/telemetry":  {},
 	"internal/arch":       {},
 	"internal/evalsets":   {},
 	"internal/testmodels": {},
 	"bench/ann/first":     {},
 	"bench/ann/worker":    {"ann", "bench/ann/first"},
 	"proto/embedd/v1":     {},
-	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/backup", "internal/eval", "internal/ingest", "internal/native", "internal/retrieval",
-		"internal/server", "proto/embedd/v1"},
+	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/admin", "internal/backup", "internal/eval", "internal/ingest",
+		"internal/native", "internal/retrieval", "internal/server", "internal/telemetry", "proto/embedd/v1"},
 }
 
 // owners says which packages of the module may import a library; the others reach it through them. Tests may use any.
@@ -55,10 +56,11 @@ var owners = map[string][]string{
 	"golang.org/x/sync":                   {"embed", "cmd/embedd"},
 	"golang.org/x/sys":                    {"ann", "ann/vec", "bench/ann/worker", "cmd/embedd"},
 	"github.com/prometheus/client_golang": {"embed", "internal/server", "cmd/embedd"},
+	"go.opentelemetry.io/otel":            {"internal/telemetry"},
 	"github.com/clipperhouse/uax29/v2":    {"embed"},
 	"github.com/hashicorp/golang-lru/v2":  {"embed"},
-	"google.golang.org/grpc":              {"internal/server", "proto/embedd/v1", "cmd/embedd"},
-	"google.golang.org/genproto":          {"internal/server", "cmd/embedd"},
+	"google.golang.org/grpc":              {"internal/server", "internal/telemetry", "proto/embedd/v1", "cmd/embedd"},
+	"google.golang.org/genproto":          {"internal/server", "internal/telemetry", "cmd/embedd"},
 	"google.golang.org/protobuf":          {"models/onnx", "internal/server", "proto/embedd/v1", "cmd/embedd"},
 }
 
