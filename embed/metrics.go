@@ -50,7 +50,7 @@ func newMetrics() *metrics {
 		calls:     counters("calls_total", "Calls of the encoder, by role and by what became of them: ok, invalid, busy, cancelled or error.", "role", "result"),
 		texts:     counters("texts_total", "Texts of the calls that were answered, by role.", "role"),
 		tokens:    counters("tokens_total", "Tokens that were run: those of texts, and those of padding.", "kind"),
-		stages:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: ns + "stage_seconds", Help: "Time in a stage: tokenize and queue for each text, run for each batch.", Buckets: prometheus.ExponentialBuckets(2e-5, 2, 21)}, []string{"stage", "lane"}),
+		stages:    prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: ns + "duration_seconds", Help: "Time in a stage: tokenize and queue for each text, run for each batch.", Buckets: prometheus.ExponentialBuckets(2e-5, 2, 21)}, []string{"stage", "lane"}),
 		rows:      histogram("batch_texts", "Texts of a batch.", prometheus.ExponentialBuckets(1, 2, 7)),
 		batch:     histogram("batch_tokens", "Tokens of a batch, padding included.", prometheus.ExponentialBuckets(8, 2, 11)),
 		busy:      counter("run_seconds_total", "Time that slots were running. Its rate, divided by the slots, is the share of time in which they were busy."),

@@ -44,6 +44,16 @@ func initEnvironment(library string) error {
 	return nil
 }
 
+// RuntimeVersion is the version of ONNX Runtime that is loaded; "" before the first model is.
+func RuntimeVersion() string {
+	environment.mu.Lock()
+	defer environment.mu.Unlock()
+	if environment.library == "" {
+		return ""
+	}
+	return ort.GetVersion()
+}
+
 // session is a loaded graph. run and vectors may be called from many goroutines at once, each with its own buffers.
 type session struct {
 	s      *ort.DynamicAdvancedSession

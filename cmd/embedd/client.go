@@ -66,7 +66,7 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 	}
 	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	bar := newProgress(e, "rebuilding the index", "papers")
-	en, err := openEngine(e.ctx, &f.Engine, f.Data, create, log, bar.Set)
+	en, err := openEngine(e.ctx, &f.Engine, f.Data, opening{Warm: create, Log: log, Watch: bar})
 	bar.Done()
 	if err != nil {
 		return nil, err

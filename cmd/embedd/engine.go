@@ -71,13 +71,48 @@ type engine struct {
 	tuning     *embed.Tuning // nil: not warmed up
 }
 
-// openEngine verifies and loads the model, one of the user's own in a child first, opens the data directory, and encodes a canary. warm also warms the encoder up,
-// which pays from some hundred texts on.
-func openEngine(ctx context.Context, f *engineFlags, dir string, warm bool, log *slog.Logger, progress func(done, total int)) (_ *engine, err error) {
+// The stages of opening an engine.
+const (
+	stageModel   = "loading the model"
+	stageStore   = "opening the store"
+	stageIndex   = "catching up the index"
+	stageCanary  = "testing the model"
+	stageWarming = "warming up"
+)
+
+// watcher is told how the opening of an engine goes on. Set is called in stageIndex.
+type watcher interface {
+	Stage(name string)
+	Set(done, total int)
+}
+
+// nobody is a watcher.
+type nobody struct{}
+
+func (nobody) Stage(string) {}
+func (nobody) Set(int, int) {}
+
+// opening says how an engine is opened. The zero value is usable but for Log.
+type opening struct {
+	// Warm warms the encoder up, which pays from some hundred texts on.
+	Warm bool
+	Log  *slog.Logger
+	// Watch and Observer may be nil.
+	Watch    watcher
+	Observer retrieval.Observer
+}
+
+// openEngine verifies and loads the model, one of the user's own in a child first, opens the data directory, and encodes a canary.
+func openEngine(ctx context.Context, f *engineFlags, dir string, o opening) (_ *engine, err error) {
+	watch := o.Watch
+	if watch == nil {
+		watch = nobody{}
+	}
+	watch.Stage(stageModel)
 	if err := f.resolve(); err != nil {
 		return nil, err
 	}
-	if err := verifyOnce(ctx, f, log); err != nil {
+	if err := verifyOnce(ctx, f, o.Log); err != nil {
 		return nil, err
 	}
 	memory, err := ann.ParseMemory(f.IndexMemory)
@@ -88,19 +123,26 @@ func openEngine(ctx context.Context, f *engineFlags, dir string, warm bool, log 
 	if err != nil {
 		return nil, err
 	}
+	watch.Stage(stageStore)
 	collection, err := retrieval.Open(ctx, dir, encoderOf{encoder}, &retrieval.Options{
 		Index:    ann.Options{M: f.M, EfConstruction: f.EfConstruction, Memory: memory},
-		Log:      log,
-		Progress: progress,
+		Log:      o.Log,
+		Observer: o.Observer,
+		Progress: func(done, total int) {
+			watch.Stage(stageIndex)
+			watch.Set(done, total)
+		},
 	})
 	if err != nil {
 		return nil, errors.Join(err, encoder.Close())
 	}
 	en := &engine{encoder: encoder, collection: collection}
+	watch.Stage(stageCanary)
 	if err := encoder.Canary(ctx); err != nil {
 		return nil, errors.Join(err, en.Close())
 	}
-	if warm {
+	if o.Warm {
+		watch.Stage(stageWarming)
 		if en.tuning, err = encoder.WarmUp(ctx); err != nil {
 			return nil, errors.Join(err, en.Close())
 		}

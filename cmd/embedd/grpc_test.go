@@ -38,7 +38,7 @@ func serve(t *testing.T) (*client, *grpc.ClientConn, *engine) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	f := engineFlags{Model: models.Default, M: 16, EfConstruction: 200, IndexMemory: "residual"}
-	en, err := openEngine(t.Context(), &f, t.TempDir(), false, log, nil)
+	en, err := openEngine(t.Context(), &f, t.TempDir(), opening{Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,13 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/alecthomas/kong"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"embedd/models"
@@ -55,21 +53,19 @@ func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // env is what a subcommand gets of the world.
 type env struct {
-	ctx    context.Context
+	ctx    context.Context // ends at a signal to stop: see stoppedBy
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+	flags  []*kong.Flag // of the subcommand, as they are in effect
+	log    *slog.Logger // gets the progress of long work where it is not nil, instead of stderr
 }
 
 // run is main with its world as parameters. It returns the exit status: 0, 1 for a failure, 2 for wrong usage, 130 for
 // an interrupt.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilStopped(stderr)
 	defer stop()
-	go func() {
-		<-ctx.Done()
-		stop() // a second Ctrl-C ends the process at once
-	}()
 	var c cli
 	exited := -1
 	parser, err := kong.New(&c,
@@ -89,11 +85,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		fmt.Fprintf(stderr, "embedd: error: %v\nSee: embedd --help\n", err)
 		return 2
 	}
-	err = parsed.Run(&env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr})
+	err = parsed.Run(&env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, flags: parsed.Flags()})
 	switch {
 	case err == nil:
 		return 0
-	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled):
+	case interrupted(ctx, err):
 		fmt.Fprintln(stderr, "embedd: interrupted")
 		return 130
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,8 +24,11 @@ import (
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
+// programs are what the test's executable is when it runs under another name.
+var programs = map[string]func(){"embedd": main, "embedd-stuck": stuck}
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"embedd": main})
+	testscript.Main(m, programs)
 }
 
 // TestScripts runs testdata/script/*.txtar: each is a conversation with the real program and the real model.
@@ -129,23 +133,49 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), body, 0o644))
 }
 
-// shown FILE runs each command of a document's ```sh blocks, in order; all must succeed. bin/embedd is the program.
+// shown FILE OLD=NEW... runs each command of a document's ```sh blocks, in order, with NEW in the place of OLD; all must succeed.
+// bin/embedd is the program. A command that ends in & runs until the end, and must end with status 0 at SIGTERM.
 func shown(ts *testscript.TestScript, _ bool, args []string) {
 	text := ts.ReadFile(args[0])
 	ran, inside := 0, false
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		switch {
-		case strings.HasPrefix(line, "```"):
+		if strings.HasPrefix(line, "```") {
 			inside = line == "```sh"
-		case inside && line != "":
-			ts.Logf("+ %s", line)
+			continue
+		}
+		if !inside || line == "" {
+			continue
+		}
+		for _, change := range args[1:] {
+			before, after, _ := strings.Cut(change, "=")
+			line = strings.ReplaceAll(line, before, after)
+		}
+		ts.Logf("+ %s", line)
+		ran++
+		if command, ok := strings.CutSuffix(line, " &"); ok {
+			defer inBackground(ts, command)()
+		} else {
 			ts.Check(ts.Exec("sh", "-c", line))
-			ran++
 		}
 	}
 	if ran == 0 {
 		ts.Fatalf("%s shows no command", args[0])
+	}
+}
+
+// inBackground starts a command; stop ends it.
+func inBackground(ts *testscript.TestScript, command string) (stop func()) {
+	cmd := exec.Command("sh", "-c", "exec "+command)
+	cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), "EMBEDD_HOME="+ts.Getenv("EMBEDD_HOME"))
+	var out output
+	cmd.Stdout, cmd.Stderr = &out, &out
+	ts.Check(cmd.Start())
+	return func() {
+		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+		err := cmd.Wait()
+		ts.Logf("%s", out.String())
+		ts.Check(err)
 	}
 }
 

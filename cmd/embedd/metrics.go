@@ -2,60 +2,172 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"embedd/embed"
+	"embedd/internal/admin"
 	"embedd/internal/retrieval"
+	"embedd/internal/server"
+	"embedd/internal/telemetry"
 )
 
-// serveMetrics answers GET /metrics on l in the form that Prometheus reads, until the returned function is called.
-func serveMetrics(l net.Listener, log *slog.Logger, cs ...prometheus.Collector) (stop func() error, err error) {
-	registry := prometheus.NewRegistry()
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "embedd_build_info", Help: "1, with the program's version.", ConstLabels: prometheus.Labels{"version": version}})
-	build.Set(1)
-	for _, c := range append(cs, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})) {
-		if err := registry.Register(c); err != nil {
-			return nil, fmt.Errorf("metrics: %w", err)
-		}
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)}))
-	s := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	return func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		err := s.Shutdown(ctx)
-		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
-			err = errors.Join(err, e)
-		}
-		return err
-	}, nil
+// registry has the server's metrics. A room that counts gives a prometheus.Collector from a method Metrics, as embed's encoder and the
+// gRPC server do, and a line of startMetrics or engineMetrics adds it; or, where the room is not to know of Prometheus, it has a method
+// that gives figures, which a collector of this file asks for at each scrape, as indexCollector does. Names begin with embedd_, except those of
+// gRPC's own. A label has few values, all of them the program's. What never moves is not registered. docs/operations.md has the table,
+// and a test holds dashboard and alerts against what is here.
+type registry struct{ *prometheus.Registry }
+
+// newRegistry has the metrics of the Go runtime and the process.
+func newRegistry() *registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &registry{r}
 }
 
-// indexCollector asks the index for its figures when they are asked for.
+// startMetrics are there from the first moment of the start.
+func startMetrics(s *server.Server, state *admin.State, o *observer) []prometheus.Collector {
+	return []prometheus.Collector{s.Metrics(), startCollector{state}, o}
+}
+
+// engineMetrics are there once the data directory is open.
+func engineMetrics(en *engine, dir string) []prometheus.Collector {
+	return []prometheus.Collector{en.encoder.Metrics(), indexCollector{en.collection}, storageCollector{dir}, buildInfo(en.collection.Model().Fingerprint)}
+}
+
+func (r *registry) add(cs ...prometheus.Collector) error {
+	for _, c := range cs {
+		if err := r.Register(c); err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// handler answers /metrics.
+func (r *registry) handler(log *slog.Logger) http.Handler {
+	return promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError)})
+}
+
+// buildInfo says what runs.
+func buildInfo(fingerprint string) prometheus.Collector {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "embedd_build_info", Help: "1, with what the program is made of and the model that it runs.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit(), "go_version": runtime.Version(), "runtime_version": embed.RuntimeVersion(), "model_fingerprint": fingerprint},
+	})
+	g.Set(1)
+	return g
+}
+
+// commit is the commit that the program was built from, with a + where there were changes; "" where the build did not note it.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	revision, changed := "", ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value
+		case "vcs.modified":
+			if s.Value == "true" {
+				changed = "+"
+			}
+		}
+	}
+	return revision + changed
+}
+
+// observer counts the stages of searches and writes, and has them traced.
+type observer struct {
+	search, write *prometheus.HistogramVec
+	traces        *telemetry.Traces // nil: none
+}
+
+func newObserver() *observer {
+	buckets := prometheus.ExponentialBuckets(0.0005, 2, 14) // to 4 seconds
+	o := &observer{
+		search: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "embedd_search_duration_seconds", Help: "Time in a stage of a search: encode, for a text, that of an explanation too; search, in the index; fetch, of the papers.", Buckets: buckets}, []string{"stage"}),
+		write:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "embedd_write_duration_seconds", Help: "Time in a stage of an upsert or delete: encode, of texts that are new; commit, to the store, synced, and to the index.", Buckets: buckets}, []string{"op", "stage"}),
+	}
+	for _, stage := range []retrieval.Stage{retrieval.StageEncode, retrieval.StageSearch, retrieval.StageFetch} { // so that they are there before the first
+		o.search.WithLabelValues(string(stage))
+	}
+	o.write.WithLabelValues(string(retrieval.OpUpsert), string(retrieval.StageEncode))
+	for _, op := range []retrieval.Op{retrieval.OpUpsert, retrieval.OpDelete} {
+		o.write.WithLabelValues(string(op), string(retrieval.StageCommit))
+	}
+	return o
+}
+
+// Observe implements retrieval.Observer.
+func (o *observer) Observe(ctx context.Context, op retrieval.Op, stage retrieval.Stage, begin time.Time) {
+	took := time.Since(begin).Seconds()
+	o.traces.Stage(ctx, string(stage), begin)
+	if op == retrieval.OpSearch {
+		o.search.WithLabelValues(string(stage)).Observe(took)
+	} else {
+		o.write.WithLabelValues(string(op), string(stage)).Observe(took)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (o *observer) Describe(ch chan<- *prometheus.Desc) { o.search.Describe(ch); o.write.Describe(ch) }
+
+// Collect implements prometheus.Collector.
+func (o *observer) Collect(ch chan<- prometheus.Metric) { o.search.Collect(ch); o.write.Collect(ch) }
+
+// gauge sends a figure of the moment.
+func gauge(ch chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+// startCollector says how long the stages of the start took.
+type startCollector struct{ state *admin.State }
+
+var startSeconds = prometheus.NewDesc("embedd_startup_duration_seconds", "Time in a stage of the start, so far while it goes on.", []string{"stage"}, nil)
+
+// Describe implements prometheus.Collector.
+func (startCollector) Describe(ch chan<- *prometheus.Desc) { ch <- startSeconds }
+
+// Collect implements prometheus.Collector.
+func (c startCollector) Collect(ch chan<- prometheus.Metric) {
+	stages, _, _ := c.state.Start()
+	for _, s := range stages {
+		gauge(ch, startSeconds, s.Seconds, s.Name)
+	}
+}
+
+// indexCollector asks the collection for its figures when they are asked for.
 type indexCollector struct{ collection *retrieval.Collection }
 
 var (
-	indexSlots      = prometheus.NewDesc("embedd_index_slots", "Slots of the index: live ones are in answers, tombstones are deleted and still in the graph, free ones will be used again.", []string{"state"}, nil)
+	documents       = prometheus.NewDesc("embedd_documents", "Papers that are stored.", nil, nil)
+	vectors         = prometheus.NewDesc("embedd_vectors", "Vectors that the index has in answers.", nil, nil)
+	tombstones      = prometheus.NewDesc("embedd_tombstones", "Deleted vectors that are still in the graph of the index.", nil, nil)
+	freeSlots       = prometheus.NewDesc("embedd_index_free_slots", "Places in the index that will be used again.", nil, nil)
 	indexBytes      = prometheus.NewDesc("embedd_index_bytes", "Bytes of the index in use, in memory and in a mapped file.", []string{"place"}, nil)
 	indexCalibrated = prometheus.NewDesc("embedd_index_calibrated_vectors", "Vectors in the index when its recall was last measured; 0 for never.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (indexCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- indexSlots
-	ch <- indexBytes
-	ch <- indexCalibrated
+	for _, d := range []*prometheus.Desc{documents, vectors, tombstones, freeSlots, indexBytes, indexCalibrated} {
+		ch <- d
+	}
 }
 
 // Collect implements prometheus.Collector. A collection that is closed has no figures.
@@ -64,14 +176,46 @@ func (c indexCollector) Collect(ch chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
-	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
-	}
 	x := info.Index
-	gauge(indexSlots, float64(x.Vectors), "live")
-	gauge(indexSlots, float64(x.Tombstones), "tombstone")
-	gauge(indexSlots, float64(x.Free), "free")
-	gauge(indexBytes, float64(x.MemoryBytes), "memory")
-	gauge(indexBytes, float64(x.FileBytes), "file")
-	gauge(indexCalibrated, float64(x.Calibrated))
+	gauge(ch, documents, float64(info.Papers))
+	gauge(ch, vectors, float64(x.Vectors))
+	gauge(ch, tombstones, float64(x.Tombstones))
+	gauge(ch, freeSlots, float64(x.Free))
+	gauge(ch, indexBytes, float64(x.MemoryBytes), "memory")
+	gauge(ch, indexBytes, float64(x.FileBytes), "file")
+	gauge(ch, indexCalibrated, float64(x.Calibrated))
+}
+
+// storageCollector adds up the files of a data directory.
+type storageCollector struct{ dir string }
+
+var storageBytes = prometheus.NewDesc("embedd_storage_bytes", "Bytes of the files in the data directory: those of the store, and all others, of which the index's snapshot is the largest.", []string{"kind"}, nil)
+
+// Describe implements prometheus.Collector.
+func (storageCollector) Describe(ch chan<- *prometheus.Desc) { ch <- storageBytes }
+
+// Collect implements prometheus.Collector.
+func (c storageCollector) Collect(ch chan<- prometheus.Metric) {
+	store, other := fileBytes(c.dir)
+	gauge(ch, storageBytes, float64(store), "store")
+	gauge(ch, storageBytes, float64(other), "index")
+}
+
+// fileBytes adds up the files of a data directory: those in its folder store, and the others. A file that goes meanwhile counts nothing.
+func fileBytes(dir string) (store, other int64) {
+	inStore := filepath.Join(dir, "store") + string(filepath.Separator)
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil
+		}
+		if info, err := d.Info(); err == nil {
+			if strings.HasPrefix(path, inStore) {
+				store += info.Size()
+			} else {
+				other += info.Size()
+			}
+		}
+		return nil
+	})
+	return store, other
 }

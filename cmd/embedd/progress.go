@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 type progress struct {
 	what, unit string
 	out        io.Writer
+	log        *slog.Logger // instead of out, where it is not nil
 	terminal   bool
 
 	begin time.Time // never changes
@@ -35,12 +37,15 @@ const logEvery = 5 * time.Second
 
 func newProgress(e *env, what, unit string) *progress {
 	now := time.Now()
-	p := &progress{what: what, unit: unit, out: e.stderr, begin: now, last: now}
-	if f, ok := e.stderr.(*os.File); ok {
+	p := &progress{what: what, unit: unit, out: e.stderr, log: e.log, begin: now, last: now}
+	if f, ok := e.stderr.(*os.File); ok && p.log == nil {
 		p.terminal = term.IsTerminal(int(f.Fd()))
 	}
 	return p
 }
+
+// Stage makes a progress the watcher of an engine that is opened: one stage is shown, the one in which Set is called.
+func (*progress) Stage(string) {}
 
 // Set tells that done of total are finished. total may be an estimate that changes.
 func (p *progress) Set(done, total int) {
@@ -51,7 +56,11 @@ func (p *progress) Set(done, total int) {
 	if !p.terminal {
 		if now.Sub(p.last) >= logEvery {
 			p.last = now
-			fmt.Fprintln(p.out, p.line(now))
+			if p.log != nil {
+				p.log.Info(p.what, "n", done, "total", total)
+			} else {
+				fmt.Fprintln(p.out, p.line(now))
+			}
 		}
 		return
 	}

@@ -7,37 +7,50 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"time"
+	"syscall"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"embedd/internal/admin"
 	"embedd/internal/ingest"
+	"embedd/internal/retrieval"
 	"embedd/internal/server"
+	"embedd/internal/telemetry"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
 type serveCmd struct {
-	Listen   string      `help:"Address to serve gRPC on." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
-	Metrics  string      `help:"Address to serve Prometheus metrics on, at /metrics; none when empty." placeholder:"HOST:PORT"`
-	Data     string      `help:"Data directory; default: data in the .embedd folder." placeholder:"DIR"`
-	Samples  string      `help:"Papers to index first if the data directory has none; the first of them is shown with its related papers." placeholder:"FILE"`
-	LogLevel string      `help:"What is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
-	Grace    int         `help:"Seconds that running calls get to end when the server stops." default:"10" placeholder:"N"`
-	Engine   engineFlags `embed:""`
+	Listen    string      `help:"Address to serve gRPC on." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
+	Admin     string      `help:"Loopback address of the admin listener, over HTTP: health, metrics, profiles, configuration; see docs/operations.md; none when empty." placeholder:"[HOST]:PORT"`
+	Data      string      `help:"Data directory; default: data in the .embedd folder." placeholder:"DIR"`
+	Samples   string      `help:"Papers to index first if the data directory has none; the first of them is shown with its related papers." placeholder:"FILE"`
+	LogLevel  string      `help:"What is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat string      `help:"How it is logged: text or json." enum:"text,json" default:"text"`
+	Traces    bool        `help:"Send traces of calls to a collector of OpenTelemetry, as its environment variables OTEL_… say; see docs/operations.md."`
+	Stop      stopFlags   `embed:""`
+	Engine    engineFlags `embed:""`
 }
 
 func (serveCmd) Help() string {
 	return `Example:
-  embedd serve --data /srv/papers --listen 127.0.0.1:50051`
+  embedd serve --data /srv/papers --listen 127.0.0.1:50051 --admin :9090`
 }
 
 func (c *serveCmd) Run(e *env) (err error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+	defer func() {
+		// A service that is told to stop while it starts has not failed.
+		if stoppedBy(e.ctx) == syscall.SIGTERM && interrupted(e.ctx, err) {
+			err = nil
+		}
+	}()
+	log, err := c.log(e)
+	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: level}))
+	if c.LogFormat == telemetry.JSON {
+		e.log = log // progress too
+	}
 	if c.Data == "" {
 		if c.Data, err = defaultData(); err != nil {
 			return err
@@ -48,52 +61,63 @@ func (c *serveCmd) Run(e *env) (err error) {
 			return fmt.Errorf("--samples: %w", err)
 		}
 	}
-	if err := c.Engine.resolve(); err != nil {
+	if err := cmp.Or(c.Stop.check(), c.Engine.resolve()); err != nil {
 		return err
 	}
-	// The port comes first: it is the likeliest thing to be wrong, and nothing else has been touched yet.
+	// The ports come first: they are the likeliest thing to be wrong, and nothing else has been touched yet.
 	l, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w; choose another HOST:PORT with --listen", c.Listen, err)
 	}
-	var metrics net.Listener
-	if c.Metrics != "" {
-		if metrics, err = net.Listen("tcp", c.Metrics); err != nil {
-			return errors.Join(fmt.Errorf("--metrics %s: %w; choose another HOST:PORT with --metrics", c.Metrics, err), l.Close())
+	options := server.Options{Version: version, Log: log}
+	state, registry, observer := admin.NewState(), newRegistry(), newObserver()
+	if c.Traces {
+		if observer.traces, err = telemetry.StartTraces(e.ctx, version, log); err != nil {
+			return errors.Join(fmt.Errorf("--traces: %w", err), l.Close())
 		}
+		options.Interceptor = observer.traces.Interceptor
+		defer finish(&err, observer.traces.Close)
 	}
+	s := server.New(options)
+	if err := registry.add(startMetrics(s, state, observer)...); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	stopAdmin, err := c.serveAdmin(e, state, registry, log)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer finish(&err, stopAdmin) // last of all
+	defer c.Stop.atSignal(e, s, state, log)()
 	if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil {
 		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() {
 			log.Warn("anyone who can reach this address can read and change the papers: there is no authentication yet", "listen", l.Addr().String())
 		}
 	}
-	s := server.New(server.Options{Version: version, Log: log})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	defer finish(&err, func() error {
-		s.Stop(time.Duration(c.Grace) * time.Second)
+		s.Stop(c.Stop.grace())
 		return <-served
 	})
-	bar := newProgress(e, "rebuilding the index", "papers")
-	en, err := openEngine(e.ctx, &c.Engine, c.Data, true, log, bar.Set)
-	bar.Done()
+	en, err := c.open(e, state, observer, log)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		// After the calls have ended, before the model is freed: the order of defer would do it the wrong way round.
-		s.Stop(time.Duration(c.Grace) * time.Second)
+		s.Stop(c.Stop.grace())
+		registry.Unregister(indexCollector{en.collection}) // a collection that is being closed has callers wait
 		finish(&err, en.Close)
 	}()
-	s.Ready(en.collection)
-	if metrics != nil {
-		stop, err := serveMetrics(metrics, log, en.encoder.Metrics(), indexCollector{en.collection})
-		if err != nil {
-			return err
-		}
-		defer finish(&err, stop)
-		c.Metrics = metrics.Addr().String()
+	if err := registry.add(engineMetrics(en, c.Data)...); err != nil {
+		return err
 	}
+	state.Check("store", func() error {
+		_, err := en.collection.Info()
+		return err
+	})
+	s.Ready(en.collection)
+	state.Started()
 	if err := c.printConfiguration(e, en, l.Addr()); err != nil {
 		return err
 	}
@@ -105,12 +129,54 @@ func (c *serveCmd) Run(e *env) (err error) {
 	fmt.Fprintf(e.stdout, "\nServing gRPC on %s until Ctrl-C.\n", l.Addr())
 	select {
 	case <-e.ctx.Done():
-		fmt.Fprintln(e.stdout, "\nStopping: finishing calls, saving the index.")
+		c.Stop.drain(e)
 		return nil
 	case err := <-served:
 		served <- nil // for the deferred Stop
 		return fmt.Errorf("serve: %w", err)
 	}
+}
+
+// log is the server's log, to stderr.
+func (c *serveCmd) log(e *env) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return nil, err
+	}
+	return telemetry.NewLog(e.stderr, c.LogFormat, level), nil
+}
+
+// serveAdmin answers on the admin listener, where there is to be one, until stop is called.
+func (c *serveCmd) serveAdmin(e *env, state *admin.State, r *registry, log *slog.Logger) (stop func() error, err error) {
+	if c.Admin == "" {
+		return func() error { return nil }, nil
+	}
+	l, err := admin.Listen(c.Admin)
+	if err != nil {
+		return nil, fmt.Errorf("--admin %s: %w; choose another HOST:PORT with --admin", c.Admin, err)
+	}
+	c.Admin = l.Addr().String()
+	return admin.Serve(l, state, admin.Options{Metrics: r.handler(log), Config: configuration(e.flags), Log: log}), nil
+}
+
+// open opens the data directory, and tells of it on the terminal or in the log, and at the admin listener.
+func (c *serveCmd) open(e *env, state *admin.State, observer retrieval.Observer, log *slog.Logger) (*engine, error) {
+	bar := newProgress(e, "rebuilding the index", "papers")
+	defer bar.Done()
+	return openEngine(e.ctx, &c.Engine, c.Data, opening{Warm: true, Log: log, Watch: startWatcher{state, bar}, Observer: observer})
+}
+
+// startWatcher tells of an opening to the admin listener too.
+type startWatcher struct {
+	state *admin.State
+	bar   *progress
+}
+
+func (w startWatcher) Stage(name string) { w.state.Begin(name) }
+
+func (w startWatcher) Set(done, total int) {
+	w.state.Progress(done, total)
+	w.bar.Set(done, total)
 }
 
 // printConfiguration shows what is in effect, wherever it came from.
@@ -132,9 +198,10 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
 	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
 	t.row("  listen", addr.String())
-	t.row("  metrics", cmp.Or(c.Metrics, "none"))
-	t.row("  log level", c.LogLevel)
-	t.row("  grace", fmt.Sprintf("%d s", c.Grace))
+	t.row("  admin", cmp.Or(c.Admin, "none"))
+	t.row("  log", c.LogLevel+", "+c.LogFormat)
+	t.row("  traces", map[bool]string{false: "none", true: "as OTEL_… says"}[c.Traces])
+	t.row("  stop", c.Stop.String())
 	return t.flush()
 }
 
