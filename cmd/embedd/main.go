@@ -35,6 +35,7 @@ type cli struct {
 	Encode  encodeCmd  `cmd:"" help:"Turn texts into vectors."`
 	Score   scoreCmd   `cmd:"" help:"Compare texts with a query by a cross-encoder."`
 	Info    infoCmd    `cmd:"" help:"Show model, limits and counts."`
+	Doctor  doctorCmd  `cmd:"" help:"Look whether machine, model and data directory are well."`
 	Eval    evalCmd    `cmd:"" help:"Measure retrieval quality on a BEIR folder."`
 	Bench   benchCmd   `cmd:"" help:"Measure speed against its limits."`
 	Models  modelsCmd  `cmd:"" help:"List, pull and verify sentence encoders."`
