@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,8 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // the client watches it
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
 	"embedd/internal/admin"
@@ -88,9 +94,9 @@ func (w *writers) end() []string {
 // A server that is told to stop says so at once, answers until its clients have heard it, loses nothing that it has
 // acknowledged, and ends with status 0; a client that tries again notices no more than UNAVAILABLE.
 func TestGracefulStop(t *testing.T) {
-	const drain = 2 * time.Second
+	const drain = 3 * time.Second
 	dir, listen, adminAt := filepath.Join(t.TempDir(), "data"), freeAddress(t), freeAddress(t)
-	p := serveProcess(t, listen, adminAt, "--data", dir, "--drain", "2")
+	p := serveProcess(t, listen, adminAt, "--data", dir, "--drain", "3")
 	conn, err := dial(listen)
 	if err != nil {
 		t.Fatal(err)
@@ -151,6 +157,76 @@ func TestGracefulStop(t *testing.T) {
 	if code := p.wait(30 * time.Second); code != 0 || time.Since(begin) > 4*time.Second {
 		t.Errorf("after SIGINT: exit status %d after %v", code, time.Since(begin))
 	}
+}
+
+// askedRelated finds that ten calls or more have begun.
+var askedRelated = regexp.MustCompile(`grpc_server_call_started_total\{grpc_method="embedd.v1.SearchService/Related"\} [1-9][0-9]`)
+
+// Two servers behind a client that balances, watches health and tries once more: each is restarted under load, and no call fails.
+func TestRollingRestart(t *testing.T) {
+	type replica struct {
+		dir, listen, admin string
+		p                  *process
+	}
+	start := func(r *replica) { r.p = serveProcess(t, r.listen, r.admin, "--data", r.dir, "--drain", "1") }
+	replicas := []*replica{}
+	addresses := resolver.State{}
+	for range 2 {
+		r := &replica{dir: filepath.Join(t.TempDir(), "data"), listen: freeAddress(t), admin: freeAddress(t)}
+		start(r)
+		conn, err := dial(r.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := newClient(conn, conn.Close).papers.UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: "a", Title: "A paper"}, {Id: "b", Title: "Another"}}}); err != nil {
+			t.Fatal(err)
+		}
+		replicas = append(replicas, r)
+		addresses.Addresses = append(addresses.Addresses, resolver.Address{Addr: r.listen})
+	}
+	names := manual.NewBuilderWithScheme("replicas")
+	names.InitialState(addresses)
+	conn, err := grpc.NewClient("replicas:///embedd", grpc.WithResolvers(names), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(`{
+		"loadBalancingConfig": [{"round_robin": {}}],
+		"healthCheckConfig": {"serviceName": "embedd.v1.SearchService"},
+		"methodConfig": [{"name": [{}], "waitForReady": false,
+			"retryPolicy": {"maxAttempts": 2, "initialBackoff": "0.05s", "maxBackoff": "0.1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	var answered, failed atomic.Int64
+	for range 4 {
+		load.Go(func() {
+			for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) { // 200 a second in all
+				if _, err := embeddv1.NewSearchServiceClient(conn).Related(context.WithoutCancel(ctx), &embeddv1.RelatedRequest{Id: "a"}); err != nil {
+					failed.Add(1)
+					t.Errorf("after %d calls: %v", answered.Load(), err)
+					return
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	defer load.Wait()
+	defer stop()
+	for _, r := range replicas {
+		for _, each := range replicas { // both, or there would be nobody to take over: a client waits longer and longer between its tries
+			each.p.await("the client to ask "+each.listen, func() bool {
+				_, metrics := httpGet("http://" + each.admin + "/metrics")
+				return askedRelated.MatchString(metrics) || failed.Load() > 0
+			})
+		}
+		r.p.signal(syscall.SIGTERM)
+		if code := r.p.wait(30 * time.Second); code != 0 {
+			t.Errorf("exit status %d", code)
+		}
+		start(r)
+	}
+	t.Logf("%d calls answered", answered.Load())
 }
 
 // A second signal ends the process at once, with a line; the data directory opens again.

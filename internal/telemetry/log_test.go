@@ -129,12 +129,17 @@ func TestManyMessages(t *testing.T) {
 		for i := range 3 * maxLimited {
 			log.Error(fmt.Sprint("message ", i))
 		}
-		n := len(log.Handler().(traced).Handler.(*limiter).shared.seen)
-		if n > maxLimited+1 {
+		kept := func() int {
+			shared := log.Handler().(traced).Handler.(*limiter).shared
+			shared.mu.Lock()
+			defer shared.mu.Unlock()
+			return len(shared.seen)
+		}
+		if n := kept(); n > maxLimited+1 {
 			t.Errorf("%d messages are kept", n)
 		}
 		time.Sleep(5 * time.Second)
-		if n := len(log.Handler().(traced).Handler.(*limiter).shared.seen); n != 0 {
+		if n := kept(); n != 0 {
 			t.Errorf("%d messages are kept after a quiet time", n)
 		}
 	})
