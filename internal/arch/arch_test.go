@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"internal/admin":      {},
 	"internal/telemetry":  {},
 	"internal/arch":       {},
+	"internal/chaos":      {},
 	"internal/evalsets":   {},
 	"internal/testmodels": {},
 	"bench/ann/first":     {},

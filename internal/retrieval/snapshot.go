@@ -145,6 +145,8 @@ func (c *Collection) catchUp(ctx context.Context, from uint64, progress func(don
 	if err != nil {
 		return catchUpError(err)
 	}
+	// gofail: var duringRecoveryReplay struct{}
+
 	return catchUpError(c.index.InsertAll(ctx, missing, func(i int) ([]float32, error) { return c.store.Vector(missing[i]) }, 0, progress))
 }
 
@@ -269,9 +271,14 @@ func (c *Collection) writeSnapshot(dir, name string) (revision uint64, err error
 	}
 	defer os.Remove(f.Name()) // gone already if all went well
 	w := bufio.NewWriterSize(f, 1<<20)
-	if err := errors.Join(c.index.WriteSnapshot(w, note), w.Flush(), f.Sync(), f.Close()); err != nil {
+	err = c.index.WriteSnapshot(w, note)
+	// gofail: var duringIndexSnapshotWrite struct{}
+
+	if err := errors.Join(err, w.Flush(), f.Sync(), f.Close()); err != nil {
 		return 0, err
 	}
+	// gofail: var beforeSnapshotRename struct{}
+
 	latest := filepath.Join(dir, name)
 	if err := os.Rename(latest, filepath.Join(dir, oldSnapshotName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
@@ -279,6 +286,8 @@ func (c *Collection) writeSnapshot(dir, name string) (revision uint64, err error
 	if err := os.Rename(f.Name(), latest); err != nil {
 		return 0, err
 	}
+	// gofail: var afterSnapshotRename struct{}
+
 	d, err := os.Open(dir)
 	if err != nil {
 		return 0, err

@@ -176,6 +176,8 @@ func (u *upsert) commit() (version uint64, err error) {
 	if err != nil {
 		return 0, storeError("store papers", err)
 	}
+	// gofail: var beforeApplyIndex struct{}
+
 	for j, p := range placements {
 		if writes[j].Vector == nil {
 			continue
@@ -253,6 +255,8 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 		if err != nil {
 			return 0, storeError("delete papers", err)
 		}
+		// gofail: var beforeUnindex struct{}
+
 		for _, ordinal := range ordinals {
 			if ordinal != 0 {
 				c.index.Delete(ordinal)

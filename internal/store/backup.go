@@ -30,6 +30,8 @@ func (s *Store) backup(dir string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	// gofail: var duringBackup struct{}
+
 	fsys := s.disk.fs
 	k, err := openMarker(fsys, dir, mark{Revision: st.revision, Next: st.next, Count: st.count, Digest: st.digest})
 	if err != nil {

@@ -129,10 +129,14 @@ func (c *change) commit() (revision uint64, err error) {
 	}
 	s.applied = c.st
 	c.unlock() // the next change builds upon this one, and cannot be on disk without it
+	// gofail: var beforeWALSync struct{}
+
 	if err := c.batch.SyncWait(); err != nil {
 		// It can be read, and whether it is on disk nobody knows.
 		s.log.Fatalf("sync of the log: %v", err)
 	}
+	// gofail: var afterWALSync struct{}
+
 	s.reached(&c.st)
 	return c.st.revision, nil
 }

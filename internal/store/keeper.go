@@ -46,6 +46,8 @@ func (s *Store) keep(every time.Duration) {
 
 // mark writes a mark of what is on disk. If that cannot be synced, nothing can be promised any more.
 func (s *Store) mark(clean bool) error {
+	// gofail: var beforeMark struct{}
+
 	err := s.marker.write(*s.state.Load(), clean)
 	var failed *syncError
 	if errors.As(err, &failed) {

@@ -174,6 +174,8 @@ func (s *Store) shut() error {
 	}
 	close(s.keeper.stop)
 	<-s.keeper.done
+	// gofail: var duringShutdownFlush struct{}
+
 	// Pebble does not tell the end of its log from damage in it. After the flush no record depends on the log.
 	err := errors.Join(s.flush(), s.db.Close())
 	if err == nil {
