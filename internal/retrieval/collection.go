@@ -51,6 +51,7 @@ type Collection struct {
 
 	// version is the store's revision up to which the index has everything.
 	version watermark
+	moves   moves
 
 	upkeep     upkeep
 	calibrated atomic.Int64 // vectors when recall was last measured

@@ -2,6 +2,7 @@ package retrieval
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -14,7 +15,7 @@ func (c *Collection) commit(ctx context.Context, run func() (uint64, error)) (ve
 	done := make(chan struct{})
 	c.commits.Add(1) // under life, which Close takes before it waits
 	var v uint64
-	var e error
+	e := errors.New("the write ended in a panic") // which ends the process in a moment, and must not be answered as a success
 	go func() {
 		defer c.commits.Done()
 		defer close(done)

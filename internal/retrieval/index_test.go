@@ -18,7 +18,12 @@ import (
 	"embedd/ann"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(linearChildDir); dir != "" {
+		linearChild(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // logged is a log that can be read while it is written.
 type logged struct {

@@ -91,7 +91,7 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err != nil {
 		return nil, err
 	}
-	res.Hits, err = c.nearest(ctx, vector, self, query, res)
+	res.Hits, err = c.nearest(ctx, vector, self, query, r.Input.PaperID, res)
 	return res, err
 }
 
@@ -179,17 +179,20 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 	}
 }
 
-// nearest searches the index and reads the papers. A paper that is removed or moved between the two is missing from
-// the first try, so the search is widened by what was missing until k are found or there are no more.
-func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, query ann.Query, res *SearchResult) ([]Hit, error) {
+// searchTries is how often a search begins anew because papers moved under it.
+const searchTries = 5
+
+// nearest searches the index and reads the papers. A paper that was removed between the two is missing from the first try, so the search is
+// widened by what was missing until k are found or there are no more. One that moved between the two is searched for again.
+func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, query ann.Query, id string, res *SearchResult) ([]Hit, error) {
 	if self != 0 {
 		query.K++ // itself
 	}
-	for {
+	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		begin := time.Now()
+		before, begin := c.moves.ended.Load(), time.Now()
 		var found []ann.Neighbor
 		var err error
 		if res.Exact {
@@ -204,20 +207,23 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 			return nil, internal("search the index", err)
 		}
 		begin = time.Now()
-		hits, missing, err := c.hits(found, self, res.K)
+		hits, missing, err := c.hits(found, self, id, res.K)
 		c.observe(ctx, OpSearch, StageFetch, begin)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if len(hits) == res.K || missing == 0 || len(found) < query.K {
+		case missing > 0 && try < searchTries && c.moves.ended.Load() != before:
+		case len(hits) == res.K || missing == 0 || len(found) < query.K:
 			return hits, nil
+		default:
+			query.K += missing
 		}
-		query.K += missing
 	}
 }
 
-// hits reads the papers of neighbours, leaving out self, until k are there. missing counts those that were removed.
-func (c *Collection) hits(found []ann.Neighbor, self uint64, k int) (hits []Hit, missing int, err error) {
+// hits reads the papers of neighbours, leaving out the paper that is the input, until k are there. A paper that is moving
+// is found where it was. missing counts neighbours without a paper of their own.
+func (c *Collection) hits(found []ann.Neighbor, self uint64, id string, k int) (hits []Hit, missing int, err error) {
 	ordinals := make([]uint64, 0, len(found))
 	scores := make([]float32, 0, len(found))
 	for _, n := range found {
@@ -230,15 +236,34 @@ func (c *Collection) hits(found []ann.Neighbor, self uint64, k int) (hits []Hit,
 	if err != nil {
 		return nil, 0, storeError("read papers", err)
 	}
-	hits = make([]Hit, 0, k)
-	for i, rec := range records {
+	for i, ordinal := range ordinals {
+		if present[i] {
+			continue
+		}
+		if records[i], present[i] = c.moves.under(ordinal); present[i] && (records[i].Paper.ID == id || has(records, present, i)) {
+			present[i] = false // the input, or found where it has moved to
+		}
 		if !present[i] {
 			missing++
-		} else if len(hits) < k {
+		}
+	}
+	hits = make([]Hit, 0, k)
+	for i, rec := range records {
+		if present[i] && len(hits) < k {
 			hits = append(hits, Hit{Paper: rec.Paper, Score: scores[i]})
 		}
 	}
 	return hits, missing, nil
+}
+
+// has tells whether the paper of records[i] is in another place too.
+func has(records []store.Record, present []bool, i int) bool {
+	for j := range records {
+		if j != i && present[j] && records[j].Paper.ID == records[i].Paper.ID {
+			return true
+		}
+	}
+	return false
 }
 
 // Encode returns a vector for each text, in order.

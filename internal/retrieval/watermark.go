@@ -41,6 +41,17 @@ func (w *watermark) reach(revision uint64) {
 	if moved {
 		w.moved.Broadcast()
 	}
+	w.await(revision)
+}
+
+// wait returns when everything up to a revision, which is another call's, is in the index.
+func (w *watermark) wait(revision uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.await(revision)
+}
+
+func (w *watermark) await(revision uint64) {
 	for w.at < revision {
 		w.moved.Wait()
 	}

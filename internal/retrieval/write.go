@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -167,9 +168,24 @@ func (u *upsert) commit() (version uint64, err error) {
 		}
 	}
 	if len(writes) == 0 {
-		return c.version.load(), nil
+		// All is stored, perhaps by a call that is not in the index yet.
+		revision := c.store.Revision()
+		c.version.wait(revision)
+		return revision, nil
+	}
+	var leaving []uint64
+	for i := range writes {
+		writes[i].Moving = func(old uint64, as store.Record) {
+			leaving = append(leaving, old)
+			c.moves.leave(old, as)
+		}
 	}
 	placements, revision, err := c.store.Put(writes)
+	if err != nil {
+		for _, old := range leaving {
+			c.moves.left(old)
+		}
+	}
 	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 		return 0, err
 	}
@@ -186,7 +202,7 @@ func (u *upsert) commit() (version uint64, err error) {
 		if p.Replaced != 0 {
 			u.results[which[j]].Outcome = Updated
 		}
-		if e := c.place(writes[j].Record.Paper.ID, p, writes[j].Vector); err == nil {
+		if e := c.place(p, writes[j].Vector); err == nil {
 			err = e
 		}
 	}
@@ -201,20 +217,18 @@ func (u *upsert) commit() (version uint64, err error) {
 	return revision, err
 }
 
-// place puts a paper's new vector into the index in the place of its old one. Commits come to the index in any order: one that finds
-// itself overtaken takes its vector out again, as the one that overtook it found nothing there to take out.
-func (c *Collection) place(id string, p store.Placement, vector []float32) error {
+// place puts a paper's new vector into the index in the place of its old one. Commits come to the index in any order: one that was
+// overtaken takes its vector out again.
+func (c *Collection) place(p store.Placement, vector []float32) error {
 	if err := c.index.Insert(p.Ordinal, vector); err != nil {
 		return err
 	}
 	c.snapshots.changes.Add(1)
 	if p.Replaced != 0 {
-		c.index.Delete(p.Replaced)
+		c.moves.left(p.Replaced)
+		c.remove(p.Replaced)
 	}
-	switch now, err := c.store.Ordinal(id); {
-	case err != nil && !errors.Is(err, store.ErrNotFound):
-		return err
-	case now != p.Ordinal:
+	if c.moves.came(p.Ordinal) {
 		c.index.Delete(p.Ordinal)
 	}
 	return nil
@@ -257,13 +271,17 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 		}
 		// gofail: var beforeUnindex struct{}
 
+		removed = ordinals
+		if !slices.ContainsFunc(ordinals, func(ordinal uint64) bool { return ordinal != 0 }) {
+			c.version.wait(revision) // which is another call's
+			return revision, nil
+		}
 		for _, ordinal := range ordinals {
 			if ordinal != 0 {
-				c.index.Delete(ordinal)
+				c.remove(ordinal)
 				c.snapshots.changes.Add(1)
 			}
 		}
-		removed = ordinals
 		c.version.reach(revision)
 		c.tend()
 		return revision, nil

@@ -56,6 +56,13 @@ func (c *change) place(w *Write, record []byte) (p Placement, err error) {
 		}
 		if known {
 			p.Replaced = old.ordinal
+			if w.Moving != nil {
+				as, _, err := getRecord(c.s.db, old.ordinal)
+				if err != nil {
+					return p, err
+				}
+				w.Moving(old.ordinal, as)
+			}
 			if err := c.drop(old.ordinal); err != nil {
 				return p, err
 			}

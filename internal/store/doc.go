@@ -15,8 +15,8 @@
 //
 // # Promises (the numbers are the house's invariants)
 //
-//  1. What Put or Delete has acknowledged survives kill -9 and power loss, whole: one synced batch for each call. What Get or List
-//     have returned does too.
+//  1. What Put or Delete has acknowledged survives kill -9 and power loss, whole: one synced batch for each call. What Get, Records or
+//     List have returned does too.
 //  4. All vectors of a store are of one encoder's fingerprint, have its dimension and norm 1. Open refuses another
 //     encoder with a [MismatchError], Put another vector.
 //  5. What Delete has acknowledged is found by no call that begins later.

@@ -71,7 +71,9 @@ func (s *Store) Records(ordinals []uint64) (records []Record, found []bool, err 
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return nil, nil, err
 		}
-		found[i] = err == nil
+		if found[i] = err == nil; found[i] {
+			s.flights.wait(records[i].Paper.ID)
+		}
 	}
 	return records, found, nil
 }

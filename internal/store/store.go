@@ -73,6 +73,9 @@ type Write struct {
 	Vector []float32
 	// Keep, with a nil Vector, is the ordinal that the id must have; 0: any.
 	Keep uint64
+	// Moving, when set, is called if the paper moves to a new ordinal: with the old one and what is stored under it, before
+	// anybody can see that it is gone. Put may fail after that. It must be quick, and call no method of the Store.
+	Moving func(old uint64, as Record)
 }
 
 // Placement says where a Put has placed one paper.

@@ -90,7 +90,7 @@ func checkPaper(p *Paper) error {
 
 // Delete removes papers, all or none, and returns when that is on disk. ordinals are those that the ids had, in order;
 // 0 where an id was not stored, or stood earlier in ids. revision is that of this commit; if nothing was there to remove
-// it is the present one.
+// it is the present one, and that nothing was there is on disk too.
 func (s *Store) Delete(ids []string) (ordinals []uint64, revision uint64, err error) {
 	if err := s.calls.enter(); err != nil {
 		return nil, 0, err
@@ -113,6 +113,11 @@ func (s *Store) Delete(ids []string) (ordinals []uint64, revision uint64, err er
 		}
 	}
 	if len(c.log) == 0 {
+		// What another call has just removed is not there, and would be back if it came to a crash now.
+		c.unlock()
+		for id := range seen {
+			s.flights.wait(id)
+		}
 		return ordinals, s.Revision(), nil
 	}
 	if revision, err = c.commit(); err != nil {
