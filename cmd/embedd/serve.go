@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -24,11 +25,14 @@ type serveCmd struct {
 	Samples  string      `help:"Papers to index first if the data directory has none; the first of them is shown with its related papers." placeholder:"FILE"`
 	LogLevel string      `help:"What is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	Grace    int         `help:"Seconds that running calls get to end when the server stops." default:"10" placeholder:"N"`
+	Door     doorFlags   `embed:"" group:"Who may come in:"`
 	Engine   engineFlags `embed:""`
 }
 
 func (serveCmd) Help() string {
-	return `Example:
+	return `On an address that other machines reach, keys and TLS are asked for; see docs/security.md.
+
+Example:
   embedd serve --data /srv/papers --listen 127.0.0.1:50051`
 }
 
@@ -48,6 +52,9 @@ func (c *serveCmd) Run(e *env) (err error) {
 			return fmt.Errorf("--samples: %w", err)
 		}
 	}
+	if err := c.Door.check(); err != nil {
+		return err
+	}
 	if err := c.Engine.resolve(); err != nil {
 		return err
 	}
@@ -62,12 +69,15 @@ func (c *serveCmd) Run(e *env) (err error) {
 			return errors.Join(fmt.Errorf("--metrics %s: %w; choose another HOST:PORT with --metrics", c.Metrics, err), l.Close())
 		}
 	}
-	if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil {
-		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() {
-			log.Warn("anyone who can reach this address can read and change the papers: there is no authentication yet", "listen", l.Addr().String())
+	s, limits, stopKeys, err := c.open(l, log)
+	if err != nil {
+		err = errors.Join(err, l.Close())
+		if metrics != nil {
+			err = errors.Join(err, metrics.Close())
 		}
+		return err
 	}
-	s := server.New(server.Options{Version: version, Log: log})
+	defer stopKeys()
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	defer finish(&err, func() error {
@@ -94,11 +104,11 @@ func (c *serveCmd) Run(e *env) (err error) {
 		defer finish(&err, stop)
 		c.Metrics = metrics.Addr().String()
 	}
-	if err := c.printConfiguration(e, en, l.Addr()); err != nil {
+	if err := c.printConfiguration(e, en, l.Addr(), limits); err != nil {
 		return err
 	}
 	if c.Samples != "" {
-		if err := c.serveSamples(e, l.Addr().String()); err != nil {
+		if err := c.serveSamples(e, en, l.Addr().String(), log); err != nil {
 			return err
 		}
 	}
@@ -113,8 +123,24 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 }
 
+// open makes the server for a listener.
+func (c *serveCmd) open(l net.Listener, log *slog.Logger) (s *server.Server, limits server.Limits, stopKeys func(), err error) {
+	o, err := c.Door.options(l.Addr(), log)
+	if err != nil {
+		return nil, limits, nil, err
+	}
+	if o.Keys, stopKeys, err = c.Door.keys(log); err != nil {
+		return nil, limits, nil, err
+	}
+	if s, err = server.New(o); err != nil {
+		stopKeys()
+		return nil, limits, nil, err
+	}
+	return s, o.Limits, stopKeys, nil
+}
+
 // printConfiguration shows what is in effect, wherever it came from.
-func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
+func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits server.Limits) error {
 	info, err := en.collection.Info()
 	if err != nil {
 		return err
@@ -132,6 +158,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
 	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
 	t.row("  listen", addr.String())
+	t.row("  door", c.Door.describe(limits))
 	t.row("  metrics", cmp.Or(c.Metrics, "none"))
 	t.row("  log level", c.LogLevel)
 	t.row("  grace", fmt.Sprintf("%d s", c.Grace))
@@ -139,13 +166,21 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
 }
 
 // serveSamples indexes the sample papers if there is nothing yet, and shows a first answer, all through the open port as
-// any client would.
-func (c *serveCmd) serveSamples(e *env, addr string) (err error) {
-	conn, err := dial(addr)
+// any client would, or inside of the process where the port asks for a key or a certificate.
+func (c *serveCmd) serveSamples(e *env, en *engine, addr string, log *slog.Logger) (err error) {
+	var conn *grpc.ClientConn
+	var shut func() error
+	if c.Door.Keys == "" && c.Door.TLSCert == "" {
+		if conn, err = dial(addr); err == nil {
+			shut = conn.Close
+		}
+	} else {
+		conn, shut, err = inProcess(en.collection, log)
+	}
 	if err != nil {
 		return err
 	}
-	cl := newClient(conn, conn.Close)
+	cl := newClient(conn, shut)
 	defer finish(&err, cl.close)
 	info, err := cl.info.GetInfo(e.ctx, &embeddv1.GetInfoRequest{})
 	if err != nil {

@@ -28,16 +28,23 @@ var codeOf = map[retrieval.Kind]codes.Code{
 }
 
 // toStatus turns an error of package retrieval into a status. An invalid field is named in the message and, for
-// programs, in a google.rpc.BadRequest detail; the time to wait is in a google.rpc.RetryInfo. The cause of an internal error is for the log, not for the client.
-func toStatus(err error) error {
-	if _, ok := status.FromError(err); ok {
-		return err
-	}
+// programs, in a google.rpc.BadRequest detail; the time to wait is in a google.rpc.RetryInfo. The cause of an internal error is for the log,
+// not for the client. The deadline that passed may be the server's own.
+func toStatus(ctx context.Context, err error) error {
+	var size *sizeError
+	var over *overtime
 	switch {
+	case errors.As(context.Cause(ctx), &over) && (errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, over.Error())
+	case errors.As(err, &size):
+		return status.Error(codes.ResourceExhausted, size.Error())
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, "the call was cancelled")
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, "the call's deadline passed before the answer was ready")
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
 	}
 	code := codeOf[retrieval.KindOf(err)]
 	if code == codes.Internal {
@@ -63,23 +70,31 @@ func toStatus(err error) error {
 	return st.Err()
 }
 
-// logUnary turns errors into statuses and logs: defects at error level, every call at debug level. It is the only place
-// where an error of a call is logged.
+// logUnary turns errors into statuses and logs: defects at error level, every call at debug level.
 func (s *Server) logUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	begin := time.Now()
 	res, err := handler(ctx, req)
-	if err == nil {
-		s.log.LogAttrs(ctx, slog.LevelDebug, "call", slog.String("method", info.FullMethod), slog.Duration("took", time.Since(begin)))
-		return res, nil
+	if err != nil {
+		return nil, s.failed(ctx, info.FullMethod, begin, err)
 	}
-	out := toStatus(err)
+	s.log.LogAttrs(ctx, slog.LevelDebug, "call", slog.String("method", info.FullMethod), slog.Duration("took", time.Since(begin)))
+	return res, nil
+}
+
+// failed logs the error of a call and gives its status. It is the only place where an error of a call is logged.
+func (s *Server) failed(ctx context.Context, method string, begin time.Time, err error) error {
+	var size *sizeError
+	if errors.As(err, &size) {
+		s.counts.tooLong.Add(1)
+	}
+	out := toStatus(ctx, err)
 	level := slog.LevelDebug
 	if status.Code(out) == codes.Internal {
 		level = slog.LevelError
 	}
-	s.log.LogAttrs(ctx, level, "call failed", slog.String("method", info.FullMethod), slog.Duration("took", time.Since(begin)),
+	s.log.LogAttrs(ctx, level, "call failed", slog.String("method", method), slog.Duration("took", time.Since(begin)),
 		slog.String("code", status.Code(out).String()), slog.Any("error", err))
-	return nil, out
+	return out
 }
 
 // recoverUnary turns a panic of a handler into an internal error, with its stack in the log.
