@@ -121,6 +121,20 @@ func ask(ctx context.Context, addr string, c *tls.Config) error {
 	return err
 }
 
+// greet shakes hands and waits for the server's first word. gRPC's client sends something at once, and may see that the connection is
+// closed before it sees why.
+func greet(addr string, c *tls.Config) error {
+	c.NextProtos = []string{"h2"}
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", addr, c)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, err = conn.Read(make([]byte, 1))
+	return err
+}
+
 func client(t *testing.T, f Files) *tls.Config {
 	t.Helper()
 	c, err := Client(f)
@@ -151,9 +165,7 @@ func TestWhoIsRefused(t *testing.T) {
 		{"a client of another authority", good, withCert(issue(theirs, "client", time.Hour)), "unknown certificate authority"},
 		{"a client that expired", good, withCert(issue(ours, "client", -time.Hour)), "expired"},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		err := ask(ctx, serve(t, c.server, nil), client(t, c.client))
-		cancel()
+		err := greet(serve(t, c.server, nil), client(t, c.client))
 		if (c.say == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.say) {
 			t.Errorf("%s: %v, want an error saying %q", c.name, err, c.say)
 		}

@@ -172,7 +172,7 @@ func TestARequestThatDoesNotCome(t *testing.T) {
 func TestAnAnswerThatIsNotRead(t *testing.T) {
 	r := start(t, short(embeddv1.Class_CLASS_SEARCH))
 	conn := r.connect(t)
-	for i := range 20 {
+	for i := range 5 {
 		_, err := embeddv1.NewPaperServiceClient(conn).UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{
 			{Id: string(rune('a' + i)), Title: "x", Abstract: strings.Repeat("a", 200<<10)}}})
 		if err != nil {
@@ -181,7 +181,7 @@ func TestAnAnswerThatIsNotRead(t *testing.T) {
 	}
 	before := goroutines()
 	c := rawClient(t, r.addr)
-	for range 50 {
+	for range 20 {
 		id := c.begin("/embedd.v1.PaperService/ListPapers")
 		if err := c.WriteData(id, true, message(&embeddv1.ListPapersRequest{View: embeddv1.PaperView_PAPER_VIEW_FULL})); err != nil {
 			t.Fatal(err)

@@ -29,6 +29,8 @@ func retryInfo(err error) time.Duration {
 	return 0
 }
 
+var errSkipped = errors.New("skipped")
+
 func TestMessageSizes(t *testing.T) {
 	r := start(t, Options{})
 	conn := r.connect(t, grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(1<<30)))
@@ -43,6 +45,12 @@ func TestMessageSizes(t *testing.T) {
 	upsert := func(bytes int) error {
 		_, err := embeddv1.NewPaperServiceClient(conn).UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: "a", Title: strings.Repeat("a", bytes)}}})
 		return err
+	}
+	bomb := func() error {
+		if testing.Short() {
+			return errSkipped // the client packs for too long under the race detector
+		}
+		return search(80<<20, grpc.UseCompressor(gzip.Name))
 	}
 	for _, c := range []struct {
 		name string
@@ -60,8 +68,11 @@ func TestMessageSizes(t *testing.T) {
 		{"papers of 65 MiB", upsert(65 << 20), codes.ResourceExhausted, "67108864"},
 		// gzip is there only because this test imports it; the server without it answers UNIMPLEMENTED.
 		{"a small message that unpacks to 2 MiB", search(2<<20, grpc.UseCompressor(gzip.Name)), codes.ResourceExhausted, "the limit of this method is 1048576"},
-		{"a small message that unpacks to 200 MiB", search(200<<20, grpc.UseCompressor(gzip.Name)), codes.ResourceExhausted, "67108864"},
+		{"a small message that unpacks to 80 MiB", bomb(), codes.ResourceExhausted, "67108864"},
 	} {
+		if errors.Is(c.err, errSkipped) {
+			continue
+		}
 		if status.Code(c.err) != c.code || !strings.Contains(c.err.Error(), c.say) {
 			t.Errorf("%s: %v, want %v saying %q", c.name, c.err, c.code, c.say)
 		}
@@ -220,9 +231,10 @@ func TestCancelledCalls(t *testing.T) {
 		}
 	}
 	eventually(t, "the goroutines of cancelled calls end", func() bool { return goroutines() <= before+2 })
-	if l := r.Load().Classes["search"]; l.Running != 0 || l.Waiting != 0 {
-		t.Errorf("%+v", l)
-	}
+	eventually(t, "the gate is empty", func() bool {
+		l := r.Load().Classes["search"]
+		return l.Running == 0 && l.Waiting == 0
+	})
 }
 
 // What is beyond a gate is refused at once, by the name of the class, and the others do not notice.
