@@ -103,7 +103,7 @@ func localClient(en *engine, log *slog.Logger) (*client, error) {
 
 // inProcess serves a collection to this process only: no key is needed.
 func inProcess(c *retrieval.Collection, log *slog.Logger) (conn *grpc.ClientConn, stop func() error, err error) {
-	s, err := server.New(server.Options{Version: version, Log: log})
+	s, err := server.New(server.Options{Version: version, Log: log, Local: true})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -26,8 +26,8 @@ type Options struct {
 	Running int
 	// Waiting is how many more may wait; 0: none.
 	Waiting int
-	// Burst is how long a call waits, and how long calls may have waited without a break; Standing is how long a call waits
-	// after that.
+	// Burst is how long a call waits, and how long calls may have waited without a break; where half of the calls take more than
+	// half of it, as long as two of them. Standing is how long a call waits after that.
 	Burst, Standing time.Duration
 }
 
@@ -119,10 +119,10 @@ func (g *Gate) Enter(ctx context.Context) (Ticket, error) {
 		g.mu.Unlock()
 		return Ticket{}, err
 	}
-	patience := g.o.Burst
+	patience := max(g.o.Burst, 2*g.typical) // where calls take long, so does a burst of them
 	if len(g.queue) == 0 {
 		g.since = now
-	} else if now.Sub(g.since) > g.o.Burst {
+	} else if now.Sub(g.since) > patience {
 		patience = g.o.Standing
 	}
 	if len(g.queue) == g.o.Waiting {

@@ -137,6 +137,24 @@ func TestAStandingQueueRefusesSoon(t *testing.T) {
 	})
 }
 
+// Where calls take long, others wait for as long as two of them.
+func TestABurstOfLongCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(options(1, 10))
+		for range sample {
+			ticket := enter(t, g)
+			time.Sleep(time.Second)
+			ticket.Leave()
+		}
+		defer enter(t, g).Leave()
+		begin := time.Now()
+		_, err := g.Enter(t.Context())
+		if refused(t, err, Slow); time.Since(begin) != 2*time.Second {
+			t.Errorf("waited %v, want 2s", time.Since(begin))
+		}
+	})
+}
+
 func TestLateCallsAreRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := New(options(1, 10))

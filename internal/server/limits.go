@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"runtime"
 	"time"
 
@@ -75,6 +76,17 @@ func classLimits() map[embeddv1.Class]ClassLimits {
 		embeddv1.Class_CLASS_WRITE:  {MessageBytes: MaxMessageBytes, Deadline: time.Minute, Gate: gate("write", max(8, 2*cores), 64), BeforeReading: true},
 		embeddv1.Class_CLASS_ADMIN:  {MessageBytes: 1 << 20, Deadline: 10 * time.Minute, Gate: gate("admin", 4, 4)},
 	}
+}
+
+// localLimits are those of a server in its client's own process: who would be refused would be refused by themselves.
+func localLimits() map[embeddv1.Class]ClassLimits {
+	const never = 1000 * time.Hour
+	all := classLimits()
+	for c, l := range all {
+		l.Deadline, l.Gate.Waiting, l.Gate.Burst, l.Gate.Standing = never, math.MaxInt32, never, never
+		all[c] = l
+	}
+	return all
 }
 
 // transport are the limits that gRPC holds for us.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -285,6 +286,25 @@ func TestAFullClassRefuses(t *testing.T) {
 		t.Error(err)
 	}
 	if l := r.Load().Classes["search"]; l.Admitted != 3 || l.Refused[admission.Full] != 1 || l.Running != 0 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// In one's own process nobody is refused.
+func TestALocalServerLetsAllWait(t *testing.T) {
+	r := start(t, Options{Local: true})
+	r.encoder.before = func(ctx context.Context) error { time.Sleep(20 * time.Millisecond); return nil }
+	search := embeddv1.NewSearchServiceClient(r.connect(t))
+	var wg sync.WaitGroup
+	for range 120 {
+		wg.Go(func() {
+			if _, err := search.Search(t.Context(), &embeddv1.SearchRequest{Query: text("x")}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if l := r.Load().Classes["search"]; l.Admitted != 120 || l.Waited == 0 {
 		t.Errorf("%+v", l)
 	}
 }

@@ -38,6 +38,8 @@ type Options struct {
 	Limits Limits
 	// Reflection describes the services to anyone where there are no keys. Where there are, it takes an admin's.
 	Reflection bool
+	// Local: calls come from this process only. They wait for each other for as long as it takes, and none is cut short.
+	Local bool
 }
 
 // Server is the gRPC server of one collection.
@@ -75,6 +77,9 @@ func New(o Options) (*Server, error) {
 	defaults := DefaultLimits()
 	s.limits.Connections = cmp.Or(s.limits.Connections, defaults.Connections)
 	s.limits.Classes = classLimits()
+	if o.Local {
+		s.limits.Classes = localLimits()
+	}
 	maps.Copy(s.limits.Classes, o.Limits.Classes)
 	s.gates = gatesOf(s.limits.Classes)
 	options := append(transport(),
