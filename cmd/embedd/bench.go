@@ -25,6 +25,7 @@ type benchCmd struct {
 	Index    benchIndexCmd    `cmd:"" help:"Indexing end to end against the bare encoder session."`
 	Related  benchRelatedCmd  `cmd:"" help:"Related by id over gRPC: concurrent clients against one."`
 	Vectors  benchVectorsCmd  `cmd:"" help:"Write the vectors of a corpus, for benchmarks of the index."`
+	Overload benchOverloadCmd `cmd:"" help:"More calls than the server can carry: what is answered, what refused, how fast."`
 }
 
 type benchIndexCmd struct {
