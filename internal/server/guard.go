@@ -86,15 +86,12 @@ func CallerOf(ctx context.Context) (Caller, bool) {
 	return c, ok
 }
 
-var errNoMethod = status.Error(codes.Unimplemented, "there is no such method; they are in proto/embedd/v1")
-
 // guard decides whether a call may go on, before anything of its request is read. What it decides by is the method, the key, and the
 // address of the connection: no other header changes it.
 func (s *Server) guard(ctx context.Context, method string) (context.Context, error) {
 	r, ok := s.rules[method]
-	if !ok {
-		s.counts.unknown.Add(1)
-		return ctx, errNoMethod // without the path, in which there may be what does not belong into a log
+	if !ok { // gRPC has refused what is not registered before, and New what has no rule
+		return ctx, status.Error(codes.PermissionDenied, "nobody may call this method")
 	}
 	c := Caller{Address: addressOf(ctx)}
 	if r.open {

@@ -119,7 +119,7 @@ func (c *raw) status(id uint32) (code, text string) {
 
 // A path that is not quite a method's is nobody's, whatever a rule for the method would say (CVE-2026-33186).
 func TestPathsThatAreNoMethods(t *testing.T) {
-	r := start(t, Options{})
+	r := launch(t, Options{})
 	conn := r.connect(t)
 	put(t, conn, "a")
 	body := message(&embeddv1.DeletePapersRequest{Ids: []string{"a"}})
@@ -142,7 +142,7 @@ func TestPathsThatAreNoMethods(t *testing.T) {
 
 // A request whose length alone is too much is refused before it comes.
 func TestAHugeMessageIsNotWaitedFor(t *testing.T) {
-	r := start(t, Options{})
+	r := launch(t, Options{})
 	c := rawClient(t, r.addr)
 	id := c.begin("/embedd.v1.PaperService/UpsertPapers")
 	if err := c.WriteData(id, false, binary.BigEndian.AppendUint32([]byte{0}, MaxMessageBytes+1)); err != nil {
@@ -156,7 +156,7 @@ func TestAHugeMessageIsNotWaitedFor(t *testing.T) {
 // Who sends headers and no request is not waited for beyond the deadline, and takes nobody's place in the gate.
 func TestARequestThatDoesNotCome(t *testing.T) {
 	o := short(embeddv1.Class_CLASS_SEARCH)
-	r := start(t, o)
+	r := launch(t, o)
 	c := rawClient(t, r.addr)
 	begin := time.Now()
 	id := c.begin("/embedd.v1.SearchService/Search")
@@ -170,7 +170,7 @@ func TestARequestThatDoesNotCome(t *testing.T) {
 
 // A client that does not read its answer is cut off, and holds a window's worth of it at most.
 func TestAnAnswerThatIsNotRead(t *testing.T) {
-	r := start(t, short(embeddv1.Class_CLASS_SEARCH))
+	r := launch(t, short(embeddv1.Class_CLASS_SEARCH))
 	conn := r.connect(t)
 	for i := range 5 {
 		_, err := embeddv1.NewPaperServiceClient(conn).UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{
@@ -198,7 +198,7 @@ func TestAnAnswerThatIsNotRead(t *testing.T) {
 
 // Headers without an end close the connection before they fill the memory (CVE-2023-45288).
 func TestAFloodOfHeaders(t *testing.T) {
-	r := start(t, Options{})
+	r := launch(t, Options{})
 	c := rawClient(t, r.addr)
 	if err := c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.headers("/embedd.v1.InfoService/GetInfo")}); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestAFloodOfHeaders(t *testing.T) {
 }
 
 func TestHeadersThatAreTooLong(t *testing.T) {
-	r := start(t, Options{})
+	r := launch(t, Options{})
 	c := rawClient(t, r.addr)
 	var more []string
 	for range 30 {
@@ -241,7 +241,7 @@ func TestHeadersThatAreTooLong(t *testing.T) {
 
 // Calls that are begun and reset at once never run more than may, and leave nothing behind (CVE-2023-39325).
 func TestRapidReset(t *testing.T) {
-	r := start(t, Options{Limits: Limits{Classes: classes(nil)}})
+	r := launch(t, Options{Limits: Limits{Classes: classes(nil)}})
 	var in, most atomic.Int64
 	r.encoder.before = func(ctx context.Context) error {
 		n := in.Add(1)
@@ -282,7 +282,7 @@ func TestRapidReset(t *testing.T) {
 
 // Who pings too often is sent away.
 func TestTooManyPings(t *testing.T) {
-	r := start(t, Options{})
+	r := launch(t, Options{})
 	c := rawClient(t, r.addr)
 	for i := range 10 {
 		if c.WritePing(false, [8]byte{byte(i)}) != nil {
@@ -305,7 +305,7 @@ func TestTooManyPings(t *testing.T) {
 
 // The 129th call of a connection waits for one of the others to end.
 func TestCallsAtOnceOnAConnection(t *testing.T) {
-	r := start(t, Options{})
+	r := launch(t, Options{})
 	conn := r.connect(t)
 	h := grpc_health_v1.NewHealthClient(conn)
 	first, end := context.WithCancel(t.Context())
@@ -366,7 +366,7 @@ func TestConnections(t *testing.T) {
 		{"in all", Limits{Connections: 1024}, 1024, "connections"},
 		{"from one address", DefaultLimits(), 64, "connections_per_address"},
 	} {
-		r := start(t, Options{Limits: c.limits})
+		r := launch(t, Options{Limits: c.limits})
 		var conns []net.Conn
 		open := func() net.Conn {
 			conn, err := net.Dial("tcp", r.addr)
@@ -397,7 +397,7 @@ func TestConnections(t *testing.T) {
 
 // Sockets that say nothing, or little, do not keep others from their answers.
 func TestSlowSockets(t *testing.T) {
-	r := start(t, Options{Limits: Limits{Connections: 1024}})
+	r := launch(t, Options{Limits: Limits{Connections: 1024}})
 	for i := range 500 {
 		conn, err := net.Dial("tcp", r.addr)
 		if err != nil {

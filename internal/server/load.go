@@ -9,9 +9,9 @@ import (
 
 // counts are what the door counts itself.
 type counts struct {
-	conns                                              atomic.Int64
-	connsFull, connsAddress                            atomic.Uint64
-	unknown, unauthenticated, denied, limited, tooLong atomic.Uint64
+	conns                                     atomic.Int64
+	connsFull, connsAddress                   atomic.Uint64
+	unauthenticated, denied, limited, tooLong atomic.Uint64
 }
 
 // Load is what a server holds at a moment, and what it has counted since its start.
@@ -20,8 +20,8 @@ type Load struct {
 	Classes map[string]admission.Load
 	// Connections are open.
 	Connections int64
-	// Refused is by reason. Connections: connections, connections_per_address. Calls: unknown_method, unauthenticated,
-	// permission_denied, rate, message_bytes. What a gate refused is in Classes.
+	// Refused is by reason. Connections: connections, connections_per_address. Calls: unauthenticated, permission_denied,
+	// rate, message_bytes. What a gate refused is in Classes.
 	Refused map[string]uint64
 }
 
@@ -30,7 +30,7 @@ func (s *Server) Load() Load {
 	c := s.counts
 	l := Load{Classes: map[string]admission.Load{}, Connections: c.conns.Load(), Refused: map[string]uint64{
 		"connections": c.connsFull.Load(), "connections_per_address": c.connsAddress.Load(),
-		"unknown_method": c.unknown.Load(), "unauthenticated": c.unauthenticated.Load(), "permission_denied": c.denied.Load(),
+		"unauthenticated": c.unauthenticated.Load(), "permission_denied": c.denied.Load(),
 		"rate": c.limited.Load(), "message_bytes": c.tooLong.Load(),
 	}}
 	for class, g := range s.gates {

@@ -22,7 +22,7 @@ import (
 
 func TestRates(t *testing.T) {
 	k := makeKeys(t)
-	r := start(t, Options{Keys: func() *access.Keys { return k.set }, Limits: Limits{Rate: 5, WriteRate: 2}})
+	r := launch(t, Options{Keys: func() *access.Keys { return k.set }, Limits: Limits{Rate: 5, WriteRate: 2}})
 	conn := r.connect(t)
 	with := func(md ...string) context.Context {
 		return metadata.NewOutgoingContext(t.Context(), metadata.Pairs(md...))

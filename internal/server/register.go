@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/status"
 
 	"embedd/internal/admission"
 	"embedd/internal/retrieval"
@@ -36,6 +39,9 @@ func (s *Server) guarded(method string, r rule, handle grpc.MethodHandler) grpc.
 		begin := time.Now()
 		defer s.recovered(method, &err)
 		ctx, err = s.guard(ctx, method)
+		if err == nil {
+			err = refusePacked(ctx)
+		}
 		if err != nil {
 			return nil, s.failed(ctx, method, begin, err)
 		}
@@ -64,6 +70,16 @@ func (s *Server) guarded(method string, r rule, handle grpc.MethodHandler) grpc.
 			return nil
 		}, interceptor)
 	}
+}
+
+// refusePacked refuses a request that is compressed. gRPC unpacks what some library in the program has registered a compressor for, up to
+// the limit of the largest class: a small message would take much memory.
+func refusePacked(ctx context.Context) error {
+	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ RecvCompress() string })
+	if ok && stream.RecvCompress() != "" && stream.RecvCompress() != encoding.Identity {
+		return status.Errorf(codes.Unimplemented, "the request is compressed with %.20q, and is not unpacked here; send it as it is", stream.RecvCompress())
+	}
+	return nil
 }
 
 // refusal is a gate's refusal in the words of package retrieval.

@@ -87,7 +87,6 @@ func New(o Options) (*Server, error) {
 		grpc.InTapHandle(s.limitTime),
 		grpc.ChainUnaryInterceptor(s.logUnary, s.recoverUnary, s.guardUnary),
 		grpc.ChainStreamInterceptor(s.recoverStream, s.guardStream),
-		grpc.UnknownServiceHandler(func(any, grpc.ServerStream) error { return errNoMethod }), // guardStream has said so before
 	)
 	if o.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))

@@ -90,8 +90,8 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// start starts a server until the end of the test.
-func start(t *testing.T, o Options) *running {
+// launch starts a server until the end of the test.
+func launch(t *testing.T, o Options) *running {
 	t.Helper()
 	r := &running{encoder: &fake{}, log: &lines{}}
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
