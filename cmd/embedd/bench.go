@@ -20,11 +20,12 @@ import (
 )
 
 type benchCmd struct {
-	Encode  benchEncodeCmd  `cmd:"" help:"Encoding against the bare ONNX Runtime session."`
-	Memory  benchMemoryCmd  `cmd:"" help:"Memory of the encoder, over texts of every length."`
-	Index   benchIndexCmd   `cmd:"" help:"Indexing end to end against the bare encoder session."`
-	Related benchRelatedCmd `cmd:"" help:"Related by id over gRPC: concurrent clients against one."`
-	Vectors benchVectorsCmd `cmd:"" help:"Write the vectors of a corpus, for benchmarks of the index."`
+	Encode   benchEncodeCmd   `cmd:"" help:"Encoding against the bare ONNX Runtime session."`
+	Memory   benchMemoryCmd   `cmd:"" help:"Memory of the encoder, over texts of every length."`
+	Index    benchIndexCmd    `cmd:"" help:"Indexing end to end against the bare encoder session."`
+	Related  benchRelatedCmd  `cmd:"" help:"Related by id over gRPC: concurrent clients against one."`
+	Vectors  benchVectorsCmd  `cmd:"" help:"Write the vectors of a corpus, for benchmarks of the index."`
+	Overload benchOverloadCmd `cmd:"" help:"More calls than the server can carry: what is answered, what refused, how fast."`
 }
 
 type benchIndexCmd struct {
@@ -225,7 +226,12 @@ func (c *benchRelatedCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	s := server.New(server.Options{Version: version, Log: slog.New(slog.NewTextHandler(e.stderr, nil))})
+	limits := server.DefaultLimits()
+	limits.ConnectionsPerAddress = 0 // all clients are here
+	s, err := server.New(server.Options{Version: version, Log: slog.New(slog.NewTextHandler(e.stderr, nil)), Limits: limits})
+	if err != nil {
+		return err
+	}
 	s.Ready(en.collection)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()

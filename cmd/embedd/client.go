@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"embedd/embed"
+	"embedd/internal/retrieval"
 	"embedd/internal/server"
 	"embedd/models"
 	embeddv1 "embedd/proto/embedd/v1"
@@ -23,6 +25,7 @@ import (
 // clientFlags say whom a subcommand talks to.
 type clientFlags struct {
 	Server string      `help:"Address of a running server." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
+	Reach  reachFlags  `embed:"" group:"With --server:"`
 	Data   string      `help:"Open this data directory without a server." placeholder:"DIR"`
 	Engine engineFlags `embed:"" group:"With --data:"`
 }
@@ -53,9 +56,9 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 		if f.Engine.Model != models.Default || f.Engine.Dimension != 0 || f.Engine.Provider != string(embed.CPU) {
 			fmt.Fprintln(e.stderr, "embedd: note: --model, --dimension and --provider are for --data; the server has its own")
 		}
-		conn, err := dial(f.Server)
+		conn, err := f.Reach.dial(f.Server)
 		if err != nil {
-			return nil, fmt.Errorf("--server: %w", err)
+			return nil, err
 		}
 		return newClient(conn, conn.Close), nil
 	}
@@ -86,34 +89,42 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 
 // localClient serves an engine inside this process. Closing the client closes the engine.
 func localClient(en *engine, log *slog.Logger) (*client, error) {
-	s := server.New(server.Options{Version: version, Log: log})
-	s.Ready(en.collection)
-	l := bufconn.Listen(1 << 20)
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	conn, err := dial("passthrough:///in-process", grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-		return l.DialContext(ctx)
-	}))
-	stop := func() error {
-		s.Stop(10 * time.Second)
-		if err := <-served; err != nil {
+	conn, stop, err := inProcess(en.collection, log)
+	if err != nil {
+		return nil, errors.Join(err, en.Close())
+	}
+	return newClient(conn, func() error {
+		if err := stop(); err != nil {
 			return err
 		}
 		return en.Close()
-	}
-	if err != nil {
-		_ = stop() // the error to report is the first one
-		return nil, err
-	}
-	return newClient(conn, func() error {
-		if err := conn.Close(); err != nil {
-			return err
-		}
-		return stop()
 	}), nil
 }
 
-// dial makes a connection; nothing is sent before the first call.
+// inProcess serves a collection to this process only: no key is needed.
+func inProcess(c *retrieval.Collection, log *slog.Logger) (conn *grpc.ClientConn, stop func() error, err error) {
+	s, err := server.New(server.Options{Version: version, Log: log, Local: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.Ready(c)
+	l := bufconn.Listen(1 << 20)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	end := func() error {
+		s.Stop(10 * time.Second)
+		return <-served
+	}
+	conn, err = dial("passthrough:///in-process", grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		return l.DialContext(ctx)
+	}))
+	if err != nil {
+		return nil, nil, errors.Join(err, end())
+	}
+	return conn, func() error { return errors.Join(conn.Close(), end()) }, nil
+}
+
+// dial makes a connection, without TLS or a key where more says nothing else; nothing is sent before the first call.
 func dial(target string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient(target, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

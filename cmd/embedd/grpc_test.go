@@ -46,7 +46,10 @@ func serve(t *testing.T) (*client, *grpc.ClientConn, *engine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.New(server.Options{Version: version, Log: log})
+	s, err := server.New(server.Options{Version: version, Log: log, Reflection: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.Ready(en.collection)
 	go s.Serve(l)
 	conn, err := dial(l.Addr().String())
@@ -342,7 +345,10 @@ func TestServerBeforeItIsReady(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := server.New(server.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	s, err := server.New(server.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
 	go s.Serve(l)
 	defer s.Stop(time.Second)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))

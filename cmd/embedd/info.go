@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -52,7 +53,22 @@ func (c *infoCmd) Run(e *env) (err error) {
 	t.row("index version", fmt.Sprint(res.GetIndexVersion()))
 	t.row("limits", fmt.Sprintf("k %d, ef %d, papers a call %d, texts a call %d, id %d bytes, text %d bytes, metadata %d bytes, page %d, message %d bytes, authors a paper %d",
 		l.GetK(), l.GetEf(), l.GetPapersPerCall(), l.GetTextsPerCall(), l.GetIdBytes(), l.GetTextBytes(), l.GetMetadataBytes(), l.GetPageSize(), l.GetMessageBytes(), l.GetAuthorsPerPaper()))
+	for _, c := range l.GetClasses() {
+		t.row("limits, "+strings.ToLower(strings.TrimPrefix(c.GetClass().String(), "CLASS_")), fmt.Sprintf("message %d bytes, deadline %d s, %d running, %d waiting",
+			c.GetMessageBytes(), c.GetDeadlineSeconds(), c.GetRunning(), c.GetWaiting()))
+	}
+	t.row("limits, connections", fmt.Sprintf("%d, %s from one address, %d calls at once on each, headers %d bytes",
+		l.GetConnections(), orAny(l.GetConnectionsPerAddress()), l.GetCallsPerConnection(), l.GetHeaderBytes()))
+	t.row("limits, rate", fmt.Sprintf("%s calls and %s writes a second", orAny(l.GetCallsPerSecond()), orAny(l.GetWritesPerSecond())))
 	return t.flush()
+}
+
+// orAny is a limit, where 0 is none.
+func orAny[T int32 | float64](n T) string {
+	if n == 0 {
+		return "any number of"
+	}
+	return fmt.Sprint(n)
 }
 
 // indexLine is the index's parameters in a line.

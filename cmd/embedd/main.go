@@ -38,6 +38,7 @@ type cli struct {
 	Doctor  doctorCmd  `cmd:"" help:"Look whether machine, model and data directory are well."`
 	Eval    evalCmd    `cmd:"" help:"Measure retrieval quality on a BEIR folder."`
 	Bench   benchCmd   `cmd:"" help:"Measure speed against its limits."`
+	Keys    keysCmd    `cmd:"" help:"Make, list and revoke the keys of a server."`
 	Models  modelsCmd  `cmd:"" help:"List, pull and verify sentence encoders."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

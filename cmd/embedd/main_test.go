@@ -60,14 +60,18 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"freeport":  freeport,
-			"await":     await,
-			"flipbyte":  flipbyte,
-			"get":       get,
-			"awaittext": awaittext,
-			"cross":     cross,
-			"shown":     shown,
-			"tools":     tools,
+			"freeport":    freeport,
+			"await":       await,
+			"awaithealth": awaitHealth,
+			"keyfrom":     keyFrom,
+			"serverfrom":  serverFrom,
+			"sleep":       sleepSeconds,
+			"flipbyte":    flipbyte,
+			"get":         get,
+			"awaittext":   awaittext,
+			"cross":       cross,
+			"shown":       shown,
+			"tools":       tools,
 		},
 	})
 }
@@ -103,6 +107,39 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("no server with %d papers at %s", papers, args[0])
 }
 
+// awaithealth ADDRESS waits until a server there is SERVING; no key is needed for that.
+func awaitHealth(ts *testscript.TestScript, _ bool, args []string) {
+	conn, err := dial(args[0])
+	ts.Check(err)
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		health, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
+		if err == nil && health.GetStatus() == grpc_health_v1.HealthCheckResponse_SERVING {
+			return
+		}
+	}
+	ts.Fatalf("no server is SERVING at %s", args[0])
+}
+
+// keyfrom FILE sets EMBEDD_KEY to the secret in a file.
+func keyFrom(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv("EMBEDD_KEY", strings.TrimSpace(ts.ReadFile(args[0])))
+}
+
+// serverfrom FILE sets EMBEDD_SERVER to the address in a file.
+func serverFrom(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv("EMBEDD_SERVER", strings.TrimSpace(ts.ReadFile(args[0])))
+}
+
+// sleep SECONDS waits.
+func sleepSeconds(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.ParseFloat(args[0], 64)
+	ts.Check(err)
+	time.Sleep(time.Duration(n * float64(time.Second)))
+}
+
 // cross DIR writes the Hugging Face folder of a cross-encoder.
 func cross(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(testmodels.CrossEncoder(native.Models(ts.Getenv("EMBEDD_HOME")), ts.MkAbs(args[0])))
@@ -133,21 +170,29 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), body, 0o644))
 }
 
-// shown FILE OLD=NEW... runs each command of a document's ```sh blocks, in order, with NEW in the place of OLD; all must succeed.
-// bin/embedd is the program. A command that ends in & runs until the end, and must end with status 0 at SIGTERM.
+// shown FILE [SECTION] OLD=NEW... runs each command of the ```sh blocks of a document, or of one of its sections, in order, with NEW in the
+// place of OLD; all must succeed. bin/embedd is the program. A command that ends in & runs until the end, and must end with status 0 at
+// SIGTERM.
 func shown(ts *testscript.TestScript, _ bool, args []string) {
 	text := ts.ReadFile(args[0])
-	ran, inside := 0, false
+	section, changes := "", args[1:]
+	if len(changes) > 0 && !strings.Contains(changes[0], "=") {
+		section, changes = changes[0], changes[1:]
+	}
+	ran, inside, here := 0, false, section == ""
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "```") {
+		if name, ok := strings.CutPrefix(line, "## "); ok && !inside {
+			here = section == "" || section == name
+		}
+		if here && strings.HasPrefix(line, "```") {
 			inside = line == "```sh"
 			continue
 		}
 		if !inside || line == "" {
 			continue
 		}
-		for _, change := range args[1:] {
+		for _, change := range changes {
 			before, after, _ := strings.Cut(change, "=")
 			line = strings.ReplaceAll(line, before, after)
 		}

@@ -92,9 +92,13 @@ var (
 func registeredMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	_, _, en := serve(t)
+	s, err := server.New(server.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	names := map[string]bool{}
 	for _, c := range slices.Concat(
-		startMetrics(server.New(server.Options{}), admin.NewState(), newObserver()),
+		startMetrics(s, admin.NewState(), newObserver()),
 		engineMetrics(en, t.TempDir()),
 	) {
 		descs := make(chan *prometheus.Desc)

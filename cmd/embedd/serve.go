@@ -9,6 +9,7 @@ import (
 	"os"
 	"syscall"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -29,11 +30,14 @@ type serveCmd struct {
 	LogFormat string      `help:"How it is logged: text or json." enum:"text,json" default:"text"`
 	Traces    bool        `help:"Send traces of calls to a collector of OpenTelemetry, as its environment variables OTEL_… say; see docs/operations.md."`
 	Stop      stopFlags   `embed:""`
+	Door      doorFlags   `embed:"" group:"Who may come in:"`
 	Engine    engineFlags `embed:""`
 }
 
 func (serveCmd) Help() string {
-	return `Example:
+	return `On an address that other machines reach, keys and TLS are asked for; see docs/security.md.
+
+Example:
   embedd serve --data /srv/papers --listen 127.0.0.1:50051 --admin :9090`
 }
 
@@ -61,7 +65,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 			return fmt.Errorf("--samples: %w", err)
 		}
 	}
-	if err := cmp.Or(c.Stop.check(), c.Engine.resolve()); err != nil {
+	if err := cmp.Or(c.Stop.check(), c.Door.check(), c.Engine.resolve()); err != nil {
 		return err
 	}
 	// The ports come first: they are the likeliest thing to be wrong, and nothing else has been touched yet.
@@ -78,7 +82,11 @@ func (c *serveCmd) Run(e *env) (err error) {
 		options.Interceptor = observer.traces.Interceptor
 		defer finish(&err, observer.traces.Close)
 	}
-	s := server.New(options)
+	s, limits, stopKeys, err := c.server(l, options)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer stopKeys()
 	if err := registry.add(startMetrics(s, state, observer)...); err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -88,11 +96,6 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 	defer finish(&err, stopAdmin) // last of all
 	defer c.Stop.atSignal(e, s, state, log)()
-	if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil {
-		if ip := net.ParseIP(host); ip != nil && !ip.IsLoopback() {
-			log.Warn("anyone who can reach this address can read and change the papers: there is no authentication yet", "listen", l.Addr().String())
-		}
-	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	defer finish(&err, func() error {
@@ -118,11 +121,11 @@ func (c *serveCmd) Run(e *env) (err error) {
 	})
 	s.Ready(en.collection)
 	state.Started()
-	if err := c.printConfiguration(e, en, l.Addr()); err != nil {
+	if err := c.printConfiguration(e, en, l.Addr(), limits); err != nil {
 		return err
 	}
 	if c.Samples != "" {
-		if err := c.serveSamples(e, l.Addr().String()); err != nil {
+		if err := c.serveSamples(e, en, l.Addr().String(), log); err != nil {
 			return err
 		}
 	}
@@ -144,6 +147,21 @@ func (c *serveCmd) log(e *env) (*slog.Logger, error) {
 		return nil, err
 	}
 	return telemetry.NewLog(e.stderr, c.LogFormat, level), nil
+}
+
+// server makes the server for a listener. stopKeys ends looking after the keys file.
+func (c *serveCmd) server(l net.Listener, o server.Options) (s *server.Server, limits server.Limits, stopKeys func(), err error) {
+	if err := c.Door.options(l.Addr(), &o); err != nil {
+		return nil, limits, nil, err
+	}
+	if o.Keys, stopKeys, err = c.Door.keys(o.Log); err != nil {
+		return nil, limits, nil, err
+	}
+	if s, err = server.New(o); err != nil {
+		stopKeys()
+		return nil, limits, nil, err
+	}
+	return s, o.Limits, stopKeys, nil
 }
 
 // serveAdmin answers on the admin listener, where there is to be one, until stop is called.
@@ -180,7 +198,7 @@ func (w startWatcher) Set(done, total int) {
 }
 
 // printConfiguration shows what is in effect, wherever it came from.
-func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
+func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits server.Limits) error {
 	info, err := en.collection.Info()
 	if err != nil {
 		return err
@@ -198,6 +216,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
 	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
 	t.row("  listen", addr.String())
+	t.row("  door", c.Door.describe(limits))
 	t.row("  admin", cmp.Or(c.Admin, "none"))
 	t.row("  log", c.LogLevel+", "+c.LogFormat)
 	t.row("  traces", map[bool]string{false: "none", true: "as OTEL_… says"}[c.Traces])
@@ -206,13 +225,21 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr) error {
 }
 
 // serveSamples indexes the sample papers if there is nothing yet, and shows a first answer, all through the open port as
-// any client would.
-func (c *serveCmd) serveSamples(e *env, addr string) (err error) {
-	conn, err := dial(addr)
+// any client would, or inside of the process where the port asks for a key or a certificate.
+func (c *serveCmd) serveSamples(e *env, en *engine, addr string, log *slog.Logger) (err error) {
+	var conn *grpc.ClientConn
+	var shut func() error
+	if c.Door.Keys == "" && c.Door.TLSCert == "" {
+		if conn, err = dial(addr); err == nil {
+			shut = conn.Close
+		}
+	} else {
+		conn, shut, err = inProcess(en.collection, log)
+	}
 	if err != nil {
 		return err
 	}
-	cl := newClient(conn, conn.Close)
+	cl := newClient(conn, shut)
 	defer finish(&err, cl.close)
 	info, err := cl.info.GetInfo(e.ctx, &embeddv1.GetInfoRequest{})
 	if err != nil {

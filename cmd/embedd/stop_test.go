@@ -34,7 +34,11 @@ func stuck() {
 	defer stop()
 	e := &env{ctx: ctx, stdout: os.Stdout, stderr: os.Stderr}
 	f := &stopFlags{StopLimit: 1}
-	defer f.atSignal(e, server.New(server.Options{}), admin.NewState(), slog.New(slog.DiscardHandler))()
+	s, err := server.New(server.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer f.atSignal(e, s, admin.NewState(), slog.New(slog.DiscardHandler))()
 	fmt.Println("ready")
 	select {}
 }

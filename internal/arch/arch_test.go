@@ -31,7 +31,11 @@ var allowed = map[string][]string{
 	"internal/ingest":     {},
 	"internal/eval":       {},
 	"internal/retrieval":  {"ann", "internal/backup", "internal/store"},
-	"internal/server":     {"internal/retrieval", "proto/embedd/v1"},
+	"internal/reload":     {},
+	"internal/access":     {},
+	"internal/admission":  {},
+	"internal/certs":      {"internal/reload"},
+	"internal/server":     {"internal/access", "internal/admission", "internal/retrieval", "proto/embedd/v1"},
 	"internal/admin":      {},
 	"internal/telemetry":  {},
 	"internal/arch":       {},
@@ -41,8 +45,8 @@ var allowed = map[string][]string{
 	"bench/ann/first":     {},
 	"bench/ann/worker":    {"ann", "bench/ann/first"},
 	"proto/embedd/v1":     {},
-	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/admin", "internal/backup", "internal/eval", "internal/ingest",
-		"internal/native", "internal/retrieval", "internal/server", "internal/telemetry", "proto/embedd/v1"},
+	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/eval",
+		"internal/ingest", "internal/native", "internal/reload", "internal/retrieval", "internal/server", "internal/telemetry", "proto/embedd/v1"},
 }
 
 // owners says which packages of the module may import a library; the others reach it through them. Tests may use any.
@@ -59,7 +63,8 @@ var owners = map[string][]string{
 	"github.com/prometheus/client_golang": {"embed", "internal/server", "cmd/embedd"},
 	"go.opentelemetry.io/otel":            {"internal/telemetry"},
 	"github.com/clipperhouse/uax29/v2":    {"embed"},
-	"github.com/hashicorp/golang-lru/v2":  {"embed"},
+	"github.com/hashicorp/golang-lru/v2":  {"embed", "internal/server"},
+	"golang.org/x/time":                   {"internal/server"},
 	"google.golang.org/grpc":              {"internal/server", "internal/telemetry", "proto/embedd/v1", "cmd/embedd"},
 	"google.golang.org/genproto":          {"internal/server", "internal/telemetry", "cmd/embedd"},
 	"google.golang.org/protobuf":          {"models/onnx", "internal/server", "proto/embedd/v1", "cmd/embedd"},

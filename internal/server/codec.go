@@ -1,10 +1,8 @@
 package server
 
 import (
-	"context"
-	"slices"
+	"fmt"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // registers the codec that is wrapped here
@@ -21,6 +19,7 @@ import (
 // request is a message on its way through codec, and the error of its decoding.
 type request struct {
 	message any
+	limit   int // bytes
 	err     error
 }
 
@@ -35,34 +34,27 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	r.err = c.CodecV2.Unmarshal(data, r.message)
-	if m, ok := r.message.(proto.Message); ok && r.err != nil {
+	if n := data.Len(); n > r.limit {
+		r.err = &sizeError{n, r.limit}
+		return nil
+	}
+	err := c.CodecV2.Unmarshal(data, r.message)
+	if err == nil {
+		return nil
+	}
+	if m, ok := r.message.(proto.Message); ok {
 		// The fast decoder does not name the field; decoding by reflection does.
-		if err := proto.Unmarshal(data.Materialize(), dynamicpb.NewMessage(m.ProtoReflect().Descriptor())); err != nil {
-			r.err = err
+		if named := proto.Unmarshal(data.Materialize(), dynamicpb.NewMessage(m.ProtoReflect().Descriptor())); named != nil {
+			err = named
 		}
 	}
+	r.err = status.Errorf(codes.InvalidArgument, "the request cannot be decoded: %v", err)
 	return nil
 }
 
-// registerStrict registers a service whose undecodable requests are INVALID_ARGUMENT, with the field named.
-func registerStrict(s grpc.ServiceRegistrar, desc *grpc.ServiceDesc, impl any) {
-	d := *desc
-	d.Methods = slices.Clone(desc.Methods)
-	for i := range d.Methods {
-		handle := d.Methods[i].Handler
-		d.Methods[i].Handler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-			return handle(srv, ctx, func(v any) error {
-				r := &request{message: v}
-				if err := decode(r); err != nil {
-					return err
-				}
-				if r.err != nil {
-					return status.Errorf(codes.InvalidArgument, "the request cannot be decoded: %v", r.err)
-				}
-				return nil
-			}, interceptor)
-		}
-	}
-	s.RegisterService(&d, impl)
+// sizeError refuses a request that is larger than those of its class may be.
+type sizeError struct{ bytes, limit int }
+
+func (e *sizeError) Error() string {
+	return fmt.Sprintf("the request has %d bytes; the limit of this method is %d; send less in one call", e.bytes, e.limit)
 }

@@ -20,7 +20,10 @@ import (
 // start gives a server without a collection and a connection to it.
 func start(t *testing.T) (*Server, *grpc.ClientConn) {
 	t.Helper()
-	s := New(Options{Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -64,11 +64,7 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 			Id: m.ID, Fingerprint: m.Fingerprint, Dimension: int32(m.Dimension), MaxTokens: int32(m.MaxTokens),
 			Pooling: m.Pooling, Precision: m.Precision, License: m.License,
 		},
-		Limits: &embeddv1.Limits{
-			K: retrieval.MaxK, Ef: retrieval.MaxEf, PapersPerCall: retrieval.MaxPapersPerCall, TextsPerCall: retrieval.MaxTextsPerCall,
-			IdBytes: retrieval.MaxIDBytes, TextBytes: retrieval.MaxTextBytes, MetadataBytes: retrieval.MaxMetadataBytes,
-			PageSize: retrieval.MaxPageSize, MessageBytes: MaxMessageBytes, AuthorsPerPaper: retrieval.MaxAuthors,
-		},
+		Limits:       s.limitsToProto(),
 		Counts:       &embeddv1.Counts{Papers: int64(info.Papers), IndexedVectors: int64(x.Vectors), Tombstones: int64(x.Tombstones)},
 		IndexVersion: info.Version,
 		Index: &embeddv1.Index{

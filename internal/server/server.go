@@ -1,49 +1,75 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"log/slog"
+	"maps"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"embedd/internal/access"
+	"embedd/internal/admission"
 	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
-
-// MaxMessageBytes is the largest request that is read.
-const MaxMessageBytes = 64 << 20
 
 // Options tune New.
 type Options struct {
 	// Version of the program, for Info.
 	Version string
-	// Log gets defects, slow calls and, at debug level, each call. It gets no texts. Default: slog.Default().
+	// Log gets defects, slow calls and, at debug level, each call. It gets no texts and no keys. Default: slog.Default().
 	Log *slog.Logger
 	// Interceptor, when set, is around each unary call, outside of all others.
 	Interceptor grpc.UnaryServerInterceptor
+	// Keys gives the keys that are good at a moment. nil: no key is needed, and everybody may do everything.
+	Keys func() *access.Keys
+	// TLS is for connections; nil: they are not encrypted.
+	TLS *tls.Config
+	// Limits are what a client may take. Default: DefaultLimits().
+	Limits Limits
+	// Reflection describes the services to anyone where there are no keys. Where there are, it takes an admin's.
+	Reflection bool
+	// Local: calls come from this process only. They wait for each other for as long as it takes, and none is cut short.
+	Local bool
+	// Backups is the folder in which backups are made. Default: none are.
+	Backups string
 }
 
 // Server is the gRPC server of one collection.
 type Server struct {
 	version    string
 	log        *slog.Logger
+	keys       func() *access.Keys
+	limits     Limits
+	rules      map[string]rule // by full method
+	gates      map[embeddv1.Class]*admission.Gate
+	rates      *rates
+	counts     *counts
 	grpc       *grpc.Server
 	health     *health.Server
 	collection atomic.Pointer[retrieval.Collection]
 	calls      *callMetrics
+	backups    string
 
 	// stopping ends when Stop begins.
 	stopping context.Context
 	stop     context.CancelFunc
+
+	mu       sync.Mutex // held while health is set; guards readOnly
+	readOnly bool
 }
 
 // services are the ones that the health service speaks of.
@@ -54,32 +80,54 @@ var services = []*grpc.ServiceDesc{
 	&embeddv1.InfoService_ServiceDesc,
 }
 
-// New makes a server that has nothing to serve yet.
-func New(o Options) *Server {
-	s := &Server{version: o.Version, log: o.Log, health: health.NewServer(), calls: newCallMetrics()}
+// New makes a server that has nothing to serve yet. It fails where a method has no rule of who may call it.
+func New(o Options) (*Server, error) {
+	s := &Server{
+		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), counts: &counts{}, health: health.NewServer(),
+		calls: newCallMetrics(), backups: o.Backups,
+	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	options := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(MaxMessageBytes),
-		grpc.ForceServerCodecV2(newCodec()),
-		grpc.ChainUnaryInterceptor(s.logUnary, s.recoverUnary),
-		grpc.ChainStreamInterceptor(s.recoverStream, s.endStream),
-		grpc.StatsHandler(s.calls),
+	defaults := DefaultLimits()
+	s.limits.Connections = cmp.Or(s.limits.Connections, defaults.Connections)
+	s.limits.Classes = classLimits()
+	if o.Local {
+		s.limits.Classes = localLimits()
 	}
+	maps.Copy(s.limits.Classes, o.Limits.Classes)
+	s.gates = gatesOf(s.limits.Classes)
+	options := append(transport(),
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.InTapHandle(s.limitTime),
+		grpc.ChainUnaryInterceptor(s.logUnary, s.recoverUnary, s.guardUnary),
+		grpc.ChainStreamInterceptor(s.recoverStream, s.guardStream, s.endStream),
+		grpc.StatsHandler(s.calls),
+	)
 	if o.Interceptor != nil {
 		options = append(options, grpc.UnaryInterceptor(o.Interceptor)) // comes before those of the chain
 	}
+	if o.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))
+	}
 	s.grpc = grpc.NewServer(options...)
 	for _, desc := range services {
-		registerStrict(s.grpc, desc, s)
+		if err := s.register(desc); err != nil {
+			return nil, err
+		}
 	}
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
-	reflection.Register(s.grpc)
+	if o.Reflection || o.Keys != nil {
+		reflection.Register(s.grpc)
+	}
 	s.calls.know(s.grpc.GetServiceInfo())
+	var err error
+	if s.rules, err = rulesOf(s.grpc.GetServiceInfo()); err != nil {
+		return nil, err
+	}
 	s.setHealth(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
-	return s
+	return s, nil
 }
 
 // Ready gives the server its collection, which must have passed a canary encode, and turns health to SERVING. The
@@ -89,10 +137,32 @@ func (s *Server) Ready(c *retrieval.Collection) {
 	s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
 }
 
+// SetWritable says whether papers can be changed. While they cannot, the health of PaperService is NOT_SERVING, and that of the others
+// stays as it is. reason is for the log.
+func (s *Server) SetWritable(writable bool, reason string) {
+	s.mu.Lock()
+	changed := s.readOnly == writable
+	s.readOnly = !writable
+	s.mu.Unlock()
+	if !changed {
+		return
+	}
+	s.log.Warn("whether papers can be changed has changed", "writable", writable, "reason", reason)
+	if s.collection.Load() != nil {
+		s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
+	}
+}
+
 func (s *Server) setHealth(state grpc_health_v1.HealthCheckResponse_ServingStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.health.SetServingStatus("", state)
 	for _, desc := range services {
-		s.health.SetServingStatus(desc.ServiceName, state)
+		of := state
+		if s.readOnly && desc == &embeddv1.PaperService_ServiceDesc {
+			of = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+		}
+		s.health.SetServingStatus(desc.ServiceName, of)
 	}
 }
 
@@ -100,7 +170,9 @@ func (s *Server) setHealth(state grpc_health_v1.HealthCheckResponse_ServingStatu
 func (s *Server) Metrics() prometheus.Collector { return s.calls }
 
 // Serve answers on l until Stop. It closes l.
-func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+func (s *Server) Serve(l net.Listener) error {
+	return s.grpc.Serve(limitListener(l, s.limits, s.counts))
+}
 
 // Stop turns health to NOT_SERVING, takes no new calls, ends streams, lets running calls end for as long as grace, cancels those
 // left, and returns when none runs.

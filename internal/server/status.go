@@ -24,20 +24,28 @@ var codeOf = map[retrieval.Kind]codes.Code{
 	retrieval.FailedPrecondition: codes.FailedPrecondition,
 	retrieval.Unavailable:        codes.Unavailable,
 	retrieval.Exhausted:          codes.ResourceExhausted,
+	retrieval.DataLoss:           codes.DataLoss,
 	retrieval.Internal:           codes.Internal,
 }
 
 // toStatus turns an error of package retrieval into a status. An invalid field is named in the message and, for
-// programs, in a google.rpc.BadRequest detail; the time to wait is in a google.rpc.RetryInfo. The cause of an internal error is for the log, not for the client.
-func toStatus(err error) error {
-	if _, ok := status.FromError(err); ok {
-		return err
-	}
+// programs, in a google.rpc.BadRequest detail; the time to wait is in a google.rpc.RetryInfo. The cause of an internal error is for the log,
+// not for the client. The deadline that passed may be the server's own.
+func toStatus(ctx context.Context, err error) error {
+	var size *sizeError
+	var over *overtime
 	switch {
+	case errors.As(context.Cause(ctx), &over) && (errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, over.Error())
+	case errors.As(err, &size):
+		return status.Error(codes.ResourceExhausted, size.Error())
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, "the call was cancelled")
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, "the call's deadline passed before the answer was ready")
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
 	}
 	code := codeOf[retrieval.KindOf(err)]
 	if code == codes.Internal {
@@ -63,29 +71,39 @@ func toStatus(err error) error {
 	return st.Err()
 }
 
-// logUnary turns errors into statuses and logs: defects at error level, slow calls at warn, every other call at debug. It is the
-// only place where an error of a call is logged.
+// logUnary turns errors into statuses and logs: defects at error level, slow calls at warn, every other call at debug.
 func (s *Server) logUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	begin := time.Now()
 	res, err := handler(ctx, req)
+	if err != nil {
+		return nil, s.failed(ctx, info.FullMethod, begin, req, err)
+	}
 	took := time.Since(begin)
-	level, message := slog.LevelDebug, "call"
 	if took >= slowAfter(req) {
+		s.logCall(ctx, slog.LevelWarn, "slow call", info.FullMethod, took, codes.OK, nil, req)
+	} else {
+		s.logCall(ctx, slog.LevelDebug, "call", info.FullMethod, took, codes.OK, nil, req)
+	}
+	return res, nil
+}
+
+// failed logs the error of a call and gives its status. It is the only place where an error of a call is logged. req is nil where it was
+// not read.
+func (s *Server) failed(ctx context.Context, method string, begin time.Time, req any, err error) error {
+	var size *sizeError
+	if errors.As(err, &size) {
+		s.counts.tooLong.Add(1)
+	}
+	out, took := toStatus(ctx, err), time.Since(begin)
+	level, message := slog.LevelDebug, "call failed"
+	switch {
+	case status.Code(out) == codes.Internal, status.Code(out) == codes.DataLoss:
+		level = slog.LevelError
+	case took >= slowAfter(req):
 		level, message = slog.LevelWarn, "slow call"
 	}
-	if err == nil {
-		s.logCall(ctx, level, message, info.FullMethod, took, codes.OK, nil, req)
-		return res, nil
-	}
-	out := toStatus(err)
-	if status.Code(out) == codes.Internal {
-		level = slog.LevelError
-	}
-	if level != slog.LevelWarn {
-		message = "call failed"
-	}
-	s.logCall(ctx, level, message, info.FullMethod, took, status.Code(out), err, req)
-	return nil, out
+	s.logCall(ctx, level, message, method, took, status.Code(out), err, req)
+	return out
 }
 
 // recoverUnary turns a panic of a handler into an internal error, with its stack in the log.

@@ -254,7 +254,7 @@ var File_embedd_v1_encode_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_encode_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/encode_service.proto\x12\tembedd.v1\x1a\x15embedd/v1/types.proto\"o\n" +
+	"\x1eembedd/v1/encode_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"o\n" +
 	"\rEncodeRequest\x12\x14\n" +
 	"\x05texts\x18\x01 \x03(\tR\x05texts\x12#\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x0f.embedd.v1.RoleR\x04role\x12#\n" +
@@ -269,9 +269,9 @@ const file_embedd_v1_encode_service_proto_rawDesc = "" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10LANE_INTERACTIVE\x10\x01\x12\r\n" +
-	"\tLANE_BULK\x10\x022N\n" +
-	"\rEncodeService\x12=\n" +
-	"\x06Encode\x12\x18.embedd.v1.EncodeRequest\x1a\x19.embedd.v1.EncodeResponseB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\tLANE_BULK\x10\x022X\n" +
+	"\rEncodeService\x12G\n" +
+	"\x06Encode\x12\x18.embedd.v1.EncodeRequest\x1a\x19.embedd.v1.EncodeResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x02B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_encode_service_proto_rawDescOnce sync.Once
@@ -316,6 +316,7 @@ func file_embedd_v1_encode_service_proto_init() {
 	if File_embedd_v1_encode_service_proto != nil {
 		return
 	}
+	file_embedd_v1_rule_proto_init()
 	file_embedd_v1_types_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

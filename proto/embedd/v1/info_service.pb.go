@@ -237,7 +237,8 @@ func (x *Model) GetLicense() string {
 	return ""
 }
 
-// Limits are the largest values that a call may carry. A call beyond one is refused with its name.
+// Limits are the largest values that a call may carry, and what a client may take of the server. What is beyond one is refused with
+// its name.
 type Limits struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	K             int32                  `protobuf:"varint,1,opt,name=k,proto3" json:"k,omitempty"`
@@ -248,10 +249,24 @@ type Limits struct {
 	// Of one title, abstract, text or other string field.
 	TextBytes int32 `protobuf:"varint,6,opt,name=text_bytes,json=textBytes,proto3" json:"text_bytes,omitempty"`
 	// Of one paper's metadata.
-	MetadataBytes   int32 `protobuf:"varint,7,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
-	PageSize        int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	MetadataBytes int32 `protobuf:"varint,7,opt,name=metadata_bytes,json=metadataBytes,proto3" json:"metadata_bytes,omitempty"`
+	PageSize      int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Of any call; see classes for the others.
 	MessageBytes    int32 `protobuf:"varint,9,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
 	AuthorsPerPaper int32 `protobuf:"varint,10,opt,name=authors_per_paper,json=authorsPerPaper,proto3" json:"authors_per_paper,omitempty"`
+	// By kind of work.
+	Classes []*ClassLimits `protobuf:"bytes,11,rep,name=classes,proto3" json:"classes,omitempty"`
+	// Of the headers of one call.
+	HeaderBytes int32 `protobuf:"varint,12,opt,name=header_bytes,json=headerBytes,proto3" json:"header_bytes,omitempty"`
+	// Calls at once on one connection; more wait at the client.
+	CallsPerConnection int32 `protobuf:"varint,13,opt,name=calls_per_connection,json=callsPerConnection,proto3" json:"calls_per_connection,omitempty"`
+	Connections        int32 `protobuf:"varint,14,opt,name=connections,proto3" json:"connections,omitempty"`
+	// 0: as many as there may be in all.
+	ConnectionsPerAddress int32 `protobuf:"varint,15,opt,name=connections_per_address,json=connectionsPerAddress,proto3" json:"connections_per_address,omitempty"`
+	// Of one key, or of one address without a key; 0: no limit. Twice as many may come at once.
+	CallsPerSecond float64 `protobuf:"fixed64,16,opt,name=calls_per_second,json=callsPerSecond,proto3" json:"calls_per_second,omitempty"`
+	// The same for calls that change the papers.
+	WritesPerSecond float64 `protobuf:"fixed64,17,opt,name=writes_per_second,json=writesPerSecond,proto3" json:"writes_per_second,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -356,6 +371,135 @@ func (x *Limits) GetAuthorsPerPaper() int32 {
 	return 0
 }
 
+func (x *Limits) GetClasses() []*ClassLimits {
+	if x != nil {
+		return x.Classes
+	}
+	return nil
+}
+
+func (x *Limits) GetHeaderBytes() int32 {
+	if x != nil {
+		return x.HeaderBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetCallsPerConnection() int32 {
+	if x != nil {
+		return x.CallsPerConnection
+	}
+	return 0
+}
+
+func (x *Limits) GetConnections() int32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *Limits) GetConnectionsPerAddress() int32 {
+	if x != nil {
+		return x.ConnectionsPerAddress
+	}
+	return 0
+}
+
+func (x *Limits) GetCallsPerSecond() float64 {
+	if x != nil {
+		return x.CallsPerSecond
+	}
+	return 0
+}
+
+func (x *Limits) GetWritesPerSecond() float64 {
+	if x != nil {
+		return x.WritesPerSecond
+	}
+	return 0
+}
+
+// ClassLimits are the limits of a kind of work.
+type ClassLimits struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Class        Class                  `protobuf:"varint,1,opt,name=class,proto3,enum=embedd.v1.Class" json:"class,omitempty"`
+	MessageBytes int32                  `protobuf:"varint,2,opt,name=message_bytes,json=messageBytes,proto3" json:"message_bytes,omitempty"`
+	// The longest deadline; a call that has a longer one, or none, has this.
+	DeadlineSeconds int32 `protobuf:"varint,3,opt,name=deadline_seconds,json=deadlineSeconds,proto3" json:"deadline_seconds,omitempty"`
+	// Calls that are worked on at once, and that may wait for it; a call that finds no room, or would wait for too long, is refused with
+	// RESOURCE_EXHAUSTED and, in a google.rpc.RetryInfo, the time to wait.
+	Running       int32 `protobuf:"varint,4,opt,name=running,proto3" json:"running,omitempty"`
+	Waiting       int32 `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClassLimits) Reset() {
+	*x = ClassLimits{}
+	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClassLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClassLimits) ProtoMessage() {}
+
+func (x *ClassLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClassLimits.ProtoReflect.Descriptor instead.
+func (*ClassLimits) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ClassLimits) GetClass() Class {
+	if x != nil {
+		return x.Class
+	}
+	return Class_CLASS_UNSPECIFIED
+}
+
+func (x *ClassLimits) GetMessageBytes() int32 {
+	if x != nil {
+		return x.MessageBytes
+	}
+	return 0
+}
+
+func (x *ClassLimits) GetDeadlineSeconds() int32 {
+	if x != nil {
+		return x.DeadlineSeconds
+	}
+	return 0
+}
+
+func (x *ClassLimits) GetRunning() int32 {
+	if x != nil {
+		return x.Running
+	}
+	return 0
+}
+
+func (x *ClassLimits) GetWaiting() int32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
 // Counts of what the collection holds.
 type Counts struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -369,7 +513,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +525,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +538,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{4}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Counts) GetPapers() int64 {
@@ -445,7 +589,7 @@ type Index struct {
 
 func (x *Index) Reset() {
 	*x = Index{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +601,7 @@ func (x *Index) String() string {
 func (*Index) ProtoMessage() {}
 
 func (x *Index) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +614,7 @@ func (x *Index) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Index.ProtoReflect.Descriptor instead.
 func (*Index) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{5}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Index) GetM() int32 {
@@ -554,7 +698,7 @@ var File_embedd_v1_info_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1cembedd/v1/info_service.proto\x12\tembedd.v1\"\x10\n" +
+	"\x1cembedd/v1/info_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\"\x10\n" +
 	"\x0eGetInfoRequest\"\xf6\x01\n" +
 	"\x0fGetInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12&\n" +
@@ -571,7 +715,7 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"max_tokens\x18\x04 \x01(\x05R\tmaxTokens\x12\x18\n" +
 	"\apooling\x18\x05 \x01(\tR\apooling\x12\x1c\n" +
 	"\tprecision\x18\x06 \x01(\tR\tprecision\x12\x18\n" +
-	"\alicense\x18\a \x01(\tR\alicense\"\xc3\x02\n" +
+	"\alicense\x18\a \x01(\tR\alicense\"\xfa\x04\n" +
 	"\x06Limits\x12\f\n" +
 	"\x01k\x18\x01 \x01(\x05R\x01k\x12\x0e\n" +
 	"\x02ef\x18\x02 \x01(\x05R\x02ef\x12&\n" +
@@ -584,7 +728,20 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\tpage_size\x18\b \x01(\x05R\bpageSize\x12#\n" +
 	"\rmessage_bytes\x18\t \x01(\x05R\fmessageBytes\x12*\n" +
 	"\x11authors_per_paper\x18\n" +
-	" \x01(\x05R\x0fauthorsPerPaper\"i\n" +
+	" \x01(\x05R\x0fauthorsPerPaper\x120\n" +
+	"\aclasses\x18\v \x03(\v2\x16.embedd.v1.ClassLimitsR\aclasses\x12!\n" +
+	"\fheader_bytes\x18\f \x01(\x05R\vheaderBytes\x120\n" +
+	"\x14calls_per_connection\x18\r \x01(\x05R\x12callsPerConnection\x12 \n" +
+	"\vconnections\x18\x0e \x01(\x05R\vconnections\x126\n" +
+	"\x17connections_per_address\x18\x0f \x01(\x05R\x15connectionsPerAddress\x12(\n" +
+	"\x10calls_per_second\x18\x10 \x01(\x01R\x0ecallsPerSecond\x12*\n" +
+	"\x11writes_per_second\x18\x11 \x01(\x01R\x0fwritesPerSecond\"\xb9\x01\n" +
+	"\vClassLimits\x12&\n" +
+	"\x05class\x18\x01 \x01(\x0e2\x10.embedd.v1.ClassR\x05class\x12#\n" +
+	"\rmessage_bytes\x18\x02 \x01(\x05R\fmessageBytes\x12)\n" +
+	"\x10deadline_seconds\x18\x03 \x01(\x05R\x0fdeadlineSeconds\x12\x18\n" +
+	"\arunning\x18\x04 \x01(\x05R\arunning\x12\x18\n" +
+	"\awaiting\x18\x05 \x01(\x05R\awaiting\"i\n" +
 	"\x06Counts\x12\x16\n" +
 	"\x06papers\x18\x01 \x01(\x03R\x06papers\x12'\n" +
 	"\x0findexed_vectors\x18\x02 \x01(\x03R\x0eindexedVectors\x12\x1e\n" +
@@ -606,9 +763,9 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"file_bytes\x18\t \x01(\x03R\tfileBytes\x12(\n" +
 	"\x10bytes_per_vector\x18\n" +
 	" \x01(\x01R\x0ebytesPerVector\x12-\n" +
-	"\x12calibrated_vectors\x18\v \x01(\x03R\x11calibratedVectors2O\n" +
-	"\vInfoService\x12@\n" +
-	"\aGetInfo\x12\x19.embedd.v1.GetInfoRequest\x1a\x1a.embedd.v1.GetInfoResponseB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\x12calibrated_vectors\x18\v \x01(\x03R\x11calibratedVectors2Y\n" +
+	"\vInfoService\x12J\n" +
+	"\aGetInfo\x12\x19.embedd.v1.GetInfoRequest\x1a\x1a.embedd.v1.GetInfoResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_info_service_proto_rawDescOnce sync.Once
@@ -622,27 +779,31 @@ func file_embedd_v1_info_service_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_info_service_proto_rawDescData
 }
 
-var file_embedd_v1_info_service_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_embedd_v1_info_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_embedd_v1_info_service_proto_goTypes = []any{
 	(*GetInfoRequest)(nil),  // 0: embedd.v1.GetInfoRequest
 	(*GetInfoResponse)(nil), // 1: embedd.v1.GetInfoResponse
 	(*Model)(nil),           // 2: embedd.v1.Model
 	(*Limits)(nil),          // 3: embedd.v1.Limits
-	(*Counts)(nil),          // 4: embedd.v1.Counts
-	(*Index)(nil),           // 5: embedd.v1.Index
+	(*ClassLimits)(nil),     // 4: embedd.v1.ClassLimits
+	(*Counts)(nil),          // 5: embedd.v1.Counts
+	(*Index)(nil),           // 6: embedd.v1.Index
+	(Class)(0),              // 7: embedd.v1.Class
 }
 var file_embedd_v1_info_service_proto_depIdxs = []int32{
 	2, // 0: embedd.v1.GetInfoResponse.model:type_name -> embedd.v1.Model
 	3, // 1: embedd.v1.GetInfoResponse.limits:type_name -> embedd.v1.Limits
-	4, // 2: embedd.v1.GetInfoResponse.counts:type_name -> embedd.v1.Counts
-	5, // 3: embedd.v1.GetInfoResponse.index:type_name -> embedd.v1.Index
-	0, // 4: embedd.v1.InfoService.GetInfo:input_type -> embedd.v1.GetInfoRequest
-	1, // 5: embedd.v1.InfoService.GetInfo:output_type -> embedd.v1.GetInfoResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 2: embedd.v1.GetInfoResponse.counts:type_name -> embedd.v1.Counts
+	6, // 3: embedd.v1.GetInfoResponse.index:type_name -> embedd.v1.Index
+	4, // 4: embedd.v1.Limits.classes:type_name -> embedd.v1.ClassLimits
+	7, // 5: embedd.v1.ClassLimits.class:type_name -> embedd.v1.Class
+	0, // 6: embedd.v1.InfoService.GetInfo:input_type -> embedd.v1.GetInfoRequest
+	1, // 7: embedd.v1.InfoService.GetInfo:output_type -> embedd.v1.GetInfoResponse
+	7, // [7:8] is the sub-list for method output_type
+	6, // [6:7] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_info_service_proto_init() }
@@ -650,13 +811,14 @@ func file_embedd_v1_info_service_proto_init() {
 	if File_embedd_v1_info_service_proto != nil {
 		return
 	}
+	file_embedd_v1_rule_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_info_service_proto_rawDesc), len(file_embedd_v1_info_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -556,7 +556,7 @@ var File_embedd_v1_paper_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_paper_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dembedd/v1/paper_service.proto\x12\tembedd.v1\x1a\x15embedd/v1/types.proto\"?\n" +
+	"\x1dembedd/v1/paper_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"?\n" +
 	"\x13UpsertPapersRequest\x12(\n" +
 	"\x06papers\x18\x01 \x03(\v2\x10.embedd.v1.PaperR\x06papers\"n\n" +
 	"\x14UpsertPapersResponse\x121\n" +
@@ -591,13 +591,13 @@ const file_embedd_v1_paper_service_proto_rawDesc = "" +
 	"\x1aUPSERT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16UPSERT_OUTCOME_CREATED\x10\x01\x12\x1a\n" +
 	"\x16UPSERT_OUTCOME_UPDATED\x10\x02\x12\x1c\n" +
-	"\x18UPSERT_OUTCOME_UNCHANGED\x10\x032\xc0\x02\n" +
-	"\fPaperService\x12O\n" +
-	"\fUpsertPapers\x12\x1e.embedd.v1.UpsertPapersRequest\x1a\x1f.embedd.v1.UpsertPapersResponse\x12C\n" +
-	"\bGetPaper\x12\x1a.embedd.v1.GetPaperRequest\x1a\x1b.embedd.v1.GetPaperResponse\x12I\n" +
+	"\x18UPSERT_OUTCOME_UNCHANGED\x10\x032\xe8\x02\n" +
+	"\fPaperService\x12Y\n" +
+	"\fUpsertPapers\x12\x1e.embedd.v1.UpsertPapersRequest\x1a\x1f.embedd.v1.UpsertPapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03\x12M\n" +
+	"\bGetPaper\x12\x1a.embedd.v1.GetPaperRequest\x1a\x1b.embedd.v1.GetPaperResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12S\n" +
 	"\n" +
-	"ListPapers\x12\x1c.embedd.v1.ListPapersRequest\x1a\x1d.embedd.v1.ListPapersResponse\x12O\n" +
-	"\fDeletePapers\x12\x1e.embedd.v1.DeletePapersRequest\x1a\x1f.embedd.v1.DeletePapersResponseB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"ListPapers\x12\x1c.embedd.v1.ListPapersRequest\x1a\x1d.embedd.v1.ListPapersResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12Y\n" +
+	"\fDeletePapers\x12\x1e.embedd.v1.DeletePapersRequest\x1a\x1f.embedd.v1.DeletePapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_paper_service_proto_rawDescOnce sync.Once
@@ -657,6 +657,7 @@ func file_embedd_v1_paper_service_proto_init() {
 	if File_embedd_v1_paper_service_proto != nil {
 		return
 	}
+	file_embedd_v1_rule_proto_init()
 	file_embedd_v1_types_proto_init()
 	file_embedd_v1_paper_service_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

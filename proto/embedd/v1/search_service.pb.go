@@ -644,7 +644,7 @@ var File_embedd_v1_search_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x15embedd/v1/types.proto\"\xf9\x01\n" +
+	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\xf9\x01\n" +
 	"\rSearchRequest\x12&\n" +
 	"\x05query\x18\x01 \x01(\v2\x10.embedd.v1.InputR\x05query\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
@@ -697,11 +697,11 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\fSentencePair\x12%\n" +
 	"\x0equery_sentence\x18\x01 \x01(\x05R\rquerySentence\x12\x1a\n" +
 	"\bsentence\x18\x02 \x01(\x05R\bsentence\x12\x14\n" +
-	"\x05score\x18\x03 \x01(\x01R\x05score2\xd2\x01\n" +
-	"\rSearchService\x12=\n" +
-	"\x06Search\x12\x18.embedd.v1.SearchRequest\x1a\x19.embedd.v1.SearchResponse\x12@\n" +
-	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponse\x12@\n" +
-	"\aExplain\x12\x19.embedd.v1.ExplainRequest\x1a\x1a.embedd.v1.ExplainResponseB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\x05score\x18\x03 \x01(\x01R\x05score2\xf0\x01\n" +
+	"\rSearchService\x12G\n" +
+	"\x06Search\x12\x18.embedd.v1.SearchRequest\x1a\x19.embedd.v1.SearchResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12J\n" +
+	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12J\n" +
+	"\aExplain\x12\x19.embedd.v1.ExplainRequest\x1a\x1a.embedd.v1.ExplainResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_search_service_proto_rawDescOnce sync.Once
@@ -765,6 +765,7 @@ func file_embedd_v1_search_service_proto_init() {
 	if File_embedd_v1_search_service_proto != nil {
 		return
 	}
+	file_embedd_v1_rule_proto_init()
 	file_embedd_v1_types_proto_init()
 	file_embedd_v1_search_service_proto_msgTypes[0].OneofWrappers = []any{}
 	file_embedd_v1_search_service_proto_msgTypes[2].OneofWrappers = []any{}

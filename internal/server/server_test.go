@@ -1,0 +1,169 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"hash/fnv"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"embedd/internal/retrieval"
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// fake is an encoder without a model: a text has a pseudo-random direction.
+type fake struct {
+	// before, where it is set, is called with each call's context.
+	before func(ctx context.Context) error
+}
+
+func (f *fake) Model() retrieval.Model {
+	return retrieval.Model{ID: "fake", Fingerprint: strings.Repeat("f", 64), Dimension: 16, MaxTokens: 8}
+}
+
+func (f *fake) Encode(ctx context.Context, _ retrieval.Lane, _ retrieval.Role, texts []string) ([]retrieval.Encoding, error) {
+	if f.before != nil {
+		if err := f.before(ctx); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]retrieval.Encoding, len(texts))
+	for i, text := range texts {
+		h := fnv.New64a()
+		h.Write([]byte(text))
+		r := rand.New(rand.NewPCG(h.Sum64(), 1))
+		v := make([]float32, 16)
+		var sum float64
+		for j := range v {
+			v[j] = float32(r.NormFloat64())
+			sum += float64(v[j]) * float64(v[j])
+		}
+		for j := range v {
+			v[j] /= float32(math.Sqrt(sum))
+		}
+		out[i] = retrieval.Encoding{Vector: v}
+	}
+	return out, nil
+}
+
+func (f *fake) Explain(ctx context.Context, query []float32, _ *retrieval.Passage, text retrieval.Passage) (*retrieval.Explanation, error) {
+	return &retrieval.Explanation{Sentences: []retrieval.Sentence{{End: len(text.Text)}}}, nil
+}
+
+// running is a server on a loopback port over an empty collection.
+type running struct {
+	*Server
+	addr    string
+	encoder *fake
+	log     *lines
+}
+
+// lines is a log that tests read.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// launch starts a server until the end of the test.
+func launch(t *testing.T, o Options) *running {
+	t.Helper()
+	r := &running{encoder: &fake{}, log: &lines{}}
+	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c, err := retrieval.Open(t.Context(), t.TempDir(), r.encoder, &retrieval.Options{Log: o.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Server, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	r.Ready(c)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = l.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- r.Serve(l) }()
+	t.Cleanup(func() {
+		r.Stop(time.Second)
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// connect gives a connection until the end of the test.
+func (r *running) connect(t *testing.T, o ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(r.addr, append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, o...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// classes are limits for tests: gates through which everything gets, unless a test says otherwise.
+func classes(change func(map[embeddv1.Class]ClassLimits)) map[embeddv1.Class]ClassLimits {
+	all := classLimits()
+	for c, l := range all {
+		l.Gate.Running = 1000
+		all[c] = l
+	}
+	if change != nil {
+		change(all)
+	}
+	return all
+}
+
+func text(s string) *embeddv1.Input { return &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: s}} }
+
+// put stores a paper.
+func put(t *testing.T, conn *grpc.ClientConn, id string) {
+	t.Helper()
+	_, err := embeddv1.NewPaperServiceClient(conn).UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: id, Title: "paper " + id}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	t.Fatalf("not within 10 s: %s", what)
+}
