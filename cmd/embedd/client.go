@@ -36,6 +36,7 @@ type client struct {
 	search embeddv1.SearchServiceClient
 	encode embeddv1.EncodeServiceClient
 	info   embeddv1.InfoServiceClient
+	admin  embeddv1.AdminServiceClient
 	close  func() error
 }
 
@@ -45,6 +46,7 @@ func newClient(conn *grpc.ClientConn, close func() error) *client {
 		search: embeddv1.NewSearchServiceClient(conn),
 		encode: embeddv1.NewEncodeServiceClient(conn),
 		info:   embeddv1.NewInfoServiceClient(conn),
+		admin:  embeddv1.NewAdminServiceClient(conn),
 		close:  close,
 	}
 }
@@ -74,7 +76,7 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl, err := localClient(en, log)
+	cl, err := localClient(en, f.Data, log)
 	if err != nil || !create {
 		return cl, err
 	}
@@ -87,9 +89,9 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 	return cl, nil
 }
 
-// localClient serves an engine inside this process. Closing the client closes the engine.
-func localClient(en *engine, log *slog.Logger) (*client, error) {
-	conn, stop, err := inProcess(en.collection, log)
+// localClient serves the engine of a data directory inside this process. Closing the client closes the engine.
+func localClient(en *engine, dir string, log *slog.Logger) (*client, error) {
+	conn, stop, err := inProcess(en.collection, dir, log)
 	if err != nil {
 		return nil, errors.Join(err, en.Close())
 	}
@@ -102,8 +104,8 @@ func localClient(en *engine, log *slog.Logger) (*client, error) {
 }
 
 // inProcess serves a collection to this process only: no key is needed.
-func inProcess(c *retrieval.Collection, log *slog.Logger) (conn *grpc.ClientConn, stop func() error, err error) {
-	s, err := server.New(server.Options{Version: version, Log: log, Local: true})
+func inProcess(c *retrieval.Collection, dir string, log *slog.Logger) (conn *grpc.ClientConn, stop func() error, err error) {
+	s, err := server.New(server.Options{Version: version, Log: log, Local: true, Backups: backupsIn(dir)})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -100,6 +100,10 @@ type opening struct {
 	// Watch and Observer may be nil.
 	Watch    watcher
 	Observer retrieval.Observer
+	// Reserve, Ballast and OnWritable are retrieval's.
+	Reserve    uint64
+	Ballast    int64
+	OnWritable func(error)
 }
 
 // openEngine verifies and loads the model, one of the user's own in a child first, opens the data directory, and encodes a canary.
@@ -128,6 +132,7 @@ func openEngine(ctx context.Context, f *engineFlags, dir string, o opening) (_ *
 		Index:    ann.Options{M: f.M, EfConstruction: f.EfConstruction, Memory: memory},
 		Log:      o.Log,
 		Observer: o.Observer,
+		Reserve:  o.Reserve, Ballast: o.Ballast, OnWritable: o.OnWritable,
 		Progress: func(done, total int) {
 			watch.Stage(stageIndex)
 			watch.Set(done, total)

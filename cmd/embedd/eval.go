@@ -117,7 +117,7 @@ func openScratch(e *env, f *engineFlags, dir string) (*client, *engine, error) {
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}
-	cl, err := localClient(en, log)
+	cl, err := localClient(en, dir, log)
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}

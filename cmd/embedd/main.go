@@ -24,23 +24,28 @@ import (
 const version = "0.1.0-dev"
 
 type cli struct {
-	Serve   serveCmd   `cmd:"" help:"Serve a data directory over gRPC."`
-	Index   indexCmd   `cmd:"" help:"Add papers from JSONL files: BEIR's form or embedd's own."`
-	Search  searchCmd  `cmd:"" help:"Find the papers nearest to a text, a paper or a vector."`
-	Related relatedCmd `cmd:"" help:"Find the papers related to a stored paper."`
-	Explain explainCmd `cmd:"" help:"Show which sentences make a stored paper alike to a text or another paper."`
-	Get     getCmd     `cmd:"" help:"Show one paper."`
-	List    listCmd    `cmd:"" help:"List the papers in the order of their ids."`
-	Delete  deleteCmd  `cmd:"" help:"Remove papers."`
-	Encode  encodeCmd  `cmd:"" help:"Turn texts into vectors."`
-	Score   scoreCmd   `cmd:"" help:"Compare texts with a query by a cross-encoder."`
-	Info    infoCmd    `cmd:"" help:"Show model, limits and counts."`
-	Doctor  doctorCmd  `cmd:"" help:"Look whether machine, model and data directory are well."`
-	Eval    evalCmd    `cmd:"" help:"Measure retrieval quality on a BEIR folder."`
-	Bench   benchCmd   `cmd:"" help:"Measure speed against its limits."`
-	Keys    keysCmd    `cmd:"" help:"Make, list and revoke the keys of a server."`
-	Models  modelsCmd  `cmd:"" help:"List, pull and verify sentence encoders."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve        serveCmd        `cmd:"" help:"Serve a data directory over gRPC."`
+	Index        indexCmd        `cmd:"" help:"Add papers from JSONL files: BEIR's form or embedd's own."`
+	Search       searchCmd       `cmd:"" help:"Find the papers nearest to a text, a paper or a vector."`
+	Related      relatedCmd      `cmd:"" help:"Find the papers related to a stored paper."`
+	Explain      explainCmd      `cmd:"" help:"Show which sentences make a stored paper alike to a text or another paper."`
+	Get          getCmd          `cmd:"" help:"Show one paper."`
+	List         listCmd         `cmd:"" help:"List the papers in the order of their ids."`
+	Delete       deleteCmd       `cmd:"" help:"Remove papers."`
+	Encode       encodeCmd       `cmd:"" help:"Turn texts into vectors."`
+	Score        scoreCmd        `cmd:"" help:"Compare texts with a query by a cross-encoder."`
+	Check        checkCmd        `cmd:"" help:"Prove that a data directory is as it must be."`
+	Repair       repairCmd       `cmd:"" help:"Repair a data directory."`
+	Backup       backupCmd       `cmd:"" help:"Copy the data directory while it is in use."`
+	VerifyBackup verifyBackupCmd `cmd:"" help:"Prove that a backup is whole."`
+	Restore      restoreCmd      `cmd:"" help:"Make a data directory of a backup."`
+	Info         infoCmd         `cmd:"" help:"Show model, limits and counts."`
+	Doctor       doctorCmd       `cmd:"" help:"Look whether machine, model and data directory are well."`
+	Eval         evalCmd         `cmd:"" help:"Measure retrieval quality on a BEIR folder."`
+	Bench        benchCmd        `cmd:"" help:"Measure speed against its limits."`
+	Keys         keysCmd         `cmd:"" help:"Make, list and revoke the keys of a server."`
+	Models       modelsCmd       `cmd:"" help:"List, pull and verify sentence encoders."`
+	Version      versionCmd      `cmd:"" help:"Print the version."`
 }
 
 const description = `Finds related papers with a sentence encoder and an HNSW index, in one process.

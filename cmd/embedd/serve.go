@@ -15,7 +15,6 @@ import (
 
 	"embedd/internal/admin"
 	"embedd/internal/ingest"
-	"embedd/internal/retrieval"
 	"embedd/internal/server"
 	"embedd/internal/telemetry"
 	embeddv1 "embedd/proto/embedd/v1"
@@ -29,6 +28,7 @@ type serveCmd struct {
 	LogLevel  string      `help:"What is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string      `help:"How it is logged: text or json." enum:"text,json" default:"text"`
 	Traces    bool        `help:"Send traces of calls to a collector of OpenTelemetry, as its environment variables OTEL_… say; see docs/operations.md."`
+	Reserve   uint64      `name:"disk-reserve" help:"MiB that must be free on the disk for papers to be taken; 0: 2 GiB or a twentieth of the disk, whichever is more, but no more than a tenth." default:"0" placeholder:"MIB"`
 	Stop      stopFlags   `embed:""`
 	Door      doorFlags   `embed:"" group:"Who may come in:"`
 	Engine    engineFlags `embed:""`
@@ -73,7 +73,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w; choose another HOST:PORT with --listen", c.Listen, err)
 	}
-	options := server.Options{Version: version, Log: log}
+	options := server.Options{Version: version, Log: log, Backups: backupsIn(c.Data)}
 	state, registry, observer := admin.NewState(), newRegistry(), newObserver()
 	if c.Traces {
 		if observer.traces, err = telemetry.StartTraces(e.ctx, version, log); err != nil {
@@ -102,7 +102,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		s.Stop(c.Stop.grace())
 		return <-served
 	})
-	en, err := c.open(e, state, observer, log)
+	en, err := c.open(e, state, opening{Warm: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writable(s)})
 	if err != nil {
 		return err
 	}
@@ -178,10 +178,25 @@ func (c *serveCmd) serveAdmin(e *env, state *admin.State, r *registry, log *slog
 }
 
 // open opens the data directory, and tells of it on the terminal or in the log, and at the admin listener.
-func (c *serveCmd) open(e *env, state *admin.State, observer retrieval.Observer, log *slog.Logger) (*engine, error) {
+func (c *serveCmd) open(e *env, state *admin.State, o opening) (*engine, error) {
 	bar := newProgress(e, "rebuilding the index", "papers")
 	defer bar.Done()
-	return openEngine(e.ctx, &c.Engine, c.Data, opening{Warm: true, Log: log, Watch: startWatcher{state, bar}, Observer: observer})
+	o.Watch = startWatcher{state, bar}
+	return openEngine(e.ctx, &c.Engine, c.Data, o)
+}
+
+// ballast is the room that is given up when the disk is full; on a small disk it is less.
+const ballast = 256 << 20
+
+// writable tells those who watch the health of the PaperService whether papers are taken.
+func writable(s *server.Server) func(error) {
+	return func(why error) {
+		reason := "there is room on the disk again"
+		if why != nil {
+			reason = why.Error()
+		}
+		s.SetWritable(why == nil, reason)
+	}
 }
 
 // startWatcher tells of an opening to the admin listener too.
@@ -234,7 +249,7 @@ func (c *serveCmd) serveSamples(e *env, en *engine, addr string, log *slog.Logge
 			shut = conn.Close
 		}
 	} else {
-		conn, shut, err = inProcess(en.collection, log)
+		conn, shut, err = inProcess(en.collection, c.Data, log)
 	}
 	if err != nil {
 		return err

@@ -26,6 +26,9 @@ const (
 // ballastName is a file that only takes up room, for when it is needed at once: to write what was acknowledged into tables.
 const ballastName = "EMBEDD-BALLAST"
 
+// ballastShare: it takes no more than this part of the disk.
+const ballastShare = 100
+
 // quietTime is how long Pebble must not have failed to write in the background before papers are taken again.
 const quietTime = 5 * time.Second
 
@@ -78,8 +81,9 @@ func (d *disk) look() {
 		full = nil
 	}
 	d.set(full)
-	if full == nil && d.ballast > 0 && usage.AvailBytes > again+uint64(d.ballast) {
-		d.load()
+	size := min(d.ballast, int64(usage.TotalBytes/ballastShare))
+	if full == nil && size > 0 && usage.AvailBytes > again+uint64(size) {
+		d.load(size)
 	}
 }
 
@@ -115,7 +119,7 @@ func (d *disk) onFull() {
 }
 
 // load puts the ballast where it is missing.
-func (d *disk) load() {
+func (d *disk) load(size int64) {
 	name := d.fs.PathJoin(d.dir, ballastName)
 	if _, err := d.fs.Stat(name); !notThere(err) {
 		return
@@ -124,7 +128,7 @@ func (d *disk) load() {
 	if err != nil {
 		return // it is a help, not a promise
 	}
-	if errors.Join(f.Preallocate(0, d.ballast), f.Close()) != nil {
+	if errors.Join(f.Preallocate(0, size), f.Close()) != nil {
 		_ = d.fs.Remove(name)
 	}
 }

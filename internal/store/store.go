@@ -97,7 +97,7 @@ type Options struct {
 	// Reserve is how many bytes must be free on the disk for Put to store anything. Default: 2 GiB or a twentieth of the disk,
 	// whichever is more, but no more than a tenth of it.
 	Reserve uint64
-	// Ballast is the size of a file that is kept to be given up when the disk is full. Default: none.
+	// Ballast is the size of a file that is kept to be given up when the disk is full, a hundredth of the disk at most. Default: none.
 	Ballast int64
 	// OnWritable, when set, is called with what Writable returns when that changes from nil or to nil. It must be quick.
 	OnWritable func(error)

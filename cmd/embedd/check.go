@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"embedd/internal/retrieval"
+)
+
+type checkCmd struct {
+	outputFlags
+	Data string `help:"Data directory; default: data in the .embedd folder." placeholder:"DIR"`
+}
+
+func (checkCmd) Help() string {
+	return `Reads all of a data directory that no server has open, changes nothing, and proves the invariants of ARCHITECTURE.md by their
+numbers. It needs no model. The exit status is 1 if one is violated.
+
+Example:
+  embedd check --data /srv/papers`
+}
+
+func (c *checkCmd) Run(e *env) (err error) {
+	if c.Data == "" {
+		if c.Data, err = defaultData(); err != nil {
+			return err
+		}
+	}
+	if err := checkDataDir(c.Data); err != nil {
+		return err
+	}
+	found, err := retrieval.Inspect(e.ctx, c.Data, func(stage string) {
+		if !c.JSON {
+			fmt.Fprintf(e.stderr, "reading %s\n", stage)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = printJSON(e.stdout, found)
+	} else {
+		err = printInspection(e, found)
+	}
+	if err == nil && found.Violated() {
+		err = errors.New("the data directory is not as it must be: restore a backup, or see embedd repair --help")
+	}
+	return err
+}
+
+func printInspection(e *env, x *retrieval.Inspection) error {
+	fmt.Fprintf(e.stdout, "%d papers at revision %d, vectors of %s, %d dimensions\n\n", x.Papers, x.Revision, x.Model, x.Dimension)
+	t := newTable(e.stdout)
+	for _, f := range x.Findings {
+		state := "holds"
+		switch {
+		case len(f.Violations) > 0:
+			state = "VIOLATED"
+		case !f.Holds:
+			state = "not seen"
+		}
+		t.row(fmt.Sprint(f.Invariant), state, f.Name, f.How)
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for _, f := range x.Findings {
+		for _, v := range f.Violations {
+			for line := range strings.Lines(v) {
+				fmt.Fprintf(e.stdout, "\ninvariant %d: %s", f.Invariant, strings.TrimRight(line, "\n"))
+			}
+		}
+		if len(f.Violations) > 0 {
+			fmt.Fprintln(e.stdout)
+		}
+	}
+	return nil
+}
+
+type repairCmd struct {
+	Data           string `help:"Data directory; default: data in the .embedd folder." placeholder:"DIR"`
+	DropDerived    bool   `help:"Remove what can be made anew from the papers: the snapshots of the index."`
+	AcceptDataLoss bool   `help:"Keep what is whole of a store that has lost something, and give up the rest for good."`
+}
+
+func (repairCmd) Help() string {
+	return `Repairs a data directory that no server has open.
+
+Examples:
+  embedd repair --drop-derived --data /srv/papers
+  embedd repair --accept-data-loss --data /srv/papers`
+}
+
+func (c *repairCmd) Run(e *env) (err error) {
+	if c.Data == "" {
+		if c.Data, err = defaultData(); err != nil {
+			return err
+		}
+	}
+	if !c.DropDerived && !c.AcceptDataLoss {
+		return errors.New("say what to do: --drop-derived or --accept-data-loss; embedd check says what is wrong")
+	}
+	if err := checkDataDir(c.Data); err != nil {
+		return err
+	}
+	if c.AcceptDataLoss {
+		log := slog.New(slog.NewTextHandler(e.stderr, nil))
+		papers, err := retrieval.AcceptLoss(c.Data, log)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stdout, "%d papers are left in %s\n", papers, c.Data)
+	}
+	if c.DropDerived {
+		removed, err := retrieval.DropDerived(c.Data)
+		for _, name := range removed {
+			fmt.Fprintln(e.stdout, "removed", name)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(e.stdout, "the index is made anew at the next start")
+	}
+	return nil
+}
