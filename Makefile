@@ -25,6 +25,25 @@ test: setup ## Set up what is missing and run all the tests
 # assembly and off-heap memory, into which the detector does not see.
 RACE := ./embed/lane ./models/... ./internal/...
 
+.PHONY: test-long
+test-long: setup ## The long forms of the tests that break things: crashes, faults, kills, histories (about two hours)
+	go test ./internal/store -count=1 -timeout 60m -run 'TestCrash$$' -crashes 10000
+	go test ./internal/store -count=1 -timeout 60m -run 'TestDamage$$' -trials 1000
+	go test ./internal/store -count=1 -timeout 60m -run 'TestFaults' -trials 0
+	go test ./internal/retrieval -count=1 -timeout 60m -v -run 'Linear|Visible|ConfigurationsAgree' -histories 100 -ops 5000 -checks 100000 -configurations 40
+	go test -race ./internal/retrieval -count=1 -timeout 60m -run 'Linear|Visible' -histories 20
+	go test ./internal/chaos -count=1 -timeout 90m -v -run 'TestKill$$' -cycles 500
+
+MINUTES ?= 20
+
+.PHONY: soak
+soak: setup ## Use a server with a tiny model at half of what it can do, and see that nothing grows (MINUTES=20)
+	go test ./internal/chaos -count=1 -v -timeout 0 -run 'TestSoak$$' -soak $(MINUTES)m
+
+.PHONY: bench-restart
+bench-restart: ## Measure how long a start takes for 118,000 papers, with a snapshot of the index and without (a few minutes)
+	go run ./bench/restart $(ARGS)
+
 .PHONY: test-arm64
 test-arm64: ## Test the kernels for arm64 on this machine, in an emulator (about a minute)
 	@command -v qemu-aarch64 >/dev/null || { echo "qemu-aarch64 is missing; it comes with Debian's package qemu-user" >&2; exit 1; }

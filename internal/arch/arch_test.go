@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"internal/testmodels": {},
 	"bench/ann/first":     {},
 	"bench/ann/worker":    {"ann", "bench/ann/first"},
+	"bench/restart":       {"ann", "internal/retrieval", "internal/store"},
 	"proto/embedd/v1":     {},
 	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/eval",
 		"internal/ingest", "internal/native", "internal/reload", "internal/retrieval", "internal/server", "internal/telemetry", "proto/embedd/v1"},

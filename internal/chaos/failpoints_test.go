@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	_ "go.etcd.io/gofail/runtime" // what the program with failpoints is built with, in the version of go.mod
@@ -202,17 +201,4 @@ func (c *campaign) killAt(t *traffic, p failpoint) error {
 	}
 	c.sleep(0, 30*time.Millisecond)
 	return t.cutOff()
-}
-
-// TestKillAtFailpoints is TestKill with a part of the kills at places in the program where something is half done.
-func TestKillAtFailpoints(t *testing.T) {
-	rng, _ := random(t)
-	if testing.Short() {
-		t.Skip("builds the program once more")
-	}
-	program, err := withFailpoints()
-	if err != nil {
-		t.Fatal(err)
-	}
-	newCampaign(t, rng, program, failpoints).run(*cycles)
 }

@@ -19,24 +19,28 @@ const (
 	leastFound = 0.995
 )
 
-// TestKill kills the server at random moments: in the middle of writes, while it stops, while it starts. After each kill it starts again, and
-// must hold to the ledger:
+// TestKill kills the server at random moments: in the middle of writes, while it stops, while it starts, and where it is halfway through
+// something, at failpoints. After each kill it starts again, and must hold to the ledger:
 //
 //  1. every acknowledged paper is there, as it was last acknowledged, and every acknowledged delete is absent from Get, List and Search;
 //  2. a call that was cut off has happened as a whole or not at all; nothing is there that was never sent, and nothing twice;
 //  3. the counts agree, and the index has what the store has: an exact search by a paper's own vector has it first, one by the graph nearly always;
 //  4. it is ready within 10 seconds, and nothing that a kill left behind stays: no half-written file, no file descriptor, no goroutine.
 func TestKill(t *testing.T) {
-	rng, _ := random(t)
-	program, err := ordinary()
+	rng := random(t)
+	if testing.Short() { // building the program once more takes as long as many kills
+		program, err := ordinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		newCampaign(t, rng, program, nil).run(min(8, *cycles))
+		return
+	}
+	program, err := withFailpoints()
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := *cycles
-	if testing.Short() {
-		n = min(n, 8)
-	}
-	newCampaign(t, rng, program, nil).run(n)
+	newCampaign(t, rng, program, failpoints).run(*cycles)
 }
 
 // campaign is a number of kills.

@@ -36,7 +36,7 @@ func scratchDir(name string) (string, error) {
 }
 
 // random is seeded by EMBEDD_SEED or, without it, at random; the seed is printed. What the server does meanwhile is not repeated by it.
-func random(t testing.TB) (*rand.Rand, uint64) {
+func random(t testing.TB) *rand.Rand {
 	seed := rand.Uint64()
 	if text := os.Getenv("EMBEDD_SEED"); text != "" {
 		var err error
@@ -45,7 +45,7 @@ func random(t testing.TB) (*rand.Rand, uint64) {
 		}
 	}
 	t.Logf("EMBEDD_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0)), seed
+	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // ordinary is the program as it is.

@@ -26,7 +26,7 @@ import (
 // server is embedd serve in a process of its own.
 type server struct {
 	cmd     *exec.Cmd
-	metrics string // address
+	admin   string // address
 	control string // address of the failpoints; empty: the program has none
 	output  output
 	done    chan struct{} // closed when the process has ended
@@ -71,8 +71,8 @@ func start(program, data string, failpoints bool, armed string) (*server, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{metrics: ports[1], done: make(chan struct{}), began: time.Now()}
-	s.cmd = exec.Command(program, "serve", "--listen", ports[0], "--metrics", s.metrics, "--data", data,
+	s := &server{admin: ports[1], done: make(chan struct{}), began: time.Now()}
+	s.cmd = exec.Command(program, "serve", "--listen", ports[0], "--admin", s.admin, "--drain", "0", "--data", data,
 		"--model", modelName, "--models", models, "--log-level", "warn")
 	s.cmd.Env = append(os.Environ(), "EMBEDD_HOME="+base)
 	if failpoints {
@@ -155,7 +155,7 @@ func (s *server) ended(limit time.Duration) (status int, err error) {
 
 // gauges reads the server's metrics that have no labels.
 func (s *server) gauges() (map[string]float64, error) {
-	res, err := http.Get("http://" + s.metrics + "/metrics")
+	res, err := http.Get("http://" + s.admin + "/metrics")
 	if err != nil {
 		return nil, err
 	}

@@ -57,11 +57,9 @@ func (c *change) place(w *Write, record []byte) (p Placement, err error) {
 		if known {
 			p.Replaced = old.ordinal
 			if w.Moving != nil {
-				as, _, err := getRecord(c.s.db, old.ordinal)
-				if err != nil {
-					return p, err
+				if as, _, err := getRecord(c.s.db, old.ordinal); err == nil { // a damaged one may be replaced
+					w.Moving(old.ordinal, as)
 				}
-				w.Moving(old.ordinal, as)
 			}
 			if err := c.drop(old.ordinal); err != nil {
 				return p, err

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,4 +83,34 @@ func TestNothingIsToldBeforeItIsOnDisk(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A paper that changes all the time, and back again, is never taken for damage.
+func TestGetOfWhatChanges(t *testing.T) {
+	s := open(t, "store", inMemory())
+	put(t, s, "a")
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, _, err := s.Get("a"); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for version := range 3000 {
+		if _, _, err := s.Put([]Write{{Record: testRecord("a", 1+version%2, 1)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	readers.Wait()
 }

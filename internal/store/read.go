@@ -14,24 +14,27 @@ func (s *Store) Get(id string) (Record, uint64, error) {
 		return Record{}, 0, err
 	}
 	defer s.calls.leave()
-	for last := (entry{}); ; {
-		e, err := getEntry(s.db, id)
-		if err != nil {
-			s.flights.wait(id)
-			return Record{}, 0, paperError(id, err)
-		}
-		r, sum, err := getRecord(s.db, e.ordinal)
-		if (errors.Is(err, ErrNotFound) || err == nil && sum != e.record) && e != last {
-			// The paper changed, moved or went between the two reads: look again.
-			last = e
-			continue
-		}
-		if err := pointsTo(ordinalKey(id), e, &r, sum, err); err != nil {
-			return Record{}, 0, err
-		}
-		s.flights.wait(id)
-		return r, e.ordinal, nil
+	r, ordinal, err := getPaper(s.db, id)
+	if errors.Is(err, ErrCorrupt) {
+		// Or it changed, moved or went between the two reads: one moment's view tells.
+		view := s.db.NewSnapshot()
+		defer view.Close()
+		r, ordinal, err = getPaper(view, id)
 	}
+	s.flights.wait(id)
+	return r, ordinal, paperError(id, err)
+}
+
+func getPaper(from pebble.Reader, id string) (Record, uint64, error) {
+	e, err := getEntry(from, id)
+	if err != nil {
+		return Record{}, 0, err
+	}
+	r, sum, err := getRecord(from, e.ordinal)
+	if err := pointsTo(ordinalKey(id), e, &r, sum, err); err != nil {
+		return Record{}, 0, err
+	}
+	return r, e.ordinal, nil
 }
 
 // Ordinal returns the ordinal of a paper, or ErrNotFound.
