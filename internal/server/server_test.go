@@ -91,7 +91,7 @@ func (l *lines) String() string {
 }
 
 // launch starts a server until the end of the test.
-func launch(t *testing.T, o Options) *running {
+func launch(t testing.TB, o Options) *running {
 	t.Helper()
 	r := &running{encoder: &fake{}, log: &lines{}}
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -123,7 +123,7 @@ func launch(t *testing.T, o Options) *running {
 }
 
 // connect gives a connection until the end of the test.
-func (r *running) connect(t *testing.T, o ...grpc.DialOption) *grpc.ClientConn {
+func (r *running) connect(t testing.TB, o ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient(r.addr, append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, o...)...)
 	if err != nil {
