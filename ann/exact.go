@@ -74,6 +74,9 @@ func (x *Index) exact(s *searcher, w view, q []float32, k int, filter *Filter) [
 	s.pool.begin(max(1, min(k, len(slots))))
 	s.dots = resize(s.dots, len(slots))
 	for from := 0; from < len(slots); from += scanRows {
+		if s.over() {
+			return nil
+		}
 		chunk := slots[from:min(from+scanRows, len(slots))]
 		for i, dot := range s.probe.compare(w.arrays, chunk) {
 			s.dots[from+i] = dot
@@ -106,6 +109,9 @@ func (x *Index) exact(s *searcher, w view, q []float32, k int, filter *Filter) [
 func (x *Index) nearest(s *searcher, w view, slots []uint32, k int) []Neighbor {
 	var out []Neighbor
 	for chunk := range slices.Chunk(slots, scanRows) {
+		if s.over() {
+			return nil
+		}
 		for i, d := range s.probe.distances(x, w.arrays, chunk) {
 			out = append(out, Neighbor{w.labels[chunk[i]], d})
 		}

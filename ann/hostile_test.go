@@ -138,3 +138,25 @@ func TestCheckUneven(t *testing.T) {
 		}
 	}
 }
+
+// A search that nobody waits for any more says so, whatever its plan.
+func TestGivenUp(t *testing.T) {
+	r := random(t)
+	vectors := clustered(r, 8, 3000)
+	x := bulk(t, vectors, 0, nil)
+	done := make(chan struct{})
+	for _, plan := range []Plan{Auto, Graph, Scan} {
+		if a, err := x.Search(vectors[0], Query{K: 10, Ef: 2000, Plan: plan, Done: done}); err != nil || len(a.Neighbors) != 10 {
+			t.Errorf("%v: %d neighbours, %v", plan, len(a.Neighbors), err)
+		}
+	}
+	close(done)
+	for _, plan := range []Plan{Auto, Graph, Scan} {
+		if _, err := x.Search(vectors[0], Query{K: 10, Ef: 2000, Plan: plan, Done: done}); !errors.Is(err, ErrGivenUp) {
+			t.Errorf("%v: %v", plan, err)
+		}
+	}
+	if a, err := x.Search(vectors[0], Query{K: 10, Ef: 2000}); err != nil || len(a.Neighbors) != 10 { // the searcher has forgotten it
+		t.Errorf("%d neighbours, %v", len(a.Neighbors), err)
+	}
+}

@@ -31,6 +31,8 @@ var (
 	ErrFull = errors.New("index is full")
 	// ErrMemory: the system gives no more memory.
 	ErrMemory = errors.New("out of memory")
+	// ErrGivenUp: nobody waited for a search any more.
+	ErrGivenUp = errors.New("search was given up")
 	// ErrClosed: the index was closed.
 	ErrClosed = errors.New("index is closed")
 )

@@ -48,6 +48,9 @@ type Query struct {
 	Filter *Filter
 	// Plan forces a way, for measurements.
 	Plan Plan
+	// Done, when it is not nil, is closed when nobody waits for the answer any more, as that of a context. Search then gives up within a
+	// millisecond or two, with ErrGivenUp.
+	Done <-chan struct{}
 }
 
 // Answer is what a search found.
@@ -87,7 +90,12 @@ func (x *Index) Search(v []float32, q Query) (Answer, error) {
 	s := x.searcher()
 	defer x.searchers.Put(s)
 	s.probe.ofVector(x, v)
+	s.done = q.Done
+	defer func() { s.done = nil }()
 	answer := x.find(s, x.look(), v, q)
+	if s.over() {
+		return Answer{}, ErrGivenUp
+	}
 	answer.Neighbors = slices.Clone(answer.Neighbors[:min(q.K, len(answer.Neighbors))])
 	return answer, nil
 }
@@ -181,6 +189,19 @@ func (x *Index) descend(s *searcher, w view, slot uint32, level int) uint32 {
 // worked on. Recall is a little higher at the same ef.
 const beam = 2
 
+// givingUp is how many slots are opened before it is asked whether somebody still waits.
+const givingUp = 64
+
+// over tells whether nobody waits for the answer any more.
+func (s *searcher) over() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // walk fills the searcher's pool, which has begun, with the nearest slots that it finds on a level from one: algorithm 2 of the
 // paper. Slots that do not count are passed through. It opens budget slots, or a few more, at most, and fewer if it sees on its way that
 // it will not come to an end; s.tired tells that there would have been others. With a budget of all slots it never gives up.
@@ -215,6 +236,9 @@ func (x *Index) walk(s *searcher, w view, from uint32, level int, admit admissio
 				}
 				s.pool.insert(e)
 			}
+		}
+		if opened%givingUp < beam && s.over() {
+			return
 		}
 		if opened >= review {
 			if opened >= budget || s.pool.count < s.pool.ef*opened/(2*budget) { // half as many as it should have
@@ -273,8 +297,9 @@ type searcher struct {
 	out     []Neighbor
 	dots    []int32 // of an exact search
 	vector  []float32
-	tired   bool   // the last walk ended before its time
-	skip    uint32 // a slot that walks do not come to; noLink: none
+	tired   bool            // the last walk ended before its time
+	skip    uint32          // a slot that walks do not come to; noLink: none
+	done    <-chan struct{} // of the query
 
 	// Of a join.
 	seen  []uint64 // a bit a slot, all 0 between uses

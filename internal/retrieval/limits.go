@@ -22,7 +22,7 @@ const (
 	MinRecall = 0.5
 	MaxRecall = 0.9999
 	// MaxPapersPerCall is the most papers, or ids, of one Upsert or Delete.
-	MaxPapersPerCall = 10000
+	MaxPapersPerCall = 1000
 	// MaxTextsPerCall is the most texts of one Encode.
 	MaxTextsPerCall = 1000
 	// MaxInteractiveTexts is the most texts of one Encode in the interactive lane.

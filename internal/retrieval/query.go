@@ -185,6 +185,7 @@ const searchTries = 5
 // nearest searches the index and reads the papers. A paper that was removed between the two is missing from the first try, so the search is
 // widened by what was missing until k are found or there are no more. One that moved between the two is searched for again.
 func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, query ann.Query, id string, res *SearchResult) ([]Hit, error) {
+	query.Done = ctx.Done()
 	if self != 0 {
 		query.K++ // itself
 	}
@@ -196,13 +197,18 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 		var found []ann.Neighbor
 		var err error
 		if res.Exact {
-			found, err = c.index.Exact(v, query.K)
+			var answer ann.Answer
+			answer, err = c.index.Search(v, ann.Query{K: query.K, Plan: ann.Scan, Done: ctx.Done()})
+			found = answer.Neighbors
 		} else {
 			var answer ann.Answer
 			answer, err = c.index.Search(v, query)
 			found, res.Ef, res.Plan = answer.Neighbors, answer.Ef, answer.Plan
 		}
 		c.observe(ctx, OpSearch, StageSearch, begin)
+		if errors.Is(err, ann.ErrGivenUp) && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err != nil {
 			return nil, internal("search the index", err)
 		}
