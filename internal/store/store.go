@@ -124,6 +124,9 @@ type Store struct {
 
 	strict *strictFS // Pebble's
 
+	counts    counts
+	recovered recovered // set by Open
+
 	readOnly bool
 	patience time.Duration
 
