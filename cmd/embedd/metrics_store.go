@@ -17,20 +17,20 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	readOnly         = desc("read_only", "1 while no papers are taken because the disk is nearly full or does not take them; they are still found and deleted.")
+	storeReadOnly    = desc("read_only", "1 while no papers are taken because the disk is nearly full or does not take them; they are still found and deleted.")
 	diskFree         = desc("disk_free_bytes", "Bytes that are free on the disk of the store.")
 	diskReserve      = desc("disk_reserve_bytes", "Bytes that must be free for papers to be taken.")
-	fsync            = desc("wal_fsync_duration_seconds", "Time of a sync of the store's log, which every write waits for.")
+	walFsync         = desc("wal_fsync_duration_seconds", "Time of a sync of the store's log, which every write waits for.")
 	backgroundErrors = desc("storage_background_errors_total", "Failures of the store to write in the background; it tries again, on a full disk many times a second.")
-	corruption       = desc("corruption_detected_total", "Damage that was come upon: file, a block of a file; read, a call for what is stored, which failed for that or for a value that its checksum does not fit.", "source")
+	corruptionFound  = desc("corruption_detected_total", "Damage that was come upon: file, a block of a file; read, a call for what is stored, which failed for that or for a value that its checksum does not fit.", "source")
 	recoveredAt      = desc("recovered_sequence", "The store's revision at the last start.")
 	recoveredMark    = desc("recovered_mark_sequence", "The revision of the mark beside the store at the last start; the store opens with no less. 0: the store was new.")
 	recoverySeconds  = desc("recovery_duration_seconds", "Time that the last start took to open and prove the store, and to bring the index up to it.", "part")
 
 	snapshotAge     = desc("index_snapshot_age_seconds", "Age of the index's latest snapshot. It may be old where nothing has changed.")
 	snapshotsUnused = desc("index_snapshots_unused_total", "Snapshots that the last start could not use: damaged, or of another store, model or parameters.")
-	rebuilds        = desc("index_rebuilds_total", "1 if the last start found no snapshot of the index to use, and put all papers in anew.")
-	caughtUp        = desc("index_caught_up_papers", "Papers that the last start put into the index, because its snapshot did not have them.")
+	indexRebuilds   = desc("index_rebuilds_total", "1 if the last start found no snapshot of the index to use, and put all papers in anew.")
+	indexCaughtUp   = desc("index_caught_up_papers", "Papers that the last start put into the index, because its snapshot did not have them.")
 	upkeepJobs      = desc("index_upkeep_total", "Jobs of the index's upkeep: consolidated, calibrated, saved, probed.", "kind", "outcome")
 	recallProbe     = desc("recall_probe_ratio", "recall@10 of 100 stored papers as searches are by default, against exact search, once an hour. Not there before the first probe.")
 )
@@ -38,8 +38,8 @@ var (
 // Describe implements prometheus.Collector.
 func (figuresCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		readOnly, diskFree, diskReserve, fsync, backgroundErrors, corruption, recoveredAt, recoveredMark, recoverySeconds,
-		snapshotAge, snapshotsUnused, rebuilds, caughtUp, upkeepJobs, recallProbe,
+		storeReadOnly, diskFree, diskReserve, walFsync, backgroundErrors, corruptionFound, recoveredAt, recoveredMark, recoverySeconds,
+		snapshotAge, snapshotsUnused, indexRebuilds, indexCaughtUp, upkeepJobs, recallProbe,
 	} {
 		ch <- d
 	}
@@ -48,7 +48,7 @@ func (figuresCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c figuresCollector) Collect(ch chan<- prometheus.Metric) {
 	f := c.collection.Figures()
-	gauge(ch, readOnly, oneIf(f.ReadOnly))
+	gauge(ch, storeReadOnly, oneIf(f.ReadOnly))
 	if f.Store.DiskKnown {
 		gauge(ch, diskFree, float64(f.Store.DiskFree))
 		gauge(ch, diskReserve, float64(f.Store.DiskReserve))
@@ -59,10 +59,10 @@ func (c figuresCollector) Collect(ch chan<- prometheus.Metric) {
 		buckets[bound.Seconds()] = count
 	}
 	count += f.Store.Syncs.Counts[len(f.Store.Syncs.Bounds)]
-	ch <- prometheus.MustNewConstHistogram(fsync, count, f.Store.Syncs.Sum.Seconds(), buckets)
+	ch <- prometheus.MustNewConstHistogram(walFsync, count, f.Store.Syncs.Sum.Seconds(), buckets)
 	counter(ch, backgroundErrors, f.Store.BackgroundErrors)
-	counter(ch, corruption, f.Store.DamagedFiles, "file")
-	counter(ch, corruption, f.Store.DamagedReads, "read")
+	counter(ch, corruptionFound, f.Store.DamagedFiles, "file")
+	counter(ch, corruptionFound, f.Store.DamagedReads, "read")
 	gauge(ch, recoveredAt, float64(f.Store.Recovered))
 	gauge(ch, recoveredMark, float64(f.Store.RecoveredMark))
 	gauge(ch, recoverySeconds, f.Store.Recovery.Seconds(), "store")
@@ -71,8 +71,8 @@ func (c figuresCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(ch, snapshotAge, time.Since(f.SnapshotAt).Seconds())
 	}
 	counter(ch, snapshotsUnused, uint64(f.Start.UnusedSnapshots))
-	counter(ch, rebuilds, uint64(oneIf(f.Start.Rebuilt)))
-	gauge(ch, caughtUp, float64(f.Start.Inserted))
+	counter(ch, indexRebuilds, uint64(oneIf(f.Start.Rebuilt)))
+	gauge(ch, indexCaughtUp, float64(f.Start.Inserted))
 	for kind, jobs := range f.Upkeep {
 		counter(ch, upkeepJobs, jobs.Done, kind, "done")
 		counter(ch, upkeepJobs, jobs.Failed, kind, "failed")
