@@ -29,6 +29,8 @@ type doorFlags struct {
 	MaxConnectionsPerAddress int      `help:"Connections at once from one address, 0: as many as in all; raise it behind a proxy that opens one for each call." default:"64" placeholder:"N"`
 	Rate                     *float64 `help:"Calls a second of one key, and of one address without a key, 0: no limit; default: 50, on the loopback interface 0." placeholder:"N"`
 	WriteRate                *float64 `help:"The same for calls that change papers; default: 10, on the loopback interface 0." placeholder:"N"`
+
+	ends func() certs.Ends // of the certificates, once they are read; nil without TLS
 }
 
 // check refuses flags that do not go together. It is called before anything is opened.
@@ -103,7 +105,7 @@ func loopback(addr net.Addr) bool {
 }
 
 func (f *doorFlags) tls(log *slog.Logger) (*tls.Config, error) {
-	c, err := certs.Server(certs.Files{Cert: f.TLSCert, Key: f.TLSKey, CA: f.ClientCA}, func(err error) {
+	c, ends, err := certs.Server(certs.Files{Cert: f.TLSCert, Key: f.TLSKey, CA: f.ClientCA}, func(err error) {
 		if err != nil {
 			log.Error("the certificates have changed and cannot be used; those of before stay", "error", err)
 			return
@@ -113,6 +115,7 @@ func (f *doorFlags) tls(log *slog.Logger) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--tls-cert, --tls-key, --client-ca: %w", err)
 	}
+	f.ends = ends
 	return c, nil
 }
 

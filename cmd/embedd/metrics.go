@@ -18,6 +18,7 @@ import (
 
 	"embedd/embed"
 	"embedd/internal/admin"
+	"embedd/internal/certs"
 	"embedd/internal/retrieval"
 	"embedd/internal/server"
 	"embedd/internal/telemetry"
@@ -38,13 +39,13 @@ func newRegistry() *registry {
 }
 
 // startMetrics are there from the first moment of the start.
-func startMetrics(s *server.Server, state *admin.State, o *observer) []prometheus.Collector {
-	return []prometheus.Collector{s.Metrics(), startCollector{state}, o}
+func startMetrics(s *server.Server, state *admin.State, o *observer, ends func() certs.Ends) []prometheus.Collector {
+	return []prometheus.Collector{s.Metrics(), startCollector{state}, o, certCollector(ends)}
 }
 
 // engineMetrics are there once the data directory is open.
 func engineMetrics(en *engine, dir string) []prometheus.Collector {
-	return []prometheus.Collector{en.encoder.Metrics(), indexCollector{en.collection}, storageCollector{dir}, buildInfo(en.collection.Model().Fingerprint)}
+	return []prometheus.Collector{en.encoder.Metrics(), indexCollector{en.collection}, figuresCollector{en.collection}, storageCollector{dir}, buildInfo(en.collection.Model().Fingerprint)}
 }
 
 func (r *registry) add(cs ...prometheus.Collector) error {

@@ -1,13 +1,20 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"log/slog"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -98,7 +105,7 @@ func registeredMetrics(t *testing.T) map[string]bool {
 	}
 	names := map[string]bool{}
 	for _, c := range slices.Concat(
-		startMetrics(s, admin.NewState(), newObserver()),
+		startMetrics(s, admin.NewState(), newObserver(), nil),
 		engineMetrics(en, t.TempDir()),
 	) {
 		descs := make(chan *prometheus.Desc)
@@ -108,6 +115,48 @@ func registeredMetrics(t *testing.T) map[string]bool {
 		}
 	}
 	return names
+}
+
+// The end of a certificate is a metric where there is TLS.
+func TestCertificateMetric(t *testing.T) {
+	dir := t.TempDir()
+	f := doorFlags{TLSCert: filepath.Join(dir, "cert.pem"), TLSKey: filepath.Join(dir, "key.pem")}
+	public, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().Add(time.Hour).Truncate(time.Second)
+	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: end}
+	der, err := x509.CreateCertificate(nil, cert, cert, public, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{f.TLSCert: {Type: "CERTIFICATE", Bytes: der}, f.TLSKey: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []float64{0, float64(end.Unix())} { // before the files are read, and after
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(certCollector(f.ends))
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case want == 0 && len(families) != 0:
+			t.Errorf("without TLS: %v", families)
+		case want != 0 && (len(families) != 1 || len(families[0].GetMetric()) != 1 || families[0].GetMetric()[0].GetGauge().GetValue() != want):
+			t.Errorf("%v, want one that ends at %v", families, want)
+		}
+		if err := f.options(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, &server.Options{Log: slog.New(slog.DiscardHandler)}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func document(t *testing.T, name string) string {

@@ -87,7 +87,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	defer stopKeys()
-	if err := registry.add(startMetrics(s, state, observer)...); err != nil {
+	if err := registry.add(startMetrics(s, state, observer, c.Door.ends)...); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	stopAdmin, err := c.serveAdmin(e, state, registry, log)

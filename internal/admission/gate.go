@@ -147,8 +147,7 @@ func (g *Gate) Enter(ctx context.Context) (Ticket, error) {
 	now = time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.load.Waited++
-	g.load.WaitTime += now.Sub(w.begin)
+	g.load.count(now.Sub(w.begin))
 	switch {
 	case w.let:
 		g.load.Admitted++
@@ -235,9 +234,26 @@ type Load struct {
 	// Admitted calls; those that had to wait, let in or not, and for how long in all.
 	Admitted, Waited uint64
 	WaitTime         time.Duration
+	// Waits are those that had to wait by how long: up to each of WaitBounds and longer than the one before it, the last of them
+	// longer than all.
+	Waits [len(WaitBounds) + 1]uint64
 	// Cancelled calls ended while they waited; Refused is by Reason.
 	Cancelled uint64
 	Refused   [reasons]uint64
+}
+
+// WaitBounds part the calls that had to wait.
+var WaitBounds = [...]time.Duration{
+	time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second,
+}
+
+// count counts a call that has waited.
+func (l *Load) count(waited time.Duration) {
+	l.Waited++
+	l.WaitTime += waited
+	i, _ := slices.BinarySearch(WaitBounds[:], waited)
+	l.Waits[i]++
 }
 
 // Load returns what the gate holds now.

@@ -123,7 +123,7 @@ func TestAStandingQueueRefusesSoon(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() { wait() })
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(9 * time.Millisecond) // so that the next comes before the last has gone
 		}
 		if w := wait(); w != 10*time.Millisecond {
 			t.Errorf("waited %v in a standing queue, want 10ms", w)
@@ -215,6 +215,34 @@ func TestACancelledCallLeavesTheQueue(t *testing.T) {
 		}
 		held.Leave()
 		enter(t, g).Leave()
+	})
+}
+
+// Those that wait are counted by how long they do, let in or not.
+func TestWaitsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(options(1, 10))
+		held := enter(t, g)
+		for _, wait := range []time.Duration{time.Millisecond, time.Millisecond + 1, 30 * time.Millisecond} {
+			go func() {
+				time.Sleep(wait)
+				held.Leave()
+			}()
+			held = enter(t, g)
+		}
+		_, err := g.Enter(t.Context())
+		refused(t, err, Slow) // after 100 ms
+		l := g.Load()
+		if l.Waited != 4 || l.WaitTime != 132*time.Millisecond+1 {
+			t.Errorf("%d waited for %v", l.Waited, l.WaitTime)
+		}
+		for i, want := range []uint64{1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0} {
+			if l.Waits[i] != want {
+				t.Errorf("waits %v", l.Waits)
+				break
+			}
+		}
+		held.Leave()
 	})
 }
 

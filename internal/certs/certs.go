@@ -4,9 +4,11 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"embedd/internal/reload"
 )
@@ -22,24 +24,70 @@ type Files struct {
 
 // Server gives the configuration of a server of gRPC. When a file changes, new connections get the new one; changed is told of
 // it, and of files that cannot be used, for which the old ones stay. A pair of certificate and key that is seen half changed does not
-// fit together, and is read again when the rest has come.
-func Server(f Files, changed func(error)) (*tls.Config, error) {
+// fit together, and is read again when the rest has come. ends tells when the certificates in effect end.
+func Server(f Files, changed func(error)) (c *tls.Config, ends func() Ends, err error) {
 	files := []string{f.Cert, f.Key}
 	if f.CA != "" {
 		files = append(files, f.CA)
 	}
 	v, err := reload.Open(f.server, changed, files...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	c := v.Get().Clone()
+	c = v.Get().config.Clone()
 	// Certificate and authorities of the handshake come from here. gRPC adds its protocol to c only, so the configuration that is
 	// returned has it from the beginning (golang/go#64796).
-	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return v.Get(), nil }
-	return c, nil
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return v.Get().config, nil }
+	return c, func() Ends { return v.Get().ends }, nil
 }
 
-func (f Files) server() (*tls.Config, error) {
+// Ends are when certificates end: the first of a chain, and the first of several authorities.
+type Ends struct {
+	// Server is the server's own, ClientCA that of clients' authorities; zero where there are none.
+	Server, ClientCA time.Time
+}
+
+// served is what a server has of its files.
+type served struct {
+	config *tls.Config
+	ends   Ends
+}
+
+func (f Files) server() (served, error) {
+	c, err := f.serverConfig()
+	if err != nil {
+		return served{}, err
+	}
+	s := served{config: c, ends: Ends{Server: firstEnd(c.Certificates[0].Certificate)}}
+	if f.CA != "" {
+		text, err := os.ReadFile(f.CA)
+		if err != nil {
+			return served{}, err
+		}
+		s.ends.ClientCA = firstEnd(blocks(text))
+	}
+	return s, nil
+}
+
+// blocks are the certificates of a PEM file.
+func blocks(text []byte) (ders [][]byte) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		ders = append(ders, block.Bytes)
+	}
+	return ders
+}
+
+// firstEnd is when the first of some certificates ends. What is none, which TLS skips too, has no end.
+func firstEnd(ders [][]byte) (end time.Time) {
+	for _, der := range ders {
+		if cert, err := x509.ParseCertificate(der); err == nil && (end.IsZero() || cert.NotAfter.Before(end)) {
+			end = cert.NotAfter
+		}
+	}
+	return end
+}
+
+func (f Files) serverConfig() (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
 	if err != nil {
 		return nil, fmt.Errorf("certificate %s and key %s: %w", f.Cert, f.Key, err)

@@ -95,7 +95,7 @@ func write(t *testing.T, path string, text []byte) {
 // serve starts a gRPC server that only tells its health.
 func serve(t *testing.T, f Files, changed func(error)) (addr string) {
 	t.Helper()
-	c, err := Server(f, changed)
+	c, _, err := Server(f, changed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,9 +195,9 @@ func TestBadFiles(t *testing.T) {
 	f := newAuthority(t).issue(t, t.TempDir(), "127.0.0.1", time.Hour)
 	other := newAuthority(t).issue(t, t.TempDir(), "127.0.0.1", time.Hour)
 	for name, err := range map[string]error{
-		"no certificate":            second(Server(Files{Cert: f.Cert + "x", Key: f.Key}, nil)),
-		"a key of another":          second(Server(Files{Cert: f.Cert, Key: other.Key}, nil)),
-		"authorities that are none": second(Server(Files{Cert: f.Cert, Key: f.Key, CA: f.Key}, nil)),
+		"no certificate":            serverError(Files{Cert: f.Cert + "x", Key: f.Key}),
+		"a key of another":          serverError(Files{Cert: f.Cert, Key: other.Key}),
+		"authorities that are none": serverError(Files{Cert: f.Cert, Key: f.Key, CA: f.Key}),
 		"a client's half":           second(Client(Files{Cert: f.Cert})),
 		"a client's other half":     second(Client(Files{Key: f.Key})),
 	} {
@@ -208,6 +208,48 @@ func TestBadFiles(t *testing.T) {
 }
 
 func second(_ any, err error) error { return err }
+
+func serverError(f Files) error {
+	_, _, err := Server(f, nil)
+	return err
+}
+
+// The ends are those of the certificates in effect, the first of each file.
+func TestEnds(t *testing.T) {
+	a, dir := newAuthority(t), t.TempDir()
+	f := a.issue(t, dir, "127.0.0.1", 30*time.Minute)
+	same := func(what string, got, want time.Time) {
+		t.Helper()
+		if d := got.Sub(want); d < -5*time.Second || d > 5*time.Second {
+			t.Errorf("%s ends at %v, want %v", what, got, want)
+		}
+	}
+	_, ends, err := Server(Files{Cert: f.Cert, Key: f.Key}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same("the certificate", ends().Server, time.Now().Add(30*time.Minute))
+	if !ends().ClientCA.IsZero() {
+		t.Errorf("no authorities end at %v", ends().ClientCA)
+	}
+	// A chain ends with its first; a server follows its files.
+	leaf, err := os.ReadFile(a.issue(t, dir, "127.0.0.1", 2*time.Hour).Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, f.Cert, append(leaf, a.pem...))
+	_, ends, err = Server(f, func(error) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same("the chain", ends().Server, a.cert.NotAfter)
+	same("the authority", ends().ClientCA, a.cert.NotAfter)
+	a.issue(t, dir, "127.0.0.1", 10*time.Minute)
+	for end := time.Now().Add(10 * time.Second); time.Until(ends().Server) > 11*time.Minute && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	same("the new certificate", ends().Server, time.Now().Add(10*time.Minute))
+}
 
 // The certificate and the authority behind it are swapped a hundred times while clients connect: none fails, and the new one is what
 // they get.

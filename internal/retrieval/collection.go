@@ -56,6 +56,8 @@ type Collection struct {
 	upkeep     upkeep
 	calibrated atomic.Int64 // vectors when recall was last measured
 	snapshots  snapshots
+	probe      probe
+	start      IndexStart // set by Open
 
 	// life is held for reading by each call and for writing by Close.
 	life   sync.RWMutex
@@ -110,6 +112,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 			err = errors.Join(err, c.index.Close())
 		}
 	}()
+	begin := time.Now()
 	from, err := c.useSnapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -117,9 +120,14 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if err := c.catchUp(ctx, from, o.Progress); err != nil {
 		return nil, err
 	}
+	c.start.Rebuilt, c.start.Took = from == 0 && c.start.Inserted > 0, time.Since(begin)
 	c.version.start(c.store.Revision())
 	c.upkeep.ctx, c.upkeep.cancel = context.WithCancel(context.Background())
 	c.upkeep.timer = time.AfterFunc(saveAfter, c.tend)
+	c.probe.timer = time.AfterFunc(probeEvery, func() {
+		c.probe.due.Store(true)
+		c.tend()
+	})
 	c.tend()
 	return c, nil
 }
@@ -221,6 +229,7 @@ func (c *Collection) Close() error {
 	c.commits.Wait()
 	c.upkeep.cancel()
 	c.upkeep.timer.Stop()
+	c.probe.timer.Stop()
 	_ = c.Settle(context.Background()) // its context does not end
 	var errs []error
 	if c.unsaved() {

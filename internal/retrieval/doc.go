@@ -11,7 +11,7 @@
 //	Search   text: encode as a query; paper: its stored vector; vector: as given -> index -> papers from the store
 //	Related  Search by paper
 //	Open     store -> snapshot of the index if it fits and is proved, else empty -> catch up with the store -> canary encode
-//	upkeep   after many changes, in the background: take tombstones out of the graph, measure its recall anew
+//	upkeep   after many changes, in the background: take tombstones out of the graph, measure its recall anew; probe it once an hour
 //
 // # Promises (the numbers are the house's invariants)
 //

@@ -42,6 +42,7 @@ type snapshots struct {
 	saved, older uint64
 
 	at      atomic.Uint64 // saved, for who does not wait
+	written atomic.Int64  // when the latest was, in Unix nanoseconds; 0: there is none
 	touched atomic.Bool   // the upkeep changed the index since the latest
 	wrong   atomic.Bool   // the index lacks what the store has, until the next start
 	changes atomic.Int64  // vectors that came or went since the latest
@@ -79,6 +80,7 @@ func (c *Collection) useSnapshot(ctx context.Context) (revision uint64, err erro
 		}
 		if err != nil {
 			reasons = append(reasons, fmt.Errorf("%s: %w", name, err))
+			c.start.UnusedSnapshots++
 			continue
 		}
 		if reasons != nil {
@@ -93,6 +95,9 @@ func (c *Collection) useSnapshot(ctx context.Context) (revision uint64, err erro
 		c.calibrated.Store(note.Calibrated)
 		c.snapshots.saved = note.Revision
 		c.snapshots.at.Store(note.Revision)
+		if info, err := os.Stat(filepath.Join(c.dir, name)); err == nil {
+			c.snapshots.written.Store(info.ModTime().UnixNano())
+		}
 		return note.Revision, empty.Close()
 	}
 	if reasons != nil {
@@ -145,6 +150,7 @@ func (c *Collection) catchUp(ctx context.Context, from uint64, progress func(don
 	if err != nil {
 		return catchUpError(err)
 	}
+	c.start.Inserted = len(missing)
 	// gofail: var duringRecoveryReplay struct{}
 
 	return catchUpError(c.index.InsertAll(ctx, missing, func(i int) ([]float32, error) { return c.store.Vector(missing[i]) }, 0, progress))
@@ -251,6 +257,7 @@ func (c *Collection) saveSnapshot() error {
 	s.changes.Add(-changes)
 	s.older, s.saved = s.saved, revision
 	s.at.Store(revision)
+	s.written.Store(time.Now().UnixNano())
 	s.since.Store(0)
 	if s.older == 0 {
 		return nil

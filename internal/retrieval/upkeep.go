@@ -28,7 +28,16 @@ type upkeep struct {
 	mu      sync.Mutex    // guards what follows
 	running chan struct{} // closed at the end of the goroutine; nil: there is none
 	failed  bool          // it is not tried again before the next start
+	jobs    map[string]Jobs
 }
+
+// The kinds of jobs, by what the index was afterwards.
+const (
+	consolidated = "consolidated"
+	calibrated   = "calibrated"
+	saved        = "saved"
+	probed       = "probed"
+)
 
 // job is something to do for the index; it returns what to log.
 type job struct {
@@ -41,23 +50,26 @@ func (c *Collection) due() *job {
 	live, dead := c.index.Len(), c.index.Tombstones()
 	switch known := int(c.calibrated.Load()); {
 	case dead > max(consolidateFrom, (live+dead)/consolidateShare):
-		return &job{"consolidated", func(ctx context.Context) ([]any, error) {
+		return &job{consolidated, func(ctx context.Context) ([]any, error) {
 			n, err := c.index.Consolidate(ctx)
 			return []any{"tombstones", n}, err
 		}}
 	case live >= calibrateFrom && live >= known+known/2:
-		return &job{"calibrated", func(ctx context.Context) ([]any, error) {
+		return &job{calibrated, func(ctx context.Context) ([]any, error) {
 			err := c.index.Calibrate(ctx)
 			if err == nil {
 				c.calibrated.Store(int64(live))
+				c.probe.due.Store(true)
 			}
 			return []any{"vectors", live}, err
 		}}
 	case c.snapshotDue():
-		return &job{"saved", func(context.Context) ([]any, error) {
+		return &job{saved, func(context.Context) ([]any, error) {
 			err := c.saveSnapshot()
 			return []any{"vectors", live}, err
 		}}
+	case live > 0 && c.probe.due.Load():
+		return &job{probed, c.probeRecall}
 	}
 	return nil
 }
@@ -89,17 +101,20 @@ func (c *Collection) keepUp(done chan struct{}) {
 		u.mu.Unlock()
 		begin := time.Now()
 		about, err := next.do(u.ctx)
+		u.count(next.name, err)
 		about = append(about, slog.Duration("took", time.Since(begin).Round(time.Millisecond)))
 		switch {
 		case err == nil:
-			if next.name != "saved" {
+			if next.name == consolidated || next.name == calibrated {
 				c.snapshots.touched.Store(true)
 			}
 			c.log.Info("the index was "+next.name, about...)
 		case errors.Is(err, context.Canceled):
 			c.log.Debug("the index is closed before it was " + next.name)
-		case next.name == "saved":
+		case next.name == saved:
 			c.log.Warn("no snapshot of the index was written; a start would take longer. It is tried again", append(about, "in", saveAfter, "error", err)...)
+		case next.name == probed:
+			c.log.Warn("the recall of the index was not probed. It is tried again", append(about, "in", probeEvery, "error", err)...)
 		default:
 			u.mu.Lock()
 			u.failed = true
@@ -107,6 +122,25 @@ func (c *Collection) keepUp(done chan struct{}) {
 			c.log.Error("the index was not "+next.name+"; searches go on, slower or less near to the recall that is asked for", append(about, "error", err)...)
 		}
 	}
+}
+
+// count counts a job that has ended, unless it was cut short by Close.
+func (u *upkeep) count(kind string, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	jobs := u.jobs[kind]
+	switch {
+	case err == nil:
+		jobs.Done++
+	case errors.Is(err, context.Canceled):
+		return
+	default:
+		jobs.Failed++
+	}
+	if u.jobs == nil {
+		u.jobs = map[string]Jobs{}
+	}
+	u.jobs[kind] = jobs
 }
 
 // Settle waits until the index has no upkeep to do, so that what is measured afterwards is measured undisturbed. The error is

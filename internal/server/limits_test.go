@@ -279,6 +279,16 @@ func TestAFullClassRefuses(t *testing.T) {
 	if l := r.Load().Classes["search"]; l.Admitted != 3 || l.Refused[admission.Full] != 1 || l.Running != 0 {
 		t.Errorf("%+v", l)
 	}
+	shown := scrape(t, r.Server)
+	for _, want := range []string{
+		`embedd_shed_total{class="search",reason="full"} 1`, `embedd_admitted_requests_total{class="search"} 3`, `embedd_queue_wait_seconds_count{class="search"} 2`,
+		`embedd_inflight_requests{class="search"} 0`, `embedd_shed_total{class="admin",reason="cancelled"} 0`, "embedd_connections 1",
+		`embedd_auth_failures_total{reason="unauthenticated"} 0`, `embedd_connections_refused_total{reason="connections"} 0`,
+	} {
+		if !strings.Contains(shown, want+"\n") {
+			t.Errorf("%s is not shown", want)
+		}
+	}
 }
 
 // In one's own process nobody is refused.

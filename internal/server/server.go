@@ -168,7 +168,7 @@ func (s *Server) setHealth(state grpc_health_v1.HealthCheckResponse_ServingStatu
 }
 
 // Metrics are the server's, to be registered. They may be collected for as long as the process lives.
-func (s *Server) Metrics() prometheus.Collector { return s.calls }
+func (s *Server) Metrics() prometheus.Collector { return serverMetrics{s.calls, loadMetrics{s}} }
 
 // Serve answers on l until Stop. It closes l.
 func (s *Server) Serve(l net.Listener) error {

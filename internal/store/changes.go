@@ -35,11 +35,12 @@ var ErrForgotten = errors.New("the change log does not go back that far")
 // returns an error, which it then returns. What was derived from the store at a revision is brought up to date by it. It is
 // ErrForgotten, before any call of fn, if Forget took away what is needed; then the difference of two sets of ordinals does the same.
 // changes are fn's until it returns. fn may call the store's other methods, but not Close.
-func (s *Store) Changes(after uint64, fn func(revision uint64, changes []Change) error) error {
+func (s *Store) Changes(after uint64, fn func(revision uint64, changes []Change) error) (err error) {
 	if err := s.calls.enter(); err != nil {
 		return err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	view := s.db.NewSnapshot()
 	defer view.Close()
 	st, err := get(view, []byte(keyState), decodeState)

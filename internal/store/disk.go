@@ -43,6 +43,9 @@ type disk struct {
 	mu     sync.Mutex
 	full   error     // why nothing is put; nil: it is
 	failed time.Time // when Pebble last failed to write
+	// free and kept, the reserve, are of the last look, where known.
+	free, kept uint64
+	known      bool
 }
 
 // Writable returns nil, or why Put takes nothing: ErrFull, or ErrReadOnly for a store that was opened so.
@@ -72,6 +75,7 @@ func (d *disk) look() {
 	}
 	reserve, again := d.needs(usage.TotalBytes)
 	d.mu.Lock()
+	d.free, d.kept, d.known = usage.AvailBytes, reserve, err == nil
 	full := d.full
 	switch {
 	case usage.AvailBytes < reserve:

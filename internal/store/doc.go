@@ -7,6 +7,7 @@
 //	Changes   what each revision changed, for what is derived from the store; Forget, when nobody will ask again
 //	Backup    a copy, as of one revision
 //	Check     reads everything and proves the facts below
+//	Figures   what was counted since Open, for metrics
 //
 // A paper is known by its id, which the caller chooses, and by its ordinal, which the store gives. An ordinal stands for
 // one vector: who has indexed ordinal 17 never needs to look at it again. A paper that gets another vector gets another

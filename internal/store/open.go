@@ -45,6 +45,7 @@ func Open(dir string, id Identity, o *Options) (*Store, error) {
 }
 
 func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err error) {
+	begin := time.Now()
 	known := id != (Identity{}) || !o.ReadOnly && !o.AcceptLoss
 	if o.ReadOnly || !known {
 		if info, err := fsys.Stat(dir); err != nil {
@@ -90,7 +91,10 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	if made {
 		left, markErr = checkManifest(fsys, dir)
 	}
-	s.strict = &strictFS{FS: vfs.OnDiskFull(fsys, s.disk.onFull), log: s.log}
+	if left != nil {
+		s.recovered.mark = left.Revision
+	}
+	s.strict = &strictFS{FS: vfs.OnDiskFull(fsys, s.disk.onFull), log: s.log, syncs: &s.counts.syncs}
 	options := s.pebbleOptions(o)
 	options.ErrorIfNotExists, options.ErrorIfExists = made, !made
 	s.db, err = pebble.Open(dir, options)
@@ -129,6 +133,7 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 			left = nil
 		}
 	}
+	s.recovered.revision, s.recovered.took = s.applied.revision, time.Since(begin)
 	if err != nil || o.ReadOnly {
 		return s, err
 	}
@@ -221,8 +226,12 @@ func (s *Store) pebbleOptions(o *Options) *pebble.Options {
 		Logger:             log,
 		// Without this, Pebble ends the process when it reads a damaged block. The reader gets an error, which is enough.
 		EventListener: &pebble.EventListener{
-			DataCorruption: func(info pebble.DataCorruptionInfo) { log.Errorf("damage in %s: %v", info.Path, info.Details) },
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				s.counts.files.Add(1)
+				log.Errorf("damage in %s: %v", info.Path, info.Details)
+			},
 			BackgroundError: func(err error) {
+				s.counts.background.Add(1)
 				log.Errorf("in the background: %v", err)
 				s.disk.backgroundError(err)
 			},

@@ -9,11 +9,12 @@ import (
 )
 
 // Get returns the record and the ordinal of a paper, or ErrNotFound.
-func (s *Store) Get(id string) (Record, uint64, error) {
+func (s *Store) Get(id string) (_ Record, _ uint64, err error) {
 	if err := s.calls.enter(); err != nil {
 		return Record{}, 0, err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	r, ordinal, err := getPaper(s.db, id)
 	if errors.Is(err, ErrCorrupt) {
 		// Or it changed, moved or went between the two reads: one moment's view tells.
@@ -38,22 +39,24 @@ func getPaper(from pebble.Reader, id string) (Record, uint64, error) {
 }
 
 // Ordinal returns the ordinal of a paper, or ErrNotFound.
-func (s *Store) Ordinal(id string) (uint64, error) {
+func (s *Store) Ordinal(id string) (_ uint64, err error) {
 	if err := s.calls.enter(); err != nil {
 		return 0, err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	e, err := getEntry(s.db, id)
 	s.flights.wait(id)
 	return e.ordinal, paperError(id, err)
 }
 
 // Vector returns the vector of an ordinal, or ErrNotFound. It is the caller's.
-func (s *Store) Vector(ordinal uint64) ([]float32, error) {
+func (s *Store) Vector(ordinal uint64) (_ []float32, err error) {
 	if err := s.calls.enter(); err != nil {
 		return nil, err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	v, err := s.getVector(s.db, ordinal)
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("ordinal %d: %w", ordinal, ErrNotFound)
@@ -68,6 +71,7 @@ func (s *Store) Records(ordinals []uint64) (records []Record, found []bool, err 
 		return nil, nil, err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	records, found = make([]Record, len(ordinals)), make([]bool, len(ordinals))
 	for i, ordinal := range ordinals {
 		records[i], _, err = getRecord(s.db, ordinal)
@@ -83,11 +87,12 @@ func (s *Store) Records(ordinals []uint64) (records []Record, found []bool, err 
 
 // List returns up to limit records, those of the next ids after the id after, in byte order; "" is before all. It is one
 // moment's view. Fewer than limit: there are no more.
-func (s *Store) List(after string, limit int) ([]Record, error) {
+func (s *Store) List(after string, limit int) (_ []Record, err error) {
 	if err := s.calls.enter(); err != nil {
 		return nil, err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	if limit <= 0 {
 		return nil, nil
 	}
@@ -95,7 +100,7 @@ func (s *Store) List(after string, limit int) ([]Record, error) {
 	defer view.Close()
 	var records []Record
 	first := append(ordinalKey(after), 0) // the first key behind after's
-	err := scan(view, first, prefixEnd(prefixOrdinal), func(key, value []byte) error {
+	err = scan(view, first, prefixEnd(prefixOrdinal), func(key, value []byte) error {
 		e, err := decode(key, value, decodeEntry)
 		if err != nil {
 			return err
@@ -120,11 +125,12 @@ func (s *Store) List(after string, limit int) ([]Record, error) {
 
 // Vectors calls fn with every ordinal, ascending, and its vector, in one moment's view, until fn returns an error, which
 // it then returns. v is fn's until it returns. fn may call the store's other methods, but not Close.
-func (s *Store) Vectors(fn func(ordinal uint64, v []float32) error) error {
+func (s *Store) Vectors(fn func(ordinal uint64, v []float32) error) (err error) {
 	if err := s.calls.enter(); err != nil {
 		return err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	var v []float32
 	return scan(s.db, []byte(prefixVector), prefixEnd(prefixVector), func(key, value []byte) error {
 		ordinal, err := keyOrdinal(key)
@@ -142,15 +148,16 @@ func (s *Store) Vectors(fn func(ordinal uint64, v []float32) error) error {
 // Ordinals calls fn with every ordinal, ascending, in one moment's view, until fn returns an error, which it then
 // returns. It reads no vector and no paper; it holds 8 bytes for each. fn may call the store's other methods, but not
 // Close.
-func (s *Store) Ordinals(fn func(ordinal uint64) error) error {
+func (s *Store) Ordinals(fn func(ordinal uint64) error) (err error) {
 	if err := s.calls.enter(); err != nil {
 		return err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	// Walking over v/ or p/ would bring all their blocks from the disk, keys lying among values. The blocks of i/ are
 	// a hundredth of that, but in the order of ids.
 	ordinals := make([]uint64, 0, s.Count())
-	err := scan(s.db, []byte(prefixOrdinal), prefixEnd(prefixOrdinal), func(key, value []byte) error {
+	err = scan(s.db, []byte(prefixOrdinal), prefixEnd(prefixOrdinal), func(key, value []byte) error {
 		e, err := decode(key, value, decodeEntry)
 		ordinals = append(ordinals, e.ordinal)
 		return err

@@ -112,7 +112,7 @@ type Options struct {
 }
 
 // Store is an open directory. All methods may be called from many goroutines at once; readers do not wait for writers.
-// Every method but Count, Revision, Identity, UUID and Close gives ErrClosed after Close.
+// Every method but Count, Revision, Identity, UUID, Writable, Figures and Close gives ErrClosed after Close.
 type Store struct {
 	dir  string
 	id   Identity
@@ -123,6 +123,9 @@ type Store struct {
 	disk disk
 
 	strict *strictFS // Pebble's
+
+	counts    counts
+	recovered recovered // set by Open
 
 	readOnly bool
 	patience time.Duration

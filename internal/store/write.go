@@ -26,6 +26,7 @@ func (s *Store) Put(writes []Write) (placements []Placement, revision uint64, er
 		return nil, 0, err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	// What does not need the state is done before the lock is taken.
 	records := make([][]byte, len(writes))
 	seen := make(map[string]struct{}, len(writes))
@@ -96,6 +97,7 @@ func (s *Store) Delete(ids []string) (ordinals []uint64, revision uint64, err er
 		return nil, 0, err
 	}
 	defer s.calls.leave()
+	defer s.noticed(&err)
 	if s.readOnly {
 		return nil, 0, fmt.Errorf("delete papers: %w", ErrReadOnly)
 	}
