@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	_ "go.etcd.io/gofail/runtime" // what the program with failpoints is built with, in the version of go.mod
+
+	embeddv1 "embedd/proto/embedd/v1"
 )
 
 // failpoint is a place in the program where it can be made to stand still. In the source it is a comment.
@@ -27,17 +30,19 @@ type phase int
 
 const (
 	writing phase = iota
+	backingUp
 	stopping
 	starting
 )
 
-// failpoints are all that a server comes by. duringBackup, in package store, is not among them: no server makes a backup yet.
+// failpoints are all that a server comes by.
 var failpoints = []failpoint{
 	{"beforeWALSync", writing, 300},
 	{"afterWALSync", writing, 300},
 	{"beforeApplyIndex", writing, 300},
 	{"beforeUnindex", writing, 100},
 	{"beforeMark", writing, 0},
+	{"duringBackup", backingUp, 0},
 	{"duringShutdownFlush", stopping, 0},
 	{"duringIndexSnapshotWrite", stopping, 0},
 	{"beforeSnapshotRename", stopping, 0},
@@ -149,11 +154,16 @@ func (c *campaign) killAt(t *traffic, p failpoint) error {
 	}
 	var reached bool
 	switch p.when {
-	case writing:
+	case writing, backingUp:
 		c.sleep(50*time.Millisecond, 400*time.Millisecond)
 		t.ending.Store(terms == "panic")
 		if err := t.s.arm(p, pass, terms); err != nil {
 			return err
+		}
+		if p.when == backingUp {
+			go func() {
+				_, _ = embeddv1.NewAdminServiceClient(t.s.conn).CreateBackup(context.Background(), &embeddv1.CreateBackupRequest{})
+			}() // cut off
 		}
 		reached = t.s.reached(p, pass, 3*time.Second, never)
 	case stopping:

@@ -152,7 +152,13 @@ func (c *campaign) cycle() error {
 		if err := s.terminate(); err != nil {
 			return err
 		}
-		c.sleep(0, 300*time.Millisecond)
+		if c.rng.IntN(3) == 0 { // this time it may stop by itself
+			if status, err := s.ended(30 * time.Second); err != nil || status != 0 {
+				return fmt.Errorf("it stopped with status %d, %v\n%s", status, err, &s.output)
+			}
+		} else {
+			c.sleep(0, 300*time.Millisecond)
+		}
 		return traffic.cutOff()
 	default:
 		c.kind("while writing")

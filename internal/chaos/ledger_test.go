@@ -159,14 +159,6 @@ func (c *call) happened(stored map[string]value) bool {
 	return true
 }
 
-// expected counts what the ledger has.
-func (l *ledger) expected() (n int) {
-	for _, w := range l.writers {
-		n += len(w.acked)
-	}
-	return n
-}
-
 // paper is the same for an id and a value, to the last byte, and no other has its text.
 func (l *ledger) paper(id string, v value) *embeddv1.Paper {
 	metadata, err := structpb.NewStruct(map[string]any{

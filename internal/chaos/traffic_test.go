@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -29,11 +32,16 @@ func (l *ledger) write(s *server) *traffic {
 	for _, w := range l.writers {
 		t.writers.Go(func() {
 			for ctx.Err() == nil {
-				if err := w.send(s, w.next()); err != nil {
+				switch err := w.send(s, w.next()); {
+				case err == nil:
+					w.done()
+				case status.Code(err) == codes.ResourceExhausted: // refused at the door: surely nothing of it has happened
+					w.sent = nil
+					time.Sleep(10 * time.Millisecond)
+				default:
 					t.failed(w, err)
 					return
 				}
-				w.done()
 			}
 		})
 	}

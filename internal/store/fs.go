@@ -40,14 +40,11 @@ func (f *strictFS) fatal(doing, name string, err error) error {
 func isLog(name string) bool { return filepath.Ext(name) == ".log" }
 
 func (f *strictFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	switch base := f.PathBase(name); {
-	case strings.HasPrefix(base, "marker."):
+	if strings.HasPrefix(f.PathBase(name), "marker.") {
 		if err := syncDir(f, f.PathDir(name)); err != nil {
 			return nil, err
 		}
 		// gofail: var beforeManifestSwap struct{}
-	case strings.HasSuffix(base, ".sst"):
-		// gofail: var duringCompaction struct{}
 	}
 	if !isLog(name) {
 		return f.FS.Create(name, category)

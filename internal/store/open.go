@@ -226,6 +226,9 @@ func (s *Store) pebbleOptions(o *Options) *pebble.Options {
 		Logger:             log,
 		// Without this, Pebble ends the process when it reads a damaged block. The reader gets an error, which is enough.
 		EventListener: &pebble.EventListener{
+			TableCreated: func(pebble.TableCreateInfo) { // and is about to be filled, by a flush or a compaction
+				// gofail: var duringCompaction struct{}
+			},
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				s.counts.files.Add(1)
 				log.Errorf("damage in %s: %v", info.Path, info.Details)
