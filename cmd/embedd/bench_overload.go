@@ -69,6 +69,7 @@ type overloadClass struct {
 	Accepted int     `json:"accepted"`
 	Refused  int     `json:"refused"`
 	P99      float64 `json:"accepted_p99_ms"`
+	Refusal  float64 `json:"refusal_p99_ms"`
 }
 
 // overloadReport is what bench overload prints.
@@ -122,7 +123,7 @@ func (c *benchOverloadCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := server.New(server.Options{Version: version, Log: slog.New(slog.NewTextHandler(e.stderr, nil))})
+	s, err := server.New(server.Options{Version: version, Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
 	if err != nil {
 		return err
 	}
@@ -304,6 +305,9 @@ func (b *overloadBench) load(rate float64, phase time.Duration) (overloadPhase, 
 		if slices.Sort(c.accepted); len(c.accepted) > 0 {
 			of.P99 = percentile99(c.accepted)
 		}
+		if slices.Sort(c.refused); len(c.refused) > 0 {
+			of.Refusal = percentile99(c.refused)
+		}
 		p.ByClass[name] = of
 	}
 	return p, b.e.ctx.Err()
@@ -354,10 +358,10 @@ func (c *benchOverloadCmd) print(e *env, report overloadReport) error {
 		return printJSON(e.stdout, report)
 	}
 	fmt.Fprintf(e.stdout, "%d papers, %d workers; capacity %.0f calls/s with a p99 of 100 ms at most; as before %.0f ms after the last load\n\n", report.Papers, report.Workers, report.Capacity, report.Recovered)
-	t := newTable(e.stdout, "LOAD", "OFFERED/S", "GOODPUT/S", "OF CAPACITY", "REFUSED/S", "ERRORS", "P50", "P99", "REFUSAL P99", "HEALTH WORST", "RSS", "GOROUTINES")
+	t := newTable(e.stdout, "LOAD", "OFFERED/S", "GOODPUT/S", "OF CAPACITY", "REFUSED/S", "ERRORS", "P50", "P99", "OF SEARCHES", "OF WRITES", "REFUSAL P99", "HEALTH WORST", "RSS", "GOROUTINES")
 	for _, p := range report.Phases {
 		t.row(fmt.Sprintf("%gx", p.Times), fmt.Sprintf("%.0f", p.Offered), fmt.Sprintf("%.0f", p.Goodput), fmt.Sprintf("%.0f %%", 100*p.Share), fmt.Sprintf("%.0f", p.Refused), fmt.Sprint(p.Errors),
-			fmt.Sprintf("%.1f ms", p.P50), fmt.Sprintf("%.1f ms", p.P99), fmt.Sprintf("%.1f ms", p.Refusal), fmt.Sprintf("%.1f ms", p.Health), fmt.Sprintf("%.0f MB", p.RSS), fmt.Sprint(p.Routines))
+			fmt.Sprintf("%.1f ms", p.P50), fmt.Sprintf("%.1f ms", p.P99), fmt.Sprintf("%.1f ms", p.ByClass["search"].P99), fmt.Sprintf("%.1f ms", p.ByClass["write"].P99), fmt.Sprintf("%.1f ms", p.Refusal), fmt.Sprintf("%.1f ms", p.Health), fmt.Sprintf("%.0f MB", p.RSS), fmt.Sprint(p.Routines))
 	}
 	if err := t.flush(); err != nil {
 		return err

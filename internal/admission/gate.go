@@ -2,9 +2,9 @@
 //
 // A [Gate] lets so many calls run at once. Others wait, the newest first: under more load than can be carried, somebody has to be
 // refused, and the one who came last is the most likely to still want the answer. A call waits for as long as a burst takes to pass;
-// when calls have been waiting for longer than that without a break, it is no burst, and they wait for much less. So a queue that
-// cannot be worked off refuses within hundredths of a second, and a short one refuses nobody. (CoDel's standing queue and the
-// adaptive LIFO are Facebook's, in "Fail at Scale", ACM Queue 2015.)
+// where there has been no room for longer than that, it is no burst, and calls wait for much less. So a gate that cannot keep up refuses
+// within hundredths of a second, and one that can refuses nobody. (CoDel's standing queue and the adaptive LIFO are Facebook's, in
+// "Fail at Scale", ACM Queue 2015.)
 //
 // A call that would have to wait, and whose deadline is nearer than half of the calls of late took, is refused at once: the work would
 // be for nothing.
@@ -26,8 +26,7 @@ type Options struct {
 	Running int
 	// Waiting is how many more may wait; 0: none.
 	Waiting int
-	// Burst is how long a call waits, and how long calls may have waited without a break; where half of the calls take more than
-	// half of it, as long as two of them. Standing is how long a call waits after that.
+	// Burst is how long a call waits, where there was room that long ago; Standing is how long, where there was not.
 	Burst, Standing time.Duration
 }
 
@@ -80,7 +79,7 @@ type Gate struct {
 	mu      sync.Mutex // guards what follows
 	running int
 	queue   []*waiter // the newest last
-	since   time.Time // the queue has not been empty since
+	since   time.Time // as many as may have been running since
 	took    [sample]time.Duration
 	calls   int           // that have ended
 	typical time.Duration // half of the calls of late took longer; 0: not known yet
@@ -104,7 +103,9 @@ func (g *Gate) Enter(ctx context.Context) (Ticket, error) {
 	now := time.Now()
 	g.mu.Lock()
 	if g.running < g.o.Running { // late ones too: what is typical is only learnt from calls that run
-		g.running++
+		if g.running++; g.running == g.o.Running {
+			g.since = now
+		}
 		g.load.Admitted++
 		g.mu.Unlock()
 		return Ticket{g, now}, nil
@@ -119,10 +120,8 @@ func (g *Gate) Enter(ctx context.Context) (Ticket, error) {
 		g.mu.Unlock()
 		return Ticket{}, err
 	}
-	patience := max(g.o.Burst, 2*g.typical) // where calls take long, so does a burst of them
-	if len(g.queue) == 0 {
-		g.since = now
-	} else if now.Sub(g.since) > patience {
+	patience := g.o.Burst
+	if now.Sub(g.since) > patience {
 		patience = g.o.Standing
 	}
 	if len(g.queue) == g.o.Waiting {
