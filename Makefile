@@ -113,6 +113,10 @@ bench-encoder: setup ## Measure the encoder against sentence-transformers (about
 bench-ann: setup ## Measure the index against hnswlib, faiss and usearch (an hour or two; ARGS=OPTIONS)
 	bench/ann/run.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## Run each fuzz target for a while (TIME=20s each)
+	scripts/fuzz.sh $(or $(TIME),20s)
+
 .PHONY: fuzz-models
 fuzz-models: setup ## Load 1,000 mutated model files in child processes, which may die (about 2 minutes)
 	go test ./cmd/embedd -run TestMutatedModels -count=1 -v -timeout 10m -mutants 1000

@@ -15,7 +15,7 @@ import (
 	"embedd/internal/testmodels"
 )
 
-var cycles = flag.Int("cycles", 40, "how many times TestKill kills the server")
+var cycles = flag.Int("cycles", 50, "how many times TestKill kills the server")
 
 func TestMain(m *testing.M) {
 	flag.Parse()
