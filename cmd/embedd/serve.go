@@ -28,7 +28,7 @@ type serveCmd struct {
 	LogLevel  string      `help:"What is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string      `help:"How it is logged: text or json." enum:"text,json" default:"text"`
 	Traces    bool        `help:"Send traces of calls to a collector of OpenTelemetry, as its environment variables OTEL_… say; see docs/operations.md."`
-	Reserve   uint64      `name:"disk-reserve" help:"MiB that must be free on the disk for papers to be taken; 0: 2 GiB or a twentieth of the disk, whichever is more, but no more than a tenth." default:"0" placeholder:"MIB"`
+	Reserve   uint64      `name:"disk-reserve" help:"MiB that must be free on the disk for papers to be taken; 0: 2 GiB, or a tenth of a smaller disk." default:"0" placeholder:"MIB"`
 	Stop      stopFlags   `embed:""`
 	Door      doorFlags   `embed:"" group:"Who may come in:"`
 	Engine    engineFlags `embed:""`

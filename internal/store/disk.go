@@ -15,12 +15,11 @@ import (
 var ErrFull = errors.New("the disk takes no more papers")
 
 // The room that is left on the disk. Below the reserve nothing is put any more: Pebble waits for ever, or ends the process, where
-// it finds no room for what it must write.
+// it finds no room for what it must write. A share of the disk, as others have it, would refuse papers on a large disk with hundreds of
+// gigabytes free; what compactions need does not grow with the disk.
 const (
-	leastReserve = 2 << 30
-	reserveShare = 20 // of the disk, at least
-	mostShare    = 10 // of the disk, at most: a small disk is not all reserve
-	returnShare  = 20 // as much more than the reserve must be free before papers are taken again
+	mostReserve  = 2 << 30
+	reserveShare = 10 // of the disk, at most
 )
 
 // ballastName is a file that only takes up room, for when it is needed at once: to write what was acknowledged into tables.
@@ -60,11 +59,11 @@ func (s *Store) Writable() error {
 
 // needs is the room below which nothing is put, and that at which it is again.
 func (d *disk) needs(total uint64) (reserve, again uint64) {
-	reserve = min(max(leastReserve, total/reserveShare), total/mostShare)
+	reserve = min(mostReserve, total/reserveShare)
 	if d.reserve > 0 {
 		reserve = d.reserve
 	}
-	return reserve, reserve + min(reserve, total/returnShare)
+	return reserve, reserve + reserve/2
 }
 
 // look asks for the room on the disk. A file system that does not say is taken to have enough.

@@ -27,7 +27,7 @@ func TestFull(t *testing.T) {
 		t.Errorf("there is no ballast: %v", err)
 	}
 	reserve, again := s.disk.needs(total)
-	if reserve != 5<<30 || again != 10<<30 {
+	if reserve != 2<<30 || again != 3<<30 {
 		t.Errorf("reserve %d, again at %d", reserve, again)
 	}
 	for _, step := range []struct {
@@ -54,10 +54,9 @@ func TestFull(t *testing.T) {
 		t.Errorf("told %v", told)
 	}
 
-	// Small disks keep a tenth, tiny ones too.
-	for _, d := range []struct{ total, reserve uint64 }{{10 << 30, 1 << 30}, {30 << 30, 2 << 30}, {1 << 40, 1 << 40 / 20}} {
-		if reserve, _ := s.disk.needs(d.total); reserve != d.reserve && d.total != 30<<30 || reserve > d.total/10 {
-			t.Errorf("the reserve of %d is %d", d.total, reserve)
+	for _, d := range []struct{ total, reserve uint64 }{{10 << 30, 1 << 30}, {30 << 30, 2 << 30}, {1 << 40, 2 << 30}} {
+		if reserve, _ := s.disk.needs(d.total); reserve != d.reserve {
+			t.Errorf("the reserve of %d is %d, want %d", d.total, reserve, d.reserve)
 		}
 	}
 }

@@ -29,7 +29,7 @@ const pebbleFormat = pebble.FormatTableFormatV6
 // this process or any other. A store of an earlier format is brought to the present one.
 //
 // Open proves that nothing is missing that was on disk a second before the store was last closed or cut off, which takes about
-// half a second for a million papers.
+// a second for a million papers.
 //
 // Errors: ErrLocked, ErrFormat, ErrCorrupt, ErrLoss, a *MismatchError; another for a path that is not a directory, is not ours to
 // write in, or holds files of something else.

@@ -94,8 +94,7 @@ type Options struct {
 	// Log is told of damage and failures that no call returns, because they come up in the background. Default:
 	// slog.Default().
 	Log *slog.Logger
-	// Reserve is how many bytes must be free on the disk for Put to store anything. Default: 2 GiB or a twentieth of the disk,
-	// whichever is more, but no more than a tenth of it.
+	// Reserve is how many bytes must be free on the disk for Put to store anything. Default: 2 GiB, or a tenth of a smaller disk.
 	Reserve uint64
 	// Ballast is the size of a file that is kept to be given up when the disk is full, a hundredth of the disk at most. Default: none.
 	Ballast int64
