@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // The bytes of format 2, which must not change: a change is another format version.
@@ -211,5 +213,56 @@ func writeArchive(t *testing.T, archive string, versions map[string]int) {
 	}
 	if err := os.WriteFile(archive, b.Bytes(), 0o666); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A store of format 1 with more papers than one batch of the upgrade takes.
+func TestUpgradeOfMany(t *testing.T) {
+	o := inMemory()
+	s := open(t, "store", o)
+	const papers = 20_000
+	for i := 0; i < papers; i += 1000 {
+		var writes []Write
+		for j := i; j < i+1000; j++ {
+			writes = append(writes, testWrite(fmt.Sprintf("an id that is rather long, as some are, %d", j), 1))
+		}
+		if _, _, err := s.Put(writes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Back to format 1.
+	b := s.db.NewBatch()
+	defer b.Close()
+	err := scan(s.db, []byte(prefixOrdinal), prefixEnd(prefixOrdinal), func(key, value []byte) error {
+		e, err := decode(key, value, decodeEntry)
+		if err != nil {
+			return err
+		}
+		_, err = set(b, key, encodeEntry(e)[:entrySize1:entrySize1])
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity, err := encodeIdentity(s.id, s.uuid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = set(b, []byte(keyIdentity), bytes.Replace(identity, []byte(`"format":2`), []byte(`"format":1`), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := set(b, []byte(keyState), encodeState(s.applied)[:stateSize1:stateSize1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.DeleteRange([]byte(prefixLog), prefixEnd(prefixLog), nil), b.Commit(pebble.Sync), s.Close(), o.FS.Remove("store/"+markName)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s = open(t, "store", o)
+		if s.Count() != papers {
+			t.Fatalf("%d papers", s.Count())
+		}
+		checkAndClose(t, s)
 	}
 }
