@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"embedd/internal/backup"
+	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -89,6 +90,11 @@ func (c *restoreCmd) Run(e *env) (err error) {
 			return err
 		}
 	}
+	lock, err := retrieval.Lock(c.Data) // a server would go on writing into what is moved away
+	if err != nil {
+		return err
+	}
+	defer finish(&err, lock.Close)
 	bar := newProgress(e, "reading the backup", "bytes")
 	info, kept, err := backup.Restore(e.ctx, c.Dir, c.Data, c.Force, func(done, total int64) { bar.Set(int(done), int(total)) })
 	bar.Done()
@@ -96,7 +102,7 @@ func (c *restoreCmd) Run(e *env) (err error) {
 		return backupError(c.Dir, err)
 	}
 	if kept != "" {
-		fmt.Fprintf(e.stderr, "embedd: what was in %s is now in %s\n", c.Data, kept)
+		fmt.Fprintf(e.stderr, "embedd: what was in %s, its backups too, is now in %s\n", c.Data, kept)
 	}
 	return printBackup(e, c.JSON, info, "is restored to "+c.Data)
 }

@@ -44,14 +44,19 @@ func (c *checkCmd) Run(e *env) (err error) {
 	} else {
 		err = printInspection(e, found)
 	}
-	if err == nil && found.Violated() {
-		err = errors.New("the data directory is not as it must be: restore a backup, or see embedd repair --help")
+	switch {
+	case err != nil || !found.Violated():
+		return err
+	case found.OnlyDerived():
+		return errors.New("the index is not as it must be, the papers are: embedd repair --drop-derived removes the index, and the next start makes it anew")
 	}
-	return err
+	return errors.New("the data directory is not as it must be: restore a backup; or see embedd repair --help")
 }
 
 func printInspection(e *env, x *retrieval.Inspection) error {
-	fmt.Fprintf(e.stdout, "%d papers at revision %d, vectors of %s, %d dimensions\n\n", x.Papers, x.Revision, x.Model, x.Dimension)
+	if x.Model != "" { // the store has opened
+		fmt.Fprintf(e.stdout, "%d papers at revision %d, vectors of %s, %d dimensions\n\n", x.Papers, x.Revision, x.Model, x.Dimension)
+	}
 	t := newTable(e.stdout)
 	for _, f := range x.Findings {
 		state := "holds"
@@ -107,11 +112,11 @@ func (c *repairCmd) Run(e *env) (err error) {
 	}
 	if c.AcceptDataLoss {
 		log := slog.New(slog.NewTextHandler(e.stderr, nil))
-		papers, err := retrieval.AcceptLoss(c.Data, log)
+		r, err := retrieval.AcceptLoss(c.Data, log)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%d papers are left in %s\n", papers, c.Data)
+		fmt.Fprintf(e.stdout, "%d papers are left in %s, %d are lost; the store as it was is in %s\n", r.Papers, c.Data, r.Lost, r.Damaged)
 	}
 	if c.DropDerived {
 		removed, err := retrieval.DropDerived(c.Data)

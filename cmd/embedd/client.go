@@ -134,7 +134,13 @@ func dial(target string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
 			err := invoke(ctx, method, req, reply, cc, o...)
 			if st := status.Convert(err); st.Code() == codes.Unavailable && strings.HasPrefix(st.Message(), "connection error") {
+				if strings.Contains(st.Message(), "server preface") || strings.Contains(st.Message(), "tls: ") || strings.Contains(st.Message(), "x509: ") {
+					return status.Errorf(codes.Unavailable, "the server at %s and this client do not agree on TLS (%s); see --tls, --ca and --cert", target, st.Message())
+				}
 				return status.Errorf(codes.Unavailable, "no answer from the server at %s (%s); start one with: embedd serve, or open a data directory with --data DIR", target, st.Message())
+			}
+			if status.Code(err) == codes.Unauthenticated {
+				return status.Errorf(codes.Unauthenticated, "%s; this program sends the key that EMBEDD_KEY or --key gives it", status.Convert(err).Message())
 			}
 			return err
 		}),

@@ -93,6 +93,23 @@ type indexer struct {
 
 	mu     sync.Mutex // guards what follows
 	report indexReport
+	said   time.Time // when it last said that the server has no room
+}
+
+// saysBusy is how long a server may have no room, and then how often that is said.
+const saysBusy = 5 * time.Second
+
+// busy says that the server has no room, and why, where that lasts.
+func (x *indexer) busy(err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch now := time.Now(); {
+	case x.said.IsZero():
+		x.said = now
+	case now.Sub(x.said) >= saysBusy:
+		x.said = now
+		fmt.Fprintf(x.e.stderr, "embedd: still trying: %s\n", explain(err))
+	}
 }
 
 // source is a paper and where it stood, for messages.
@@ -221,6 +238,7 @@ func (x *indexer) upsert(ctx context.Context, batch []source) error {
 			continue
 		}
 		if wait, busy := retryAfter(err); busy {
+			x.busy(err)
 			if err := sleep(ctx, wait); err != nil {
 				return err
 			}

@@ -160,6 +160,9 @@ func Restore(ctx context.Context, dir, target string, replace bool, progress Pro
 	}
 	defer root.Close()
 	target = filepath.Clean(target)
+	if real, err := filepath.EvalSymlinks(target); err == nil {
+		target = real // what a link points to is put in its place, not the link
+	}
 	switch entries, err := os.ReadDir(target); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:

@@ -3,8 +3,10 @@ package retrieval
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"embedd/internal/backup"
@@ -18,11 +20,16 @@ func (c *Collection) Backup(ctx context.Context, dir, program string) (info back
 		return info, err
 	}
 	defer c.leave()
-	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
-		if err == nil {
-			err = os.ErrExist
+	defer func() {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			err = &Error{Kind: Exhausted, Message: "there is no room on the disk for a backup", RetryAfter: fullRetry, Err: err}
 		}
-		return info, &Error{Kind: FailedPrecondition, Message: "a backup of that name is there already, or cannot be made: " + err.Error(), Err: err}
+	}()
+	switch _, err := os.Lstat(dir); {
+	case err == nil:
+		return info, &Error{Kind: FailedPrecondition, Message: fmt.Sprintf("a backup of the name %q is there already; choose another, or remove it", filepath.Base(dir)), Err: os.ErrExist}
+	case !errors.Is(err, os.ErrNotExist):
+		return info, internal("look for a backup of that name", err)
 	}
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -40,6 +47,14 @@ func (c *Collection) Backup(ctx context.Context, dir, program string) (info back
 	revision, err := c.store.Backup(filepath.Join(making, storeName))
 	if err != nil {
 		return info, storeError("copy the store", err)
+	}
+	// A copy of what is damaged would pass for a good one until it is needed.
+	found, err := Inspect(ctx, making, nil)
+	if err != nil {
+		return info, storeError("prove the copy", err)
+	}
+	if found.Violated() {
+		return info, &Error{Kind: DataLoss, Message: "the data directory is damaged, and no backup was made of it: " + found.first() + "; embedd check says more"}
 	}
 	m := c.encoder.Model()
 	info = backup.Info{

@@ -34,8 +34,6 @@ type Options struct {
 	Reserve    uint64
 	Ballast    int64
 	OnWritable func(error)
-	// AcceptLoss opens a store of which something was lost, and gives up what was.
-	AcceptLoss bool
 }
 
 // Collection is a set of papers under one encoder, in one data directory. All methods may be called from many
@@ -85,7 +83,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	}
 	m := encoder.Model()
 	c.store, err = store.Open(filepath.Join(dir, storeName), store.Identity{Model: m.ID, Fingerprint: m.Fingerprint, Dimension: m.Dimension}, &store.Options{
-		Log: c.log, Reserve: o.Reserve, Ballast: o.Ballast, OnWritable: o.OnWritable, AcceptLoss: o.AcceptLoss,
+		Log: c.log, Reserve: o.Reserve, Ballast: o.Ballast, OnWritable: o.OnWritable,
 	})
 	if err != nil {
 		var mismatch *store.MismatchError

@@ -282,8 +282,8 @@ func TestInspect(t *testing.T) {
 	if _, err := Open(t.Context(), bad, newBag(), nil); KindOf(err) != DataLoss || err == nil {
 		t.Errorf("Open without a mark: %v", err)
 	}
-	if papers, err := AcceptLoss(bad, nil); err != nil || papers != 120 {
-		t.Errorf("%d papers are left, %v", papers, err)
+	if r, err := AcceptLoss(bad, nil); err != nil || r.Papers != 120 || r.Lost != 0 {
+		t.Errorf("%+v, %v", r, err)
 	}
 	if got := inspect(bad); !slices.Equal(got, []int{2}) { // the snapshot is of what the store was
 		t.Errorf("after a repair: %v", got)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -39,6 +40,23 @@ type Inspection struct {
 // Violated tells whether something is not as it must be.
 func (x *Inspection) Violated() bool {
 	return slices.ContainsFunc(x.Findings, func(f Finding) bool { return len(f.Violations) > 0 })
+}
+
+// first is the first violation.
+func (x *Inspection) first() string {
+	for _, f := range x.Findings {
+		if len(f.Violations) > 0 {
+			return fmt.Sprintf("invariant %d: %s", f.Invariant, f.Violations[0])
+		}
+	}
+	return ""
+}
+
+// OnlyDerived tells whether what is violated is about the index alone, which can be made anew.
+func (x *Inspection) OnlyDerived() bool {
+	return !slices.ContainsFunc(x.Findings, func(f Finding) bool {
+		return len(f.Violations) > 0 && (f.Invariant == 1 || f.Invariant == 4)
+	})
 }
 
 // sampled is how many stored papers an inspection searches with.
@@ -248,11 +266,22 @@ func DropDerived(dir string) (removed []string, err error) {
 	return removed, nil
 }
 
-// AcceptLoss makes the best of a store of which something was lost: see [store.Options.AcceptLoss]. It gives what is left.
-func AcceptLoss(dir string, log *slog.Logger) (papers int, err error) {
-	s, err := store.Open(filepath.Join(dir, storeName), store.Identity{}, &store.Options{AcceptLoss: true, Log: log})
-	if err != nil {
-		return 0, storeError("repair data directory "+dir, err)
+// AcceptLoss makes a new store of what is whole of a damaged one: see [store.Repair].
+func AcceptLoss(dir string, log *slog.Logger) (store.Repaired, error) {
+	r, err := store.Repair(filepath.Join(dir, storeName), log)
+	return r, storeError("repair data directory "+dir, err)
+}
+
+// Lock keeps everybody from opening the data directory dir until it is closed, or says who has it. Where there is no store it does
+// nothing.
+func Lock(dir string) (io.Closer, error) {
+	path := filepath.Join(dir, storeName)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return io.NopCloser(nil), nil
 	}
-	return s.Count(), s.Close()
+	lock, err := store.Lock(path)
+	if err != nil {
+		return nil, &Error{Kind: FailedPrecondition, Message: err.Error(), Err: err}
+	}
+	return lock, nil
 }

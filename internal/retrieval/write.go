@@ -108,7 +108,7 @@ func (u *upsert) compare() (lacking []int, err error) {
 		w, r := &u.writes[i], &u.results[i]
 		r.ID = u.papers[i].ID
 		old, ordinal, err := u.c.store.Get(r.ID)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
+		if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) { // what is damaged is replaced
 			return nil, storeError("read paper", err)
 		}
 		if err == nil && old.Content == w.Record.Content {

@@ -248,11 +248,13 @@ func TestStaleFiles(t *testing.T) {
 	})
 }
 
-// What was lost is given up when that is asked for, and what is left is whole.
-func TestAcceptLoss(t *testing.T) {
+// A new store is made of what is whole of a damaged one, and the old one is kept.
+func TestRepair(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s := open(t, dir, nil)
-	put(t, s, "a", "b", "c", "d")
+	put(t, s, "a", "b", "c", "d", "e")
+	put(t, s, "e") // which leaves an ordinal
 	uuid := s.UUID()
 	remove(t, s, vectorKey(2))
 	overwrite(t, s, recordKey(3), []byte("{"))
@@ -261,21 +263,83 @@ func TestAcceptLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(dir, testIdentity, nil)
-	wantError(t, err, ErrLoss, "3 papers", "4 with", "--accept-data-loss")
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	s = open(t, dir, &Options{AcceptLoss: true, Log: log})
-	if s.Count() != 1 || s.UUID() == uuid {
+	wantError(t, err, ErrLoss, "4 papers", "5 with", "--accept-data-loss")
+	r, err := Repair(dir, log)
+	if err != nil || r.Papers != 3 || r.Lost != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	s = open(t, dir, nil)
+	if s.Count() != 3 || s.UUID() == uuid {
 		t.Errorf("%d papers are left, UUID %s, was %s", s.Count(), s.UUID(), uuid)
 	}
-	wantPaper(t, s, testWrite("a", 1))
-	if got := put(t, s, "d"); got[0] <= 4 {
-		t.Errorf("ordinal %d is given again", got[0])
+	for _, id := range []string{"a", "d", "e"} {
+		wantPaper(t, s, testWrite(id, 1))
 	}
-	if err := s.Changes(1, func(uint64, []Change) error { return nil }); err == nil {
-		t.Error("the change log goes back beyond what was lost")
-	}
+	put(t, s, "b")
+	_, err = Repair(dir, log)
+	wantError(t, err, ErrLocked)
 	checkAndClose(t, s)
-	open(t, dir, nil)
+	if _, err := os.Stat(filepath.Join(r.Damaged, madeName)); err != nil {
+		t.Errorf("the damaged store is not kept: %v", err)
+	}
+	if r, err := Repair(dir, log); err != nil || r.Papers != 4 || r.Lost != 0 {
+		t.Errorf("of a whole store: %+v, %v", r, err)
+	}
+}
+
+// Damaged blocks of tables take away the papers in them and no others.
+func TestRepairOfDamagedBlocks(t *testing.T) {
+	rng := newRand(t)
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	for range 5 {
+		dir := filepath.Join(t.TempDir(), "store")
+		s := open(t, dir, nil)
+		var writes []Write
+		for i := range 2000 {
+			writes = append(writes, testWrite(fmt.Sprint(i), 1))
+		}
+		if _, _, err := s.Put(writes); err != nil {
+			t.Fatal(err)
+		}
+		checkAndClose(t, s)
+		tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+		if err != nil || len(tables) == 0 {
+			t.Fatalf("%v, %v", tables, err)
+		}
+		table := slices.MaxFunc(tables, func(a, b string) int { return int(size(t, a) - size(t, b)) })
+		data, err := os.ReadFile(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := rng.IntN(len(data) / 2) // what is at the end are the indexes, without which there is nothing
+		for i := range 16 {
+			data[at+i] ^= 0x55
+		}
+		if err := os.WriteFile(table, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Repair(dir, log)
+		if errors.Is(err, ErrCorrupt) { // of the identity or the state
+			continue
+		}
+		if err != nil || r.Papers+r.Lost != len(writes) || r.Papers < len(writes)/2 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		s = open(t, dir, nil)
+		if s.Count() != r.Papers {
+			t.Errorf("%d papers, %d were said", s.Count(), r.Papers)
+		}
+		checkAndClose(t, s)
+	}
+}
+
+func size(t *testing.T, name string) int64 {
+	t.Helper()
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }
 
 // A slot of the mark that was torn leaves the other.

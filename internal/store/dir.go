@@ -60,6 +60,9 @@ func prepareDir(fsys vfs.FS, dir string) (string, error) {
 	}
 	// The lock may be there alone: of an Open that was killed before it could write the mark.
 	names = slices.DeleteFunc(names, func(name string) bool { return name == lockName })
+	if slices.Contains(names, markName) {
+		return "", fmt.Errorf("%w: the file %s is missing: restore a backup", ErrCorrupt, madeName)
+	}
 	if len(names) > 0 {
 		return "", fmt.Errorf("the directory is neither empty nor a store of embedd (it has %s and no %s): use a new directory",
 			slices.Min(names), madeName)
@@ -80,7 +83,7 @@ func makeDir(fsys vfs.FS, dir string) error {
 		}
 		d = parent
 	}
-	if err := fsys.MkdirAll(dir, 0o755); err != nil {
+	if err := fsys.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	for _, parent := range parents {

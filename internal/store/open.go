@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -46,8 +47,8 @@ func Open(dir string, id Identity, o *Options) (*Store, error) {
 
 func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err error) {
 	begin := time.Now()
-	known := id != (Identity{}) || !o.ReadOnly && !o.AcceptLoss
-	if o.ReadOnly || !known {
+	known := id != (Identity{}) || !o.ReadOnly
+	if o.ReadOnly {
 		if info, err := fsys.Stat(dir); err != nil {
 			return nil, err
 		} else if !info.IsDir() {
@@ -75,7 +76,7 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	}()
 	made, err := isMade(fsys, dir)
 	switch {
-	case err == nil && !made && (o.ReadOnly || !known):
+	case err == nil && !made && o.ReadOnly:
 		err = errors.New("there is no store of embedd")
 	case err == nil && !made:
 		err = beginMaking(fsys, dir)
@@ -98,8 +99,8 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	options := s.pebbleOptions(o)
 	options.ErrorIfNotExists, options.ErrorIfExists = made, !made
 	s.db, err = pebble.Open(dir, options)
-	if pebble.IsCorruptionError(err) || errors.Is(err, pebble.ErrDBDoesNotExist) {
-		err = fmt.Errorf("%w: %w", ErrCorrupt, withFile(err))
+	if pebble.IsCorruptionError(err) || errors.Is(err, pebble.ErrDBDoesNotExist) || made && err != nil && !fromOutside(err) {
+		err = fmt.Errorf("%w: %w: restore a backup", ErrCorrupt, withFile(err))
 	}
 	if err != nil {
 		return nil, err
@@ -128,9 +129,8 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	case format == 1:
 		err = s.upgrade(fsys)
 	default:
-		if err = s.whole(left, markErr); err != nil && o.AcceptLoss && !o.ReadOnly {
-			err = s.accept(left, err)
-			left = nil
+		if err = s.whole(left, markErr); o.asItIs {
+			err = nil
 		}
 	}
 	s.recovered.revision, s.recovered.took = s.applied.revision, time.Since(begin)
@@ -148,6 +148,12 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	return s, nil
 }
 
+// fromOutside tells whether an error comes of what is around the store, and not of its files: of those, one that is missing.
+func fromOutside(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) && errno != syscall.ENOENT
+}
+
 // whole tells whether a store of the present format has everything it had. err is what reading the mark came to.
 func (s *Store) whole(left *mark, err error) error {
 	if notThere(err) {
@@ -159,16 +165,6 @@ func (s *Store) whole(left *mark, err error) error {
 	return s.verify(left)
 }
 
-// accept makes the best of a store that is not whole.
-func (s *Store) accept(left *mark, why error) error {
-	lost, err := s.salvage(left)
-	if err != nil {
-		return errors.Join(why, err)
-	}
-	s.log.Errorf("opened although something was lost: %d papers are gone at least, %d are left: %v", lost, s.Count(), why)
-	return nil
-}
-
 // startKeeper notes that the store is open, and from then on how far it has come.
 func (s *Store) startKeeper(fsys vfs.FS, left *mark, every time.Duration) (err error) {
 	st := s.applied
@@ -176,7 +172,7 @@ func (s *Store) startKeeper(fsys vfs.FS, left *mark, every time.Duration) (err e
 	if s.marker, err = openMarker(fsys, s.dir, fresh); err != nil {
 		return err
 	}
-	if left == nil { // new, or of another format, or accepted as it is: whatever the file says
+	if left == nil { // new, or of another format: whatever the file says
 		if left, err = readMark(fsys, s.dir); err != nil {
 			left = &fresh
 		}

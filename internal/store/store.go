@@ -102,9 +102,7 @@ type Options struct {
 	OnWritable func(error)
 	// ReadOnly opens a store that is there, and changes nothing. Open may be given no Identity then: of whatever encoder.
 	ReadOnly bool
-	// AcceptLoss opens a store of which something was lost, and gives up what was: ErrLoss and ErrCorrupt about single papers
-	// become a line in the log. It takes as long as reading the store. Open may be given no Identity then, for a store that is there.
-	AcceptLoss bool
+	asItIs   bool // for Repair: with ReadOnly, also where something is missing
 
 	// For tests: the times of the keeper, and of Close.
 	markEvery, patience time.Duration

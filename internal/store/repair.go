@@ -1,0 +1,114 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Lock keeps others from opening the store in dir until it is closed, or says ErrLocked. It is for who moves the directory.
+func Lock(dir string) (io.Closer, error) {
+	lock, err := lockDir(vfs.Default, dir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return lock, nil
+}
+
+// Repaired says what Repair has made of a store.
+type Repaired struct {
+	// Papers are left; Lost are not, as far as that is known.
+	Papers, Lost int
+	// Damaged is where the store as it was is kept.
+	Damaged string
+}
+
+// repairBatch is how many papers are put at once.
+const repairBatch = 500
+
+// Repair makes a new store of the papers of the one in dir that are whole, and puts it in its place; the old one is kept beside it. The
+// new one has another UUID and other ordinals, so that nothing derived from the old one passes for its own. It needs the store's identity and
+// Pebble's MANIFEST: where these are damaged there is only a backup.
+func Repair(dir string, log *slog.Logger) (r Repaired, err error) {
+	dir = filepath.Clean(dir)
+	old, err := Open(dir, Identity{}, &Options{ReadOnly: true, Log: log, asItIs: true})
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, old.Close()) }()
+	making := dir + ".repairing"
+	if err := os.RemoveAll(making); err != nil {
+		return r, err
+	}
+	fresh, err := Open(making, old.id, &Options{Log: log})
+	if err != nil {
+		return r, err
+	}
+	err = old.rescue(fresh)
+	r.Papers = fresh.Count()
+	if err = errors.Join(err, fresh.Close()); err != nil {
+		return r, errors.Join(err, os.RemoveAll(making))
+	}
+	had := old.Count()
+	if m, err := readMark(vfs.Default, dir); err == nil {
+		had = max(had, int(m.Count))
+	}
+	r.Lost = max(0, had-r.Papers)
+	r.Damaged = dir + ".damaged-" + time.Now().UTC().Format("20060102T150405.000Z")
+	// The lock is on the old directory, and goes with it.
+	return r, errors.Join(os.Rename(dir, r.Damaged), os.Rename(making, dir), syncDir(vfs.Default, filepath.Dir(dir)))
+}
+
+// rescue puts every paper that is whole into another store. It asks for each ordinal alone: a damaged block ends a scan.
+func (s *Store) rescue(into *Store) error {
+	next := s.applied.next
+	if m, err := readMark(s.disk.fs, s.dir); err == nil {
+		next = max(next, m.Next)
+	}
+	var writes []Write
+	put := func() error {
+		_, _, err := into.Put(writes)
+		writes = writes[:0]
+		return err
+	}
+	for ordinal := uint64(1); ordinal < next; ordinal++ {
+		r, _, err := getRecord(s.db, ordinal)
+		var v []float32
+		if err == nil {
+			v, err = s.getVector(s.db, ordinal)
+		}
+		if err == nil {
+			if e, e1 := getEntry(s.db, r.Paper.ID); e1 == nil && e.ordinal != ordinal {
+				continue // the paper has another place
+			}
+			err = errors.Join(checkVector(v, s.id.Dimension), checkPaper(&r.Paper))
+		}
+		if err != nil {
+			if fromOutside(err) && !pebble.IsCorruptionError(err) {
+				return err
+			}
+			continue
+		}
+		for i := range writes { // of a damaged entry there may be two: the later counts
+			if writes[i].Record.Paper.ID == r.Paper.ID {
+				if err := put(); err != nil {
+					return err
+				}
+				break
+			}
+		}
+		if writes = append(writes, Write{Record: r, Vector: v}); len(writes) == repairBatch {
+			if err := put(); err != nil {
+				return err
+			}
+		}
+	}
+	return put()
+}
