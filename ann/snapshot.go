@@ -270,6 +270,11 @@ func (b *blockWriter) close() error {
 // search is safe. Verify proves the rest, and runs by itself before the first change. The file must not be changed or cut, but may be
 // removed, while the index is open. Errors: ErrSnapshot, or the file's own.
 func Open(path string) (_ *Index, note []byte, err error) {
+	if fi, err := os.Stat(path); err != nil {
+		return nil, nil, err
+	} else if !fi.Mode().IsRegular() { // opening a pipe would wait for somebody to write into it
+		return nil, nil, fmt.Errorf("%w: %s is no plain file", ErrSnapshot, path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err

@@ -176,7 +176,7 @@ func TestBadFiles(t *testing.T) {
 			t.Errorf("%s: %v, want an error saying %q and the file", c.name, err, c.say)
 		}
 	}
-	if _, err := ReadFile(t.TempDir()); err == nil || !strings.Contains(err.Error(), "folder") {
+	if _, err := ReadFile(t.TempDir()); err == nil || !strings.Contains(err.Error(), "no plain file") {
 		t.Error(err)
 	}
 	path := filepath.Join(t.TempDir(), "keys.json")

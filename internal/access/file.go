@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -22,17 +23,21 @@ type file struct {
 // ReadFile reads a keys file. One that others than its owner can change, or that everybody can read, is refused, and so is one with
 // something in it that is not known here.
 func ReadFile(path string) (*Keys, error) {
+	// Opening a pipe would wait for somebody to write into it.
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no plain file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
+	if fi, err = f.Stat(); err != nil {
 		return nil, err
-	}
-	if fi.IsDir() {
-		return nil, fmt.Errorf("%s is a folder, not a keys file", path)
 	}
 	if mode := fi.Mode().Perm(); mode&0o027 != 0 {
 		return nil, fmt.Errorf("%s can be read by everybody or changed by others (mode %04o); run: chmod 600 %s", path, mode, path)
@@ -68,6 +73,9 @@ func writeFile(path string, list []Key) (err error) {
 	}
 	defer os.Remove(f.Name()) // gone already if all went well
 	_, err = f.Write(text.Bytes())
+	if err == nil {
+		err = likeBefore(f, path)
+	}
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
@@ -81,8 +89,48 @@ func writeFile(path string, list []Key) (err error) {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// likeBefore gives a file the mode, the owner and the group of the one whose place it takes: a server that could read that must be able to
+// read this, or a revoked key stays good.
+func likeBefore(f *os.File, path string) error {
+	before, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := f.Chmod(before.Mode().Perm()); err != nil {
+		return err
+	}
+	was, ok := before.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	if err := f.Chown(int(was.Uid), int(was.Gid)); err != nil {
+		return fmt.Errorf("%s belongs to user %d and group %d, and a new one cannot be given to them: %w; do this as that user, or as root", path, was.Uid, was.Gid, err)
+	}
+	return nil
+}
+
+// lock keeps another Create or Revoke of the same keys file out until unlock is called.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	}
+	return func() { f.Close() }, nil
+}
+
 // Create adds a key to a keys file, which it makes where there is none, and gives the key with its secret.
 func Create(path string, k Key, now time.Time) (Key, string, error) {
+	unlock, err := lock(path)
+	if err != nil {
+		return Key{}, "", err
+	}
+	defer unlock()
 	keys, err := ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		keys, err = NewKeys(nil)
@@ -99,6 +147,11 @@ func Create(path string, k Key, now time.Time) (Key, string, error) {
 
 // Revoke marks the key of an id, or of the only key with that name, as revoked. It stays in the file, so that its end is known.
 func Revoke(path, which string, now time.Time) (Key, error) {
+	unlock, err := lock(path)
+	if err != nil {
+		return Key{}, err
+	}
+	defer unlock()
 	keys, err := ReadFile(path)
 	if err != nil {
 		return Key{}, err

@@ -31,6 +31,10 @@ func isLoopback(host string) bool {
 // onlyLoopback refuses requests for a host of another name, which a browser sends for a page that is not ours.
 func onlyLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if from := r.Header.Get("Sec-Fetch-Site"); from != "" && from != "none" && from != "same-origin" {
+			http.Error(w, "the request comes from a web page of another site", http.StatusForbidden)
+			return
+		}
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name

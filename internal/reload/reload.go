@@ -20,6 +20,11 @@ const Interval = 500 * time.Millisecond
 // unsettled is how young a file's last change is while another one may have the same time.
 const unsettled = time.Second
 
+// epoch is when the process began; times since then do not follow a clock that is set.
+var epoch = time.Now()
+
+func sinceEpoch() int64 { return int64(time.Since(epoch)) }
+
 // Value is a T that is made of files. All methods may be called from many goroutines at once.
 type Value[T any] struct {
 	load    func() (T, error)
@@ -27,7 +32,7 @@ type Value[T any] struct {
 	files   []string
 
 	current atomic.Pointer[T]
-	looked  atomic.Int64 // Unix time in nanoseconds
+	looked  atomic.Int64 // nanoseconds since epoch
 
 	mu     sync.Mutex // guards what follows; held while the value is made anew
 	seen   []fs.FileInfo
@@ -40,7 +45,7 @@ func Open[T any](load func() (T, error), changed func(error), files ...string) (
 	v := &Value[T]{load: load, changed: changed, files: files}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.looked.Store(time.Now().UnixNano())
+	v.looked.Store(sinceEpoch())
 	v.stat()
 	t, err := load()
 	if err != nil {
@@ -52,7 +57,7 @@ func Open[T any](load func() (T, error), changed func(error), files ...string) (
 
 // Get gives the value, made anew if its files have changed.
 func (v *Value[T]) Get() T {
-	if time.Now().UnixNano()-v.looked.Load() >= int64(Interval) && v.mu.TryLock() {
+	if sinceEpoch()-v.looked.Load() >= int64(Interval) && v.mu.TryLock() {
 		v.look(false)
 		v.mu.Unlock()
 	}
@@ -68,7 +73,7 @@ func (v *Value[T]) Reload() {
 
 // look makes the value anew if the files have changed, or always.
 func (v *Value[T]) look(always bool) {
-	defer func() { v.looked.Store(time.Now().UnixNano()) }()
+	defer func() { v.looked.Store(sinceEpoch()) }()
 	// The files are looked at before they are read: what is written in between is seen the next time.
 	again := v.young
 	different := v.stat() || always

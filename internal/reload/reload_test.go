@@ -35,7 +35,7 @@ func write(t *testing.T, path, text string) {
 }
 
 // soon lets the next Get look at the files.
-func soon[T any](v *Value[T]) { v.looked.Store(0) }
+func soon[T any](v *Value[T]) { v.looked.Store(-int64(time.Hour)) }
 
 func TestChangesAreSeen(t *testing.T) {
 	v, path, said := follow(t, "one")

@@ -61,7 +61,8 @@ type Collection struct {
 	life   sync.RWMutex
 	closed bool
 	// commits are those under way, whose callers may have gone.
-	commits sync.WaitGroup
+	commits    sync.WaitGroup
+	committing chan struct{} // has an entry for each
 }
 
 // storeName is the store's folder in a data directory.
@@ -77,9 +78,12 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if o == nil {
 		o = &Options{}
 	}
-	c := &Collection{dir: dir, encoder: encoder, log: o.Log, observer: o.Observer}
+	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer}
 	if c.log == nil {
 		c.log = slog.Default()
+	}
+	if err := checkStoreIsThere(dir); err != nil {
+		return nil, err
 	}
 	m := encoder.Model()
 	c.store, err = store.Open(filepath.Join(dir, storeName), store.Identity{Model: m.ID, Fingerprint: m.Fingerprint, Dimension: m.Dimension}, &store.Options{

@@ -6,18 +6,26 @@ import (
 	"fmt"
 )
 
+// maxCommits is how many commits are under way at most: where the disk does not answer their callers go, and they stay.
+const maxCommits = 64
+
 // commit runs a commit and waits for its end, or for that of ctx: a disk that does not answer holds no caller up. What was begun then goes
 // on, and may succeed.
 func (c *Collection) commit(ctx context.Context, run func() (uint64, error)) (version uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
+	select {
+	case c.committing <- struct{}{}:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("%d writes wait for the disk, and this one was not begun: %w", cap(c.committing), ctx.Err())
+	}
 	done := make(chan struct{})
 	c.commits.Add(1) // under life, which Close takes before it waits
 	var v uint64
 	e := errors.New("the write ended in a panic") // which ends the process in a moment, and must not be answered as a success
 	go func() {
-		defer c.commits.Done()
+		defer func() { <-c.committing; c.commits.Done() }()
 		defer close(done)
 		v, e = run()
 	}()

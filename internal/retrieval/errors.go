@@ -69,6 +69,8 @@ func storeError(doing string, err error) error {
 		return nil
 	case errors.Is(err, store.ErrFull):
 		return &Error{Kind: Exhausted, Message: doing + ": " + err.Error(), RetryAfter: fullRetry, Err: err}
+	case errors.Is(err, store.ErrDisk):
+		return &Error{Kind: Unavailable, Message: doing + ": " + err.Error() + "; try again", Err: err}
 	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrLoss):
 		return &Error{Kind: DataLoss, Message: doing + ": " + err.Error(), Err: err}
 	}

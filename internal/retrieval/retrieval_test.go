@@ -111,13 +111,16 @@ func shut(t *testing.T, c *Collection) {
 
 func paper(id, title string) Paper { return Paper{ID: id, Title: title} }
 
-func put(t *testing.T, c *Collection, papers ...Paper) []UpsertResult {
+func put(t *testing.T, c *Collection, papers ...Paper) (results []UpsertResult) {
 	t.Helper()
-	r, _, err := c.Upsert(t.Context(), papers)
-	if err != nil {
-		t.Fatal(err)
+	for some := range slices.Chunk(papers, MaxPapersPerCall) {
+		r, _, err := c.Upsert(t.Context(), some)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results = append(results, r...)
 	}
-	return r
+	return results
 }
 
 func ids(hits []Hit) []string {
@@ -450,8 +453,8 @@ func TestRefusals(t *testing.T) {
 		field string
 		say   string
 	}{
-		{up(), Invalid, "papers", "10000"},
-		{up(many...), Invalid, "papers", "10001 papers; the limit is 10000"},
+		{up(), Invalid, "papers", "1000"},
+		{up(many...), Invalid, "papers", "1001 papers; the limit is 1000"},
 		{up(paper("b", "x"), paper("", "x")), Invalid, "papers[1].id", "512"},
 		{up(paper(strings.Repeat("i", 513), "x")), Invalid, "papers[0].id", "512"},
 		{up(paper("a\x00b", "x")), Invalid, "papers[0].id", "control"},
@@ -499,7 +502,7 @@ func TestRefusals(t *testing.T) {
 			_, err := c.Encode(context.Background(), Interactive, Query, make([]string, MaxInteractiveTexts+1))
 			return err
 		}, Invalid, "lane", "at most 16 texts"},
-		{remove(), Invalid, "ids", "10000"},
+		{remove(), Invalid, "ids", "1000"},
 		{remove("a", ""), Invalid, "ids[1]", "empty"},
 		{remove("x", "x"), Invalid, "ids[1]", "ids[0]"},
 		{func() error { _, _, err := c.Get(""); return err }, Invalid, "id", "empty"},

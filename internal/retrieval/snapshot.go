@@ -61,14 +61,38 @@ type snapshotNote struct {
 	Calibrated int64 `json:"calibrated,omitempty"`
 }
 
+// checkStoreIsThere refuses to make a store where there has been one.
+func checkStoreIsThere(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, storeName)); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, pattern := range []string{snapshotName, oldSnapshotName, "backups/*", storeName + ".damaged-*", storeName + ".repairing"} {
+		if found, err := filepath.Glob(filepath.Join(dir, pattern)); err == nil && len(found) > 0 {
+			return &Error{Kind: DataLoss, Message: fmt.Sprintf("the data directory %s has %s and no store: it has lost its papers; restore a backup, or use a new directory", dir, filepath.Base(found[0]))}
+		}
+	}
+	return nil
+}
+
+// clear removes what a process that was killed has left half done. The store is open: nobody else is doing it.
+func (c *Collection) clear() {
+	for _, pattern := range []string{newSnapshots, filepath.Join("backups", "*.making-*")} {
+		left, err := filepath.Glob(filepath.Join(c.dir, pattern))
+		if err != nil {
+			continue
+		}
+		for _, name := range left {
+			if err := os.RemoveAll(name); err != nil {
+				c.log.Warn("what an earlier process has left half done stays", "error", err)
+			}
+		}
+	}
+}
+
 // useSnapshot puts the latest snapshot that can be used in the place of c.index, which is new, and gives its revision; 0 for none. The
 // only error is the end of ctx: an index without its snapshot is made anew.
 func (c *Collection) useSnapshot(ctx context.Context) (revision uint64, err error) {
-	if left, err := filepath.Glob(filepath.Join(c.dir, newSnapshots)); err == nil {
-		for _, name := range left { // of a process that was killed
-			_ = os.Remove(name)
-		}
-	}
+	c.clear()
 	var reasons []error
 	for _, name := range []string{snapshotName, oldSnapshotName} {
 		index, note, err := c.openSnapshot(ctx, name)

@@ -148,7 +148,7 @@ func TestAHugeMessageIsNotWaitedFor(t *testing.T) {
 	if err := c.WriteData(id, false, binary.BigEndian.AppendUint32([]byte{0}, MaxMessageBytes+1)); err != nil {
 		t.Fatal(err)
 	}
-	if code, text := c.status(id); code != "8" || !strings.Contains(text, "67108864") {
+	if code, text := c.status(id); code != "8" || !strings.Contains(text, "16777216") {
 		t.Errorf("%q %q, want RESOURCE_EXHAUSTED naming the limit", code, text)
 	}
 }
@@ -306,6 +306,7 @@ func TestTooManyPings(t *testing.T) {
 // The 129th call of a connection waits for one of the others to end.
 func TestCallsAtOnceOnAConnection(t *testing.T) {
 	r := launch(t, Options{})
+	r.open.perAddress = 1000
 	conn := r.connect(t)
 	h := grpc_health_v1.NewHealthClient(conn)
 	first, end := context.WithCancel(t.Context())

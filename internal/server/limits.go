@@ -38,9 +38,16 @@ const (
 // What is the same for each server.
 const (
 	// MaxMessageBytes is the largest request of any class, and the largest answer.
-	MaxMessageBytes = 64 << 20
+	MaxMessageBytes = 16 << 20
 	// maxHeaderBytes is the longest list of headers of a call.
 	maxHeaderBytes = 16 << 10
+	// maxHealthBytes is the largest request about the health.
+	maxHealthBytes = 1 << 10
+	// maxOpen are the calls at once that need no key, of health, and maxOpenPerAddress those from one address; firstMessage is how
+	// long the request of one may take to come.
+	maxOpen           = 256
+	maxOpenPerAddress = 32
+	firstMessage      = 10 * time.Second
 	// maxStreams are the calls at once on a connection.
 	maxStreams = 128
 	// handshake is how long a new connection has to become one of HTTP/2.

@@ -46,6 +46,20 @@ func TestMessageSizes(t *testing.T) {
 		_, err := embeddv1.NewPaperServiceClient(conn).UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: "a", Title: strings.Repeat("a", bytes)}}})
 		return err
 	}
+	long := func(bytes int) *grpc_health_v1.HealthCheckRequest {
+		return &grpc_health_v1.HealthCheckRequest{Service: strings.Repeat("a", bytes)}
+	}
+	health := func(bytes int) error {
+		_, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), long(bytes))
+		return err
+	}
+	watch := func(bytes int) error {
+		w, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), long(bytes))
+		if err == nil {
+			_, err = w.Recv()
+		}
+		return err
+	}
 	for _, c := range []struct {
 		name string
 		err  error
@@ -54,12 +68,14 @@ func TestMessageSizes(t *testing.T) {
 	}{
 		{"a search of 1 MiB", search(1<<20 - 100), codes.InvalidArgument, "the limit is 262144"},
 		{"a search beyond", search(1 << 20), codes.ResourceExhausted, "the limit of this method is 1048576"},
-		{"a search of 17 MiB", search(17 << 20), codes.ResourceExhausted, "the limit of this method is 1048576"},
-		{"a search of 65 MiB", search(65 << 20), codes.ResourceExhausted, "67108864"},
+		{"a search of 15 MiB", search(15 << 20), codes.ResourceExhausted, "the limit of this method is 1048576"},
+		{"a search of 17 MiB", search(17 << 20), codes.ResourceExhausted, "16777216"},
 		{"texts of 4 MiB", encode(4<<20 - 100), codes.InvalidArgument, "the limit is 262144"},
 		{"texts beyond", encode(4 << 20), codes.ResourceExhausted, "the limit of this method is 4194304"},
 		{"papers of 5 MiB", upsert(5 << 20), codes.InvalidArgument, "the limit is 262144"},
-		{"papers of 65 MiB", upsert(65 << 20), codes.ResourceExhausted, "67108864"},
+		{"papers of 17 MiB", upsert(17 << 20), codes.ResourceExhausted, "16777216"},
+		{"the health of a service with a long name", health(2 << 10), codes.ResourceExhausted, "the limit of this method is 1024"},
+		{"a watch of one", watch(2 << 10), codes.ResourceExhausted, "the limit of this method is 1024"},
 		// This test imports gzip; so may a library of the program.
 		{"a request that is compressed", search(10, grpc.UseCompressor(gzip.Name)), codes.Unimplemented, "compressed with"},
 		{"a small message that unpacks to 20 MiB", search(20<<20, grpc.UseCompressor(gzip.Name)), codes.Unimplemented, "compressed with"},
@@ -68,8 +84,8 @@ func TestMessageSizes(t *testing.T) {
 			t.Errorf("%s: %v, want %v saying %q", c.name, c.err, c.code, c.say)
 		}
 	}
-	if n := r.Load().Refused["message_bytes"]; n != 3 {
-		t.Errorf("%d requests were counted as too large, want 3", n)
+	if n := r.Load().Refused["message_bytes"]; n != 5 {
+		t.Errorf("%d requests were counted as too large, want 5", n)
 	}
 }
 

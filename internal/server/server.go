@@ -57,6 +57,7 @@ type Server struct {
 	rules      map[string]rule // by full method
 	gates      map[embeddv1.Class]*admission.Gate
 	rates      *rates
+	open       openCalls
 	counts     *counts
 	grpc       *grpc.Server
 	health     *health.Server
@@ -84,7 +85,7 @@ var services = []*grpc.ServiceDesc{
 // New makes a server that has nothing to serve yet. It fails where a method has no rule of who may call it.
 func New(o Options) (*Server, error) {
 	s := &Server{
-		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), counts: &counts{}, health: health.NewServer(),
+		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: openCalls{perAddress: maxOpenPerAddress}, counts: &counts{}, health: health.NewServer(),
 		calls: newCallMetrics(), backups: o.Backups,
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
@@ -118,7 +119,7 @@ func New(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
-	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	s.registerOpen(&grpc_health_v1.Health_ServiceDesc, s.health)
 	if o.Reflection || o.Keys != nil {
 		reflection.Register(s.grpc)
 	}

@@ -21,6 +21,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: a Put was to keep the vector of an ordinal that the paper has no longer.
 	ErrConflict = errors.New("the paper has changed meanwhile")
+	// ErrDisk: the disk does not answer; what was asked for was written a moment ago, and is not on it yet.
+	ErrDisk = errors.New("the disk does not answer")
 	// ErrReadOnly: the store was opened for reading.
 	ErrReadOnly = errors.New("store is open for reading only")
 	// ErrClosed: the call came after Close.

@@ -15,7 +15,7 @@ func TestFigures(t *testing.T) {
 	disk := &usageFS{vfs.NewMem(), vfs.DiskUsage{AvailBytes: 50 << 30, TotalBytes: 100 << 30}}
 	s := open(t, "store", &Options{FS: disk, markEvery: time.Hour})
 	before := s.Figures()
-	if before.Recovered != 0 || before.RecoveredMark != 0 || before.DamagedReads != 0 || !before.DiskKnown || before.DiskFree != 50<<30 || before.DiskReserve != 5<<30 {
+	if before.Recovered != 0 || before.RecoveredMark != 0 || before.DamagedReads != 0 || !before.DiskKnown || before.DiskFree != 50<<30 || before.DiskReserve != 2<<30 {
 		t.Errorf("%+v of a new store", before)
 	}
 	put(t, s, "a", "b")

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // flights are the writes that can be read and are not yet on disk. Who reads such a paper waits: a paper that was seen must
@@ -41,15 +43,26 @@ func (f *flights) end(ids []string, landed chan struct{}) {
 	close(landed)
 }
 
-// wait returns when what could be read of the id before the call is on disk.
-func (f *flights) wait(id string) {
+// flightPatience is how long a read waits for a write that it would show to be on disk: many times as long as a sync takes.
+const flightPatience = 2 * time.Second
+
+// wait returns when what could be read of the id before the call is on disk, or ErrDisk where that takes too long.
+func (f *flights) wait(id string) error {
 	if f.n.Load() == 0 {
-		return
+		return nil
 	}
 	f.mu.Lock()
 	landed := f.of[id]
 	f.mu.Unlock()
-	if landed != nil {
-		<-landed
+	if landed == nil {
+		return nil
+	}
+	timer := time.NewTimer(flightPatience)
+	defer timer.Stop()
+	select {
+	case <-landed:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("paper %q: %w", id, ErrDisk)
 	}
 }

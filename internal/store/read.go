@@ -22,7 +22,9 @@ func (s *Store) Get(id string) (_ Record, _ uint64, err error) {
 		defer view.Close()
 		r, ordinal, err = getPaper(view, id)
 	}
-	s.flights.wait(id)
+	if e := s.flights.wait(id); e != nil {
+		return Record{}, 0, e
+	}
 	return r, ordinal, paperError(id, err)
 }
 
@@ -46,7 +48,9 @@ func (s *Store) Ordinal(id string) (_ uint64, err error) {
 	defer s.calls.leave()
 	defer s.noticed(&err)
 	e, err := getEntry(s.db, id)
-	s.flights.wait(id)
+	if e := s.flights.wait(id); e != nil {
+		return 0, e
+	}
 	return e.ordinal, paperError(id, err)
 }
 
@@ -79,7 +83,9 @@ func (s *Store) Records(ordinals []uint64) (records []Record, found []bool, err 
 			return nil, nil, err
 		}
 		if found[i] = err == nil; found[i] {
-			s.flights.wait(records[i].Paper.ID)
+			if err := s.flights.wait(records[i].Paper.ID); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
 	return records, found, nil
@@ -118,7 +124,9 @@ func (s *Store) List(after string, limit int) (_ []Record, err error) {
 		return nil, err
 	}
 	for i := range records {
-		s.flights.wait(records[i].Paper.ID)
+		if err := s.flights.wait(records[i].Paper.ID); err != nil {
+			return nil, err
+		}
 	}
 	return records, nil
 }

@@ -118,7 +118,9 @@ func (s *Store) Delete(ids []string) (ordinals []uint64, revision uint64, err er
 		// What another call has just removed is not there, and would be back if it came to a crash now.
 		c.unlock()
 		for id := range seen {
-			s.flights.wait(id)
+			if err := s.flights.wait(id); err != nil {
+				return nil, 0, err
+			}
 		}
 		return ordinals, s.Revision(), nil
 	}
