@@ -115,8 +115,8 @@ func TestBadRequestsOverTheWire(t *testing.T) {
 		field string
 		say   string
 	}{
-		{"10,001 papers", upsert(tooMany...), codes.InvalidArgument, "papers", "10001 papers; the limit is 10000"},
-		{"no papers", upsert(), codes.InvalidArgument, "papers", "1 to 10000"},
+		{"10,001 papers", upsert(tooMany...), codes.InvalidArgument, "papers", "10001 papers; the limit is 1000"},
+		{"no papers", upsert(), codes.InvalidArgument, "papers", "1 to 1000"},
 		{"a null paper", upsert(nil), codes.InvalidArgument, "papers[0].id", "empty"},
 		{"empty text", upsert(paper("b", "")), codes.InvalidArgument, "papers[0]", "blank"},
 		{"blank text", upsert(paper("b", " \n\t")), codes.InvalidArgument, "papers[0]", "blank"},
