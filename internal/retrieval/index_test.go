@@ -25,6 +25,14 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// fewer is n, or a quarter of it with -short: as many trials as the race detector has time for.
+func fewer(n int) int {
+	if testing.Short() {
+		return max(1, n/4)
+	}
+	return n
+}
+
 // logged is a log that can be read while it is written.
 type logged struct {
 	mu   sync.Mutex

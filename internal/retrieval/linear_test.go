@@ -206,7 +206,7 @@ func linearSeed(t *testing.T) *rand.Rand {
 // Upsert, Delete and Get of many clients at once are as if they came one after the other.
 func TestLinearizable(t *testing.T) {
 	rng := linearSeed(t)
-	for range *histories {
+	for range fewer(*histories) {
 		c := open(t, t.TempDir(), newBag())
 		h := &linearHistory{}
 		var wg sync.WaitGroup
@@ -285,7 +285,7 @@ func linearChild(dir string) {
 // The same holds of a history with kills in it: what a call or a get has returned is not taken away by them.
 func TestLinearizableThroughKills(t *testing.T) {
 	rng := linearSeed(t)
-	for range *histories {
+	for range fewer(*histories) {
 		dir, h := t.TempDir(), &linearHistory{}
 		for len(h.ops) < *historyOps {
 			if err := linearLife(rng, dir, h, *historyOps/4); err != nil {

@@ -47,7 +47,7 @@ func TestWritesAreVisible(t *testing.T) {
 	for number := range clients {
 		v := visible{t: t, c: c, number: number, rng: rand.New(rand.NewPCG(rng.Uint64(), 0)), titles: map[string]string{}}
 		writers.Go(func() {
-			for checks.Add(1) <= int64(*visibleChecks) && !t.Failed() {
+			for checks.Add(1) <= int64(fewer(*visibleChecks)) && !t.Failed() {
 				v.step(own)
 			}
 		})

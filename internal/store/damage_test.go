@@ -80,7 +80,7 @@ func TestDamage(t *testing.T) {
 		for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 			t.Run(state+"/"+kind, func(t *testing.T) {
 				found, harmless := 0, 0
-				for range *trials {
+				for range some(*trials) {
 					if damageOnce(t, rng, dir, kinds[kind], want) {
 						found++
 					} else {
@@ -291,7 +291,7 @@ func TestRepair(t *testing.T) {
 func TestRepairOfDamagedBlocks(t *testing.T) {
 	rng := newRand(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	for range 5 {
+	for range some(5) {
 		dir := filepath.Join(t.TempDir(), "store")
 		s := open(t, dir, nil)
 		var writes []Write

@@ -174,7 +174,7 @@ func TestFaults(t *testing.T) {
 	all := len(cells)
 	rng.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
 	if *trials > 0 {
-		cells = cells[:min(len(cells), 4**trials)]
+		cells = cells[:min(len(cells), some(4**trials))]
 	}
 	ended, failed := 0, 0
 	for len(cells) > 0 {

@@ -218,6 +218,9 @@ func writeArchive(t *testing.T, archive string, versions map[string]int) {
 
 // A store of format 1 with more papers than one batch of the upgrade takes.
 func TestUpgradeOfMany(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds, and a minute with the race detector")
+	}
 	o := inMemory()
 	s := open(t, "store", o)
 	const papers = 20_000

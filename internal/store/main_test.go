@@ -30,6 +30,14 @@ const testDim = 8
 
 var testIdentity = Identity{Model: "test-model", Fingerprint: "0123456789abcdef0123456789abcdef", Dimension: testDim}
 
+// some is n, or an eighth of it with -short: as many trials as the race detector has time for.
+func some(n int) int {
+	if testing.Short() {
+		return max(1, n/8)
+	}
+	return n
+}
+
 // newRand is seeded by EMBEDD_SEED or, without it, at random; the seed is printed.
 func newRand(t testing.TB) *rand.Rand {
 	seed := rand.Uint64()
