@@ -13,6 +13,8 @@ type entry struct {
 	// record and vector are the checksums of the values of p/ and v/. They bind a record to its paper: one that is whole, but
 	// of an earlier moment, does not pass for the present one.
 	record, vector uint32
+	// bare: of format 1, which has no checksums. Open brings a store of it to the present one, but not for reading only.
+	bare bool
 }
 
 // digest is a sum, modulo 2^128, of one number for each paper of a set. A paper that is missing, too many or another changes

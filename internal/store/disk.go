@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"syscall"
 	"time"
@@ -124,7 +125,7 @@ func (d *disk) onFull() {
 // load puts the ballast where it is missing.
 func (d *disk) load(size int64) {
 	name := d.fs.PathJoin(d.dir, ballastName)
-	if _, err := d.fs.Stat(name); !notThere(err) {
+	if _, err := d.fs.Stat(name); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
 	f, err := d.fs.Create(name, vfs.WriteCategoryUnspecified)

@@ -106,6 +106,7 @@ type state struct {
 	revision uint64
 	count    uint64 // live papers
 	digest   digest // of the live papers
+	bare     bool   // of format 1, which has no digest
 }
 
 // The bytes of m/state and of a value of i/ in format 1, which lacks their last parts.
@@ -129,7 +130,7 @@ func decodeState(body []byte) (state, error) {
 		return state{}, fmt.Errorf("has %d bytes, not %d", len(body), stateSize)
 	}
 	s := state{next: binary.BigEndian.Uint64(body), revision: binary.BigEndian.Uint64(body[8:]), count: binary.BigEndian.Uint64(body[16:])}
-	if len(body) == stateSize {
+	if s.bare = len(body) == stateSize1; !s.bare {
 		s.digest = digest{binary.BigEndian.Uint64(body[24:]), binary.BigEndian.Uint64(body[32:])}
 	}
 	if s.next == 0 {
@@ -145,13 +146,12 @@ func encodeEntry(e entry) []byte {
 	return binary.BigEndian.AppendUint32(b, e.vector)
 }
 
-// decodeEntry gives no checksums for a value of format 1, which is in a store only until Open has brought it to format 2.
 func decodeEntry(body []byte) (entry, error) {
 	if len(body) != entrySize && len(body) != entrySize1 {
 		return entry{}, fmt.Errorf("has %d bytes, not %d", len(body), entrySize)
 	}
-	e := entry{ordinal: binary.BigEndian.Uint64(body)}
-	if len(body) == entrySize {
+	e := entry{ordinal: binary.BigEndian.Uint64(body), bare: len(body) == entrySize1}
+	if !e.bare {
 		e.record, e.vector = binary.BigEndian.Uint32(body[8:]), binary.BigEndian.Uint32(body[12:])
 	}
 	if e.ordinal == 0 {

@@ -44,14 +44,14 @@ func TestFormat(t *testing.T) {
 		wantValue  string
 		wantSuffix string // the checksum
 	}{
-		{ordinalKey("a/b"), `i/"a/b"`, encodeEntry(entry{258, 0xabcdef01, 2}), "i/a/b", "\x00\x00\x00\x00\x00\x00\x01\x02\xab\xcd\xef\x01\x00\x00\x00\x02", "d4bb4af9"},
+		{ordinalKey("a/b"), `i/"a/b"`, encodeEntry(entry{ordinal: 258, record: 0xabcdef01, vector: 2}), "i/a/b", "\x00\x00\x00\x00\x00\x00\x01\x02\xab\xcd\xef\x01\x00\x00\x00\x02", "d4bb4af9"},
 		{recordKey(258), "p/258", record, "p/\x00\x00\x00\x00\x00\x00\x01\x02",
 			`{"paper":{"id":"a","title":"T","abstract":"A","authors":["X"],"year":1,"venue":"V","doi":"D","arxiv_id":"I","url":"U",` +
 				`"metadata":{"k":1}},"content":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","tokens":2,"truncated":true}`, ""},
 		{recordKey(1), "p/1", bare, "p/\x00\x00\x00\x00\x00\x00\x00\x01",
 			`{"paper":{"id":"<"},"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, ""},
 		{vectorKey(258), "v/258", encodeVector([]float32{1, -2}), "v/\x00\x00\x00\x00\x00\x00\x01\x02", "\x00\x00\x80\x3f\x00\x00\x00\xc0", ""},
-		{[]byte(keyState), "m/state", encodeState(state{3, 2, 1, digest{4, 5}}), "m/state", "\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x05", ""},
+		{[]byte(keyState), "m/state", encodeState(state{next: 3, revision: 2, count: 1, digest: digest{4, 5}}), "m/state", "\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x05", ""},
 		{logKey(258), "s/258", encodeChanges([]Change{{1, Removed}, {2, Added}, {3, Changed}}), "s/\x00\x00\x00\x00\x00\x00\x01\x02",
 			"r\x00\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x02c\x00\x00\x00\x00\x00\x00\x00\x03", ""},
 		{[]byte(keyIdentity), "m/identity", identity, "m/identity", `{"format":2,"uuid":"u","model":"m","fingerprint":"f","dimension":384}`, ""},
@@ -174,6 +174,15 @@ func TestOldStores(t *testing.T) {
 			if err := os.CopyFS(dir, r); err != nil {
 				t.Fatal(err)
 			}
+			// As it is, before it is brought to the present form.
+			s, err := Open(dir, Identity{}, &Options{ReadOnly: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for id, version := range versions {
+				wantPaper(t, s, testWrite(id, version))
+			}
+			checkAndClose(t, s)
 			for opened := range 2 {
 				s := open(t, dir, nil)
 				for id, version := range versions {

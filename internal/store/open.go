@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -116,8 +117,7 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 			return nil, err
 		}
 	}
-	format, err := s.load()
-	if err != nil {
+	if err := s.load(); err != nil {
 		return nil, err
 	}
 	if known && (s.id.Fingerprint != id.Fingerprint || s.id.Dimension != id.Dimension) {
@@ -125,8 +125,8 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 	}
 	switch {
 	case !made:
-	case format == 1 && o.ReadOnly:
-	case format == 1:
+	case s.applied.bare && o.ReadOnly: // there is nothing to compare it with
+	case s.applied.bare:
 		err = s.upgrade(fsys)
 	default:
 		if err = s.whole(left, markErr); o.asItIs {
@@ -156,7 +156,7 @@ func fromOutside(err error) bool {
 
 // whole tells whether a store of the present format has everything it had. err is what reading the mark came to.
 func (s *Store) whole(left *mark, err error) error {
-	if notThere(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: its mark, the file %s, is missing: %s", ErrLoss, markName, lossHint)
 	}
 	if err != nil {
@@ -260,20 +260,16 @@ func (s *Store) create(id Identity) error {
 	return errors.Join(b.Commit(pebble.Sync), s.flush())
 }
 
-// load reads the store's identity and state, and tells of what format it is.
-func (s *Store) load() (format int, err error) {
-	err = s.loadKey(keyIdentity, func(body []byte) (err error) {
+// load reads the store's identity and state.
+func (s *Store) load() error {
+	err := s.loadKey(keyIdentity, func(body []byte) (err error) {
 		s.id, s.uuid, err = decodeIdentity(body)
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	format = formatVersion
-	return format, s.loadKey(keyState, func(body []byte) (err error) {
-		if len(body) == stateSize1 {
-			format = 1
-		}
+	return s.loadKey(keyState, func(body []byte) (err error) {
 		s.applied, err = decodeState(body)
 		st := s.applied
 		s.state.Store(&st)

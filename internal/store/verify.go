@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -78,7 +77,7 @@ func (s *Store) upgrade(fsys vfs.FS) error {
 	}
 	b.Reset()
 	st := s.applied
-	st.count, st.digest = 0, digest{}
+	st.count, st.digest, st.bare = 0, digest{}, false
 	err = scan(s.db, []byte(prefixOrdinal), prefixEnd(prefixOrdinal), func(key, value []byte) error {
 		e, err := decode(key, value, decodeEntry)
 		if err != nil {
@@ -137,6 +136,3 @@ func mustSum(r pebble.Reader, key []byte) (uint32, error) {
 	}
 	return sum, err
 }
-
-// notThere tells whether a file is missing.
-func notThere(err error) bool { return errors.Is(err, fs.ErrNotExist) }
