@@ -112,7 +112,7 @@ func (c *repairCmd) Run(e *env) (err error) {
 	}
 	if c.AcceptDataLoss {
 		log := slog.New(slog.NewTextHandler(e.stderr, nil))
-		r, err := retrieval.AcceptLoss(c.Data, log)
+		r, err := retrieval.Repair(c.Data, log)
 		if err != nil {
 			return err
 		}

@@ -51,15 +51,14 @@ func (c *Collection) Backup(ctx context.Context, dir, program string) (info back
 	// A copy of what is damaged would pass for a good one until it is needed.
 	found, err := Inspect(ctx, making, nil)
 	if err != nil {
-		return info, storeError("prove the copy", err)
+		return info, err
 	}
 	if found.Violated() {
 		return info, &Error{Kind: DataLoss, Message: "the data directory is damaged, and no backup was made of it: " + found.first() + "; embedd check says more"}
 	}
-	m := c.encoder.Model()
 	info = backup.Info{
-		Made: time.Now().UTC().Truncate(time.Second), Version: program, Store: c.store.UUID(), Revision: revision, Papers: c.store.Count(),
-		Model: m.ID, Fingerprint: m.Fingerprint,
+		Made: time.Now().UTC().Truncate(time.Second), Version: program, Store: c.store.UUID(), Revision: revision, Papers: found.Papers,
+		Model: found.Model, Fingerprint: found.Fingerprint,
 	}
 	if info, err = backup.Seal(ctx, making, info); err != nil {
 		return info, internal("seal the backup", err)

@@ -90,14 +90,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 		Log: c.log, Reserve: o.Reserve, Ballast: o.Ballast, OnWritable: o.OnWritable,
 	})
 	if err != nil {
-		var mismatch *store.MismatchError
-		switch {
-		case errors.As(err, &mismatch), errors.Is(err, store.ErrLocked), errors.Is(err, store.ErrFormat):
-			return nil, &Error{Kind: FailedPrecondition, Message: err.Error(), Err: err}
-		case errors.Is(err, store.ErrLoss), errors.Is(err, store.ErrCorrupt):
-			return nil, &Error{Kind: DataLoss, Message: err.Error(), Err: err}
-		}
-		return nil, internal("open data directory "+dir, err)
+		return nil, storeError("open data directory "+dir, err)
 	}
 	defer func() {
 		if err != nil {
@@ -114,6 +107,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 			err = errors.Join(err, c.index.Close())
 		}
 	}()
+	c.tidy()
 	begin := time.Now()
 	from, err := c.useSnapshot(ctx)
 	if err != nil {

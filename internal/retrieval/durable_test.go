@@ -226,7 +226,7 @@ func TestBackup(t *testing.T) {
 	}
 	restored, log := openLogged(t, target, Options{})
 	now, err := restored.Info()
-	if err != nil || now.Version != info.Revision || now.Papers%5 != 0 || now.Papers < 200 || log.String() != "" {
+	if err != nil || now.Version != info.Revision || now.Papers != info.Papers || now.Papers%5 != 0 || now.Papers < 200 || log.String() != "" {
 		t.Errorf("%+v, want revision %d, %v; the log says %s", now, info.Revision, err, log.String())
 	}
 	if got := related(t, restored, "p0007", 5); len(got) != 5 {
@@ -282,7 +282,7 @@ func TestInspect(t *testing.T) {
 	if _, err := Open(t.Context(), bad, newBag(), nil); KindOf(err) != DataLoss || err == nil {
 		t.Errorf("Open without a mark: %v", err)
 	}
-	if r, err := AcceptLoss(bad, nil); err != nil || r.Papers != 120 || r.Lost != 0 {
+	if r, err := Repair(bad, nil); err != nil || r.Papers != 120 || r.Lost != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if got := inspect(bad); !slices.Equal(got, []int{2}) { // the snapshot is of what the store was

@@ -64,9 +64,12 @@ const fullRetry = 30 * time.Second
 
 // storeError is an error of the store in our words; nil stays nil.
 func storeError(doing string, err error) error {
+	var mismatch *store.MismatchError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &mismatch), errors.Is(err, store.ErrLocked), errors.Is(err, store.ErrFormat):
+		return &Error{Kind: FailedPrecondition, Message: err.Error(), Err: err}
 	case errors.Is(err, store.ErrFull):
 		return &Error{Kind: Exhausted, Message: doing + ": " + err.Error(), RetryAfter: fullRetry, Err: err}
 	case errors.Is(err, store.ErrDisk):

@@ -77,7 +77,7 @@ func Inspect(ctx context.Context, dir string, progress func(stage string)) (*Ins
 		return i.report("the store does not open", ""), nil
 	}
 	if err != nil {
-		return nil, &Error{Kind: FailedPrecondition, Message: err.Error(), Err: err}
+		return nil, storeError("open data directory "+dir, err)
 	}
 	defer s.Close()
 	i.store = s
@@ -243,14 +243,11 @@ func (i *inspector) report(store, index string) *Inspection {
 // DropDerived removes what can be made anew from the store of a data directory that is not in use: the snapshots of the index. It
 // gives the files that it removed.
 func DropDerived(dir string) (removed []string, err error) {
-	s, err := store.Open(filepath.Join(dir, storeName), store.Identity{}, &store.Options{ReadOnly: true, Log: slog.New(slog.DiscardHandler)})
-	switch {
-	case err == nil:
-		defer s.Close()
-	case errors.Is(err, store.ErrLoss), errors.Is(err, store.ErrCorrupt): // all the more
-	default:
-		return nil, &Error{Kind: FailedPrecondition, Message: err.Error(), Err: err}
+	lock, err := Lock(dir)
+	if err != nil {
+		return nil, err
 	}
+	defer lock.Close()
 	for _, pattern := range []string{snapshotName, oldSnapshotName, newSnapshots} {
 		names, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
@@ -266,8 +263,8 @@ func DropDerived(dir string) (removed []string, err error) {
 	return removed, nil
 }
 
-// AcceptLoss makes a new store of what is whole of a damaged one: see [store.Repair].
-func AcceptLoss(dir string, log *slog.Logger) (store.Repaired, error) {
+// Repair makes a new store of what is whole of a damaged one: see [store.Repair].
+func Repair(dir string, log *slog.Logger) (store.Repaired, error) {
 	r, err := store.Repair(filepath.Join(dir, storeName), log)
 	return r, storeError("repair data directory "+dir, err)
 }
@@ -280,8 +277,5 @@ func Lock(dir string) (io.Closer, error) {
 		return io.NopCloser(nil), nil
 	}
 	lock, err := store.Lock(path)
-	if err != nil {
-		return nil, &Error{Kind: FailedPrecondition, Message: err.Error(), Err: err}
-	}
-	return lock, nil
+	return lock, storeError("lock data directory "+dir, err)
 }

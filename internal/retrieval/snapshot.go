@@ -37,11 +37,9 @@ const (
 
 // snapshots is what is known of those on disk.
 type snapshots struct {
-	mu sync.Mutex // held while one is written; guards saved and older
-	// saved and older are the revisions of the latest and of the one before, 0 for none.
-	saved, older uint64
+	mu sync.Mutex // held while one is written
 
-	at      atomic.Uint64 // saved, for who does not wait
+	at      atomic.Uint64 // revision of the latest, 0 for none
 	written atomic.Int64  // when the latest was, in Unix nanoseconds; 0: there is none
 	touched atomic.Bool   // the upkeep changed the index since the latest
 	wrong   atomic.Bool   // the index lacks what the store has, until the next start
@@ -74,8 +72,8 @@ func checkStoreIsThere(dir string) error {
 	return nil
 }
 
-// clear removes what a process that was killed has left half done. The store is open: nobody else is doing it.
-func (c *Collection) clear() {
+// tidy removes what a process that was killed has left half done. The store is open: nobody else is doing it.
+func (c *Collection) tidy() {
 	for _, pattern := range []string{newSnapshots, filepath.Join("backups", "*.making-*")} {
 		left, err := filepath.Glob(filepath.Join(c.dir, pattern))
 		if err != nil {
@@ -92,7 +90,6 @@ func (c *Collection) clear() {
 // useSnapshot puts the latest snapshot that can be used in the place of c.index, which is new, and gives its revision; 0 for none. The
 // only error is the end of ctx: an index without its snapshot is made anew.
 func (c *Collection) useSnapshot(ctx context.Context) (revision uint64, err error) {
-	c.clear()
 	var reasons []error
 	for _, name := range []string{snapshotName, oldSnapshotName} {
 		index, note, err := c.openSnapshot(ctx, name)
@@ -117,7 +114,6 @@ func (c *Collection) useSnapshot(ctx context.Context) (revision uint64, err erro
 		empty := c.index
 		c.index = index
 		c.calibrated.Store(note.Calibrated)
-		c.snapshots.saved = note.Revision
 		c.snapshots.at.Store(note.Revision)
 		if info, err := os.Stat(filepath.Join(c.dir, name)); err == nil {
 			c.snapshots.written.Store(info.ModTime().UnixNano())
@@ -164,10 +160,7 @@ func (c *Collection) checkSnapshot(ctx context.Context, index *ann.Index, text [
 // catchUp brings the index, which has everything up to a revision, up to the store: by the change log, or where that does not go back
 // so far by the difference of the two sets of ordinals. An ordinal's vector never changes, so equal sets of ordinals are equal contents.
 func (c *Collection) catchUp(ctx context.Context, from uint64, progress func(done, total int)) error {
-	missing, err := []uint64(nil), store.ErrForgotten
-	if from > 0 {
-		missing, err = c.behind(ctx, from)
-	}
+	missing, err := c.behind(ctx, from)
 	if errors.Is(err, store.ErrForgotten) {
 		missing, err = c.difference(ctx)
 	}
@@ -181,7 +174,11 @@ func (c *Collection) catchUp(ctx context.Context, from uint64, progress func(don
 }
 
 // behind deletes from the index what the change log says was removed after a revision, and gives what was added since and is not in it.
+// For an index that has nothing, of revision 0, all that ever happened would be more than what there is.
 func (c *Collection) behind(ctx context.Context, from uint64) (missing []uint64, err error) {
+	if from == 0 {
+		return nil, store.ErrForgotten
+	}
 	added := map[uint64]struct{}{}
 	err = c.store.Changes(from, func(_ uint64, changes []store.Change) error {
 		for _, change := range changes {
@@ -279,14 +276,10 @@ func (c *Collection) saveSnapshot() error {
 		return err
 	}
 	s.changes.Add(-changes)
-	s.older, s.saved = s.saved, revision
-	s.at.Store(revision)
+	before := s.at.Swap(revision)
 	s.written.Store(time.Now().UnixNano())
 	s.since.Store(0)
-	if s.older == 0 {
-		return nil
-	}
-	return c.store.Forget(s.older)
+	return c.store.Forget(before)
 }
 
 // writeSnapshot writes a snapshot into a folder, and gives the revision up to which it surely has everything.
