@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
+	"embedd/internal/testkit"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -186,7 +187,7 @@ func useAlone(dir string) (dialled int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	var out output
+	var out testkit.Buffer
 	serve.Stdout, serve.Stderr = &out, &out
 	if err := serve.Start(); err != nil {
 		return 0, err

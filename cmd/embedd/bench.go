@@ -125,6 +125,30 @@ func (c *benchIndexCmd) Run(e *env) (err error) {
 	return err
 }
 
+// openWith opens a temporary data directory that has some papers, and whose index needs no upkeep: while it is tended, the list that
+// gives the target recall, and with it an answer, may change. Closing the client closes the engine, and removes the directory.
+func openWith(e *env, f *engineFlags, papers []ingest.Paper) (cl *client, en *engine, err error) {
+	tmp, err := os.MkdirTemp("", "embedd-bench-")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer finish(&err, func() error { return os.RemoveAll(tmp) })
+	file := filepath.Join(tmp, "papers.jsonl")
+	if err := writePapers(file, papers); err != nil {
+		return nil, nil, err
+	}
+	if cl, en, err = openScratch(e, f, ""); err != nil {
+		return nil, nil, err
+	}
+	if _, err = indexFiles(e, cl, []string{file}); err == nil {
+		err = en.collection.Settle(e.ctx)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, cl.close())
+	}
+	return cl, en, nil
+}
+
 // writePapers writes papers in embedd's own form.
 func writePapers(path string, papers []ingest.Paper) error {
 	f, err := os.Create(path)
@@ -201,34 +225,18 @@ func (c *benchRelatedCmd) Run(e *env) (err error) {
 	if len(papers) == 0 || c.Calls < 1 || c.Clients < 1 {
 		return errors.New("papers, --calls and --clients must be at least 1")
 	}
-	cl, en, err := openScratch(e, &c.Engine, "")
+	cl, en, err := openWith(e, &c.Engine, papers)
 	if err != nil {
 		return err
 	}
 	defer finish(&err, cl.close)
-	tmp, err := os.MkdirTemp("", "embedd-bench-")
-	if err != nil {
-		return err
-	}
-	defer finish(&err, func() error { return os.RemoveAll(tmp) })
-	file := filepath.Join(tmp, "papers.jsonl")
-	if err := writePapers(file, papers); err != nil {
-		return err
-	}
-	if _, err := indexFiles(e, cl, []string{file}); err != nil {
-		return err
-	}
-	// While the index is tended, the list that gives the target recall, and with it an answer, may change.
-	if err := en.collection.Settle(e.ctx); err != nil {
-		return err
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	limits := server.DefaultLimits()
 	limits.ConnectionsPerAddress = 0 // all clients are here
-	s, err := server.New(server.Options{Version: version, Log: slog.New(slog.NewTextHandler(e.stderr, nil)), Limits: limits})
+	s, err := server.New(server.Options{Version: version, Log: e.logger(slog.LevelInfo), Limits: limits})
 	if err != nil {
 		return err
 	}

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -99,31 +97,16 @@ func (c *benchOverloadCmd) Run(e *env) (err error) {
 	if len(papers) == 0 || c.Connections < 1 || c.Phase < time.Second {
 		return errors.New("papers and --connections must be at least 1, --phase at least 1s")
 	}
-	cl, en, err := openScratch(e, &c.Engine, "")
+	cl, en, err := openWith(e, &c.Engine, papers)
 	if err != nil {
 		return err
 	}
 	defer finish(&err, cl.close)
-	tmp, err := os.MkdirTemp("", "embedd-bench-")
-	if err != nil {
-		return err
-	}
-	defer finish(&err, func() error { return os.RemoveAll(tmp) })
-	file := filepath.Join(tmp, "papers.jsonl")
-	if err := writePapers(file, papers); err != nil {
-		return err
-	}
-	if _, err := indexFiles(e, cl, []string{file}); err != nil {
-		return err
-	}
-	if err := en.collection.Settle(e.ctx); err != nil {
-		return err
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	s, err := server.New(server.Options{Version: version, Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
+	s, err := server.New(server.Options{Version: version, Log: e.logger(slog.LevelError)})
 	if err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func (c *repairCmd) Run(e *env) (err error) {
 		return err
 	}
 	if c.AcceptDataLoss {
-		log := slog.New(slog.NewTextHandler(e.stderr, nil))
+		log := e.logger(slog.LevelInfo)
 		r, err := retrieval.Repair(c.Data, log)
 		if err != nil {
 			return err

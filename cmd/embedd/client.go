@@ -69,7 +69,7 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 			return nil, err
 		}
 	}
-	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := e.logger(slog.LevelWarn)
 	bar := newProgress(e, "rebuilding the index", "papers")
 	en, err := openEngine(e.ctx, &f.Engine, f.Data, opening{Warm: create, Log: log, Watch: bar})
 	bar.Done()

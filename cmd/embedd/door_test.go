@@ -1,37 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"embedd/internal/access"
 	"embedd/internal/server"
+	"embedd/internal/testkit"
 )
-
-// lockedBuffer is a buffer that many goroutines write to.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
 
 // SIGHUP reads the keys again.
 func TestKeysAreReadAgainOnSIGHUP(t *testing.T) {
@@ -40,7 +21,7 @@ func TestKeysAreReadAgainOnSIGHUP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &lockedBuffer{}
+	out := &testkit.Buffer{}
 	f := doorFlags{Keys: path}
 	keys, stop, err := f.keys(slog.New(slog.NewTextHandler(out, nil)))
 	if err != nil {

@@ -112,7 +112,7 @@ func openScratch(e *env, f *engineFlags, dir string) (*client, *engine, error) {
 		}
 		dir, remove = tmp, func() error { return os.RemoveAll(tmp) }
 	}
-	log := slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := e.logger(slog.LevelWarn)
 	en, err := openEngine(e.ctx, f, dir, opening{Warm: true, Log: log})
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())

@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 	"google.golang.org/grpc/status"
 
+	"embedd/internal/telemetry"
 	"embedd/models"
 )
 
@@ -66,6 +67,11 @@ type env struct {
 	stderr io.Writer
 	flags  []*kong.Flag // of the subcommand, as they are in effect
 	log    *slog.Logger // gets the progress of long work where it is not nil, instead of stderr
+}
+
+// logger is the log of a subcommand that is not a server.
+func (e *env) logger(level slog.Level) *slog.Logger {
+	return telemetry.NewLog(e.stderr, telemetry.Text, level)
 }
 
 // run is main with its world as parameters. It returns the exit status: 0, 1 for a failure, 2 for wrong usage, 130 for

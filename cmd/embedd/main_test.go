@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"embedd/internal/native"
+	"embedd/internal/testkit"
 	"embedd/internal/testmodels"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -213,7 +214,7 @@ func shown(ts *testscript.TestScript, _ bool, args []string) {
 func inBackground(ts *testscript.TestScript, command string) (stop func()) {
 	cmd := exec.Command("sh", "-c", "exec "+command)
 	cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), "EMBEDD_HOME="+ts.Getenv("EMBEDD_HOME"))
-	var out output
+	var out testkit.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	ts.Check(cmd.Start())
 	return func() {

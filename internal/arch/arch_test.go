@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"internal/chaos":      {},
 	"internal/evalsets":   {},
 	"internal/testmodels": {},
+	"internal/testkit":    {},
 	"bench/ann/first":     {},
 	"bench/ann/worker":    {"ann", "bench/ann/first"},
 	"bench/restart":       {"ann", "internal/retrieval", "internal/store"},

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"embedd/internal/testkit"
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 //  3. the counts agree, and the index has what the store has: an exact search by a paper's own vector has it first, one by the graph nearly always;
 //  4. it is ready within 10 seconds, and nothing that a kill left behind stays: no half-written file, no file descriptor, no goroutine.
 func TestKill(t *testing.T) {
-	rng := random(t)
+	rng := testkit.Rand(t)
 	if testing.Short() { // building the program once more takes as long as many kills
 		program, err := ordinary()
 		if err != nil {

@@ -3,11 +3,9 @@ package chaos
 import (
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -33,19 +31,6 @@ func scratchDir(name string) (string, error) {
 	dir, err := os.MkdirTemp("", "embedd-chaos-"+name+"-")
 	scratch = append(scratch, dir)
 	return dir, err
-}
-
-// random is seeded by EMBEDD_SEED or, without it, at random; the seed is printed. What the server does meanwhile is not repeated by it.
-func random(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if text := os.Getenv("EMBEDD_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal("EMBEDD_SEED: ", err)
-		}
-	}
-	t.Logf("EMBEDD_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // ordinary is the program as it is.

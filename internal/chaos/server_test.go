@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"embedd/internal/testkit"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -28,7 +27,7 @@ type server struct {
 	cmd     *exec.Cmd
 	admin   string // address
 	control string // address of the failpoints; empty: the program has none
-	output  output
+	output  testkit.Buffer
 	done    chan struct{} // closed when the process has ended
 	began   time.Time
 
@@ -37,24 +36,6 @@ type server struct {
 	search embeddv1.SearchServiceClient
 	encode embeddv1.EncodeServiceClient
 	info   embeddv1.InfoServiceClient
-}
-
-// output keeps what a process says.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // start runs a program over a data directory. armed are failpoints that are set from the beginning, for a program that has them.

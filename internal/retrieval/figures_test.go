@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"embedd/internal/testkit"
 )
 
 // What a start came upon, and what upkeep was done.
@@ -76,7 +78,7 @@ func TestProbe(t *testing.T) {
 
 // A probe that cannot be made stops no other upkeep.
 func TestProbeThatFails(t *testing.T) {
-	log := &logged{}
+	log := &testkit.Buffer{}
 	c, err := Open(t.Context(), t.TempDir(), newBag(), &Options{Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)

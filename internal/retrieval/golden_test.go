@@ -6,11 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"embedd/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "write the data directory of the present form anew into testdata")
@@ -88,9 +89,7 @@ var trials = flag.Int("trials", 40, "trials of TestDamagedSnapshots for each sna
 
 // What happens to a snapshot of the index changes no answer: it is used whole, or the one before it is, or the index is made anew.
 func TestDamagedSnapshots(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := testkit.Rand(t)
 	dir := filepath.Join(t.TempDir(), "data")
 	c, _ := openLogged(t, dir, Options{})
 	all := words(t, 200)

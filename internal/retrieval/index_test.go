@@ -10,12 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"embedd/ann"
+	"embedd/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -33,28 +33,10 @@ func fewer(n int) int {
 	return n
 }
 
-// logged is a log that can be read while it is written.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // openLogged is open with options and a log.
-func openLogged(t *testing.T, dir string, o Options) (*Collection, *logged) {
+func openLogged(t *testing.T, dir string, o Options) (*Collection, *testkit.Buffer) {
 	t.Helper()
-	log := &logged{}
+	log := &testkit.Buffer{}
 	o.Log = slog.New(slog.NewTextHandler(log, nil))
 	c, err := Open(t.Context(), dir, newBag(), &o)
 	if err != nil {
@@ -210,7 +192,7 @@ func TestMemoryModes(t *testing.T) {
 					t.Fatal(err)
 				}
 				shut(t, c)
-				var log *logged
+				var log *testkit.Buffer
 				if c, log = openLogged(t, dir, o); log.String() != "" {
 					t.Error(log)
 				}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"embedd/internal/testkit"
 )
 
 var (
@@ -192,20 +194,9 @@ func (h *linearHistory) cut() {
 	}
 }
 
-func linearSeed(t *testing.T) *rand.Rand {
-	seed := rand.Uint64()
-	if text := os.Getenv("EMBEDD_SEED"); text != "" {
-		if _, err := fmt.Sscan(text, &seed); err != nil {
-			t.Fatal("EMBEDD_SEED: ", err)
-		}
-	}
-	t.Logf("EMBEDD_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
-
 // Upsert, Delete and Get of many clients at once are as if they came one after the other.
 func TestLinearizable(t *testing.T) {
-	rng := linearSeed(t)
+	rng := testkit.Rand(t)
 	for range fewer(*histories) {
 		c := open(t, t.TempDir(), newBag())
 		h := &linearHistory{}
@@ -284,7 +275,7 @@ func linearChild(dir string) {
 
 // The same holds of a history with kills in it: what a call or a get has returned is not taken away by them.
 func TestLinearizableThroughKills(t *testing.T) {
-	rng := linearSeed(t)
+	rng := testkit.Rand(t)
 	for range fewer(*histories) {
 		dir, h := t.TempDir(), &linearHistory{}
 		for len(h.ops) < *historyOps {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"embedd/ann"
+	"embedd/internal/testkit"
 )
 
 var configurations = flag.Int("configurations", 6, "under how many configurations TestConfigurationsAgree runs a history; 32 or more say something")
@@ -52,7 +53,7 @@ func randomHistory(rng *rand.Rand, n int) (history []write) {
 // TestConfigurationsAgree brings one history into collections of random configurations. All of them give the same papers, and the same
 // answers to exact searches; searches by the graph find as many of the exact answer, to a hundredth.
 func TestConfigurationsAgree(t *testing.T) {
-	rng := linearSeed(t)
+	rng := testkit.Rand(t)
 	history := randomHistory(rng, *historyOps)
 	var queries [][]float32
 	for range 50 {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"embedd/internal/testkit"
 )
 
 var visibleChecks = flag.Int("checks", 10000, "how many searches TestWritesAreVisible makes")
@@ -17,7 +19,7 @@ var visibleChecks = flag.Int("checks", 10000, "how many searches TestWritesAreVi
 // wrote, and has the paper first; after each delete no search has it. Meanwhile others write and delete, the index is written into snapshots,
 // and tombstones are taken out of it.
 func TestWritesAreVisible(t *testing.T) {
-	rng := linearSeed(t)
+	rng := testkit.Rand(t)
 	c := open(t, t.TempDir(), newBag())
 	const clients, own = 8, 100
 	ctx, stop := context.WithCancel(t.Context())

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"hash/fnv"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"embedd/internal/retrieval"
+	"embedd/internal/testkit"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -69,31 +68,13 @@ type running struct {
 	*Server
 	addr    string
 	encoder *fake
-	log     *lines
-}
-
-// lines is a log that tests read.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log     *testkit.Buffer
 }
 
 // launch starts a server until the end of the test.
 func launch(t testing.TB, o Options) *running {
 	t.Helper()
-	r := &running{encoder: &fake{}, log: &lines{}}
+	r := &running{encoder: &fake{}, log: &testkit.Buffer{}}
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	c, err := retrieval.Open(t.Context(), t.TempDir(), r.encoder, &retrieval.Options{Log: o.Log})
 	if err != nil {

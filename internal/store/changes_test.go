@@ -6,11 +6,13 @@ import (
 	"maps"
 	"slices"
 	"testing"
+
+	"embedd/internal/testkit"
 )
 
 // What is derived from a store at any revision is brought up to date by its change log.
 func TestChanges(t *testing.T) {
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	o := inMemory()
 	s := open(t, "store", o)
 	derived := []map[uint64]bool{{}} // ordinals, by revision

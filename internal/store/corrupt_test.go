@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"embedd/internal/testkit"
 )
 
 // overwrite puts a body under a key, with a checksum that is right.
@@ -55,7 +57,7 @@ func TestDamagedValue(t *testing.T) {
 		{[]byte(keyState), "m/state", reads{}},
 		{[]byte(keyIdentity), "m/identity", reads{}},
 	}
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			o := inMemory()
@@ -226,7 +228,7 @@ func TestCheckStopsCounting(t *testing.T) {
 // A flipped bit in a table of Pebble is ErrCorrupt or does not matter. It is never another content, and never the end of
 // the process.
 func TestDamagedTable(t *testing.T) {
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	base := t.TempDir()
 	s := open(t, filepath.Join(base, "good"), nil)
 	var writes []Write

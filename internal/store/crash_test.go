@@ -17,6 +17,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"embedd/internal/testkit"
 )
 
 var powerCuts = flag.Int("crashes", 600, "power cuts of TestCrash")
@@ -34,7 +36,7 @@ func TestCrash(t *testing.T) {
 	if testing.Short() {
 		crashes /= 10
 	}
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	var c *crashTest
 	calls := 0
 	for n := range crashes {
@@ -283,7 +285,7 @@ func (w *crashWriter) call(rng *rand.Rand, s *Store) error {
 // TestCrashAtEveryStep cuts the power before every single operation on the file system, from the making of the directory
 // to the last Close. After each, the store opens and has what was acknowledged, or one call more.
 func TestCrashAtEveryStep(t *testing.T) {
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	steps := []func(s *Store) error{
 		func(s *Store) error { _, _, err := s.Put([]Write{testWrite("a", 1), testWrite("b", 1)}); return err },
 		func(s *Store) error {
@@ -341,7 +343,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 
 // TestUpgradeAtEveryStep cuts the power before every operation of the Open that brings a store of format 1 to the present one.
 func TestUpgradeAtEveryStep(t *testing.T) {
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	versions := map[string]int{"first": 1, "ö/second": 2, "third": 3}
 	for _, forget := range []string{"", markName + ".new"} {
 		disk := vfs.NewCrashableMem()

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"embedd/internal/testkit"
 )
 
 // trials is how often each kind of file is damaged: make test-long has 1000.
@@ -25,7 +27,7 @@ var fileKinds = []string{"*.sst", "*.log", "MANIFEST-*", "OPTIONS-*", "marker.fo
 // TestDamage damages one file of a store that was closed, killed, or is idle, in every way that disks and people do. What follows is an
 // error, or exactly what was stored: never another content, and never less of it without a word.
 func TestDamage(t *testing.T) {
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	base := t.TempDir()
 	want := map[string]int{}
 	states := map[string]string{}
@@ -289,7 +291,7 @@ func TestRepair(t *testing.T) {
 
 // Damaged blocks of tables take away the papers in them and no others.
 func TestRepairOfDamagedBlocks(t *testing.T) {
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	for range some(5) {
 		dir := filepath.Join(t.TempDir(), "store")

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"embedd/internal/testkit"
 )
 
 // BenchmarkDurableCommit is what Put costs beside the least that it could: 16 writers, one paper of about 1.3 KB and 384 floats a
@@ -30,7 +32,7 @@ func BenchmarkDurableCommit(b *testing.B) {
 	defer s.Close()
 	bare := openBare(b)
 	defer bare.close(b)
-	rng := newRand(b)
+	rng := testkit.Rand(b)
 	papers := make([]Write, 512)
 	for i := range papers {
 		papers[i] = durableWrite(rng, identity.Dimension)

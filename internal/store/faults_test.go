@@ -21,6 +21,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"embedd/internal/testkit"
 )
 
 // Every operation on every kind of file fails once, or from some time on: the n-th write of a log, the n-th sync of the MANIFEST, ...
@@ -146,7 +148,7 @@ func childFaults() {
 
 // TestFaults runs a sample of the cells; with -trials 0 all of them (make test-long).
 func TestFaults(t *testing.T) {
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	// How often each operation happens where nothing fails.
 	counts := map[[2]string]int{}
 	var mu sync.Mutex

@@ -6,40 +6,22 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 )
 
 // ExitStatus is the exit status of a process whose store cannot be written any more: EX_IOERR of sysexits.h.
 const ExitStatus = 74
 
 // logger is Pebble's way to speak. What it says of its daily work is dropped. Pebble on a full disk fails many thousand times a
-// second: of its errors one a second is logged, with the number of those that were not.
+// second, each time in other words; so what it says is not the message, by which the process's log holds back what comes again.
 type logger struct {
 	dir string
 	log *slog.Logger
-
-	mu     sync.Mutex
-	last   time.Time
-	unsaid int
 }
 
 func (*logger) Infof(string, ...any) {}
 
 func (l *logger) Errorf(format string, args ...any) {
-	l.mu.Lock()
-	if time.Since(l.last) < time.Second {
-		l.unsaid++
-		l.mu.Unlock()
-		return
-	}
-	unsaid := l.unsaid
-	l.last, l.unsaid = time.Now(), 0
-	l.mu.Unlock()
-	about := []any{"dir", l.dir}
-	if unsaid > 0 {
-		about = append(about, "not_logged", unsaid)
-	}
-	l.log.Error("store: "+fmt.Sprintf(format, args...), about...)
+	l.log.Error("the store came upon an error that no call returns", "dir", l.dir, "error", fmt.Sprintf(format, args...))
 }
 
 // Fatalf ends the process. Pebble calls it when its log or MANIFEST could not be written or synced: what is on disk is

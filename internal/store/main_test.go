@@ -10,7 +10,6 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -36,19 +35,6 @@ func some(n int) int {
 		return max(1, n/8)
 	}
 	return n
-}
-
-// newRand is seeded by EMBEDD_SEED or, without it, at random; the seed is printed.
-func newRand(t testing.TB) *rand.Rand {
-	seed := rand.Uint64()
-	if text := os.Getenv("EMBEDD_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal("EMBEDD_SEED: ", err)
-		}
-	}
-	t.Logf("EMBEDD_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // open opens a store, which is checked and closed when the test ends, if it is open then.

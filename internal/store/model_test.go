@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"embedd/internal/testkit"
 )
 
 // model is the slow truth: what a store must hold, in maps.
@@ -35,7 +37,7 @@ func TestModel(t *testing.T) {
 			ops /= 5
 		}
 		t.Run(name, func(t *testing.T) {
-			rng := newRand(t)
+			rng := testkit.Rand(t)
 			s := open(t, dir, o)
 			uuid := s.UUID()
 			m := &model{papers: map[string]modelPaper{}, next: 1}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"embedd/internal/testkit"
 )
 
 // Some promises are about processes. childEnv makes this test binary a child, which does one job in the directory that
@@ -128,7 +130,7 @@ func childWrites() {
 }
 
 func TestKill(t *testing.T) {
-	rng := newRand(t)
+	rng := testkit.Rand(t)
 	dir := t.TempDir()
 	acknowledged := 0
 	for range 5 {

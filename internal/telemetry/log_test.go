@@ -1,50 +1,34 @@
 package telemetry
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"embedd/internal/testkit"
 )
 
-// safeBuffer is a buffer that timers write to as well.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
 // lines are the records so far.
-func (s *safeBuffer) lines() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Split(strings.TrimSpace(s.b.String()), "\n")
-}
+func lines(b *testkit.Buffer) []string { return strings.Split(strings.TrimSpace(b.String()), "\n") }
 
 func TestKeysAndLengths(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out safeBuffer
+		var out testkit.Buffer
 		log := NewLog(&out, JSON, slog.LevelInfo)
 		long := strings.Repeat("é", MaxString)
 		log.With("component", "store").Warn("hello", "took", 1500*time.Microsecond, "wait", time.Second, "error", fmt.Errorf("no: %w", errors.New("disk\nfull")),
 			"id", long, "about", errors.New(long), "stack", long, "n", 7, "names", []string{"a", long})
 		log.Debug("not this")
-		if len(out.lines()) != 1 {
-			t.Fatalf("%d lines: %q", len(out.lines()), out.lines())
+		if len(lines(&out)) != 1 {
+			t.Fatalf("%d lines: %q", len(lines(&out)), lines(&out))
 		}
 		var got map[string]any
-		if err := json.Unmarshal([]byte(out.lines()[0]), &got); err != nil {
+		if err := json.Unmarshal([]byte(lines(&out)[0]), &got); err != nil {
 			t.Fatal(err)
 		}
 		cut := strings.Repeat("é", MaxString/2) + "…"
@@ -66,9 +50,9 @@ func TestKeysAndLengths(t *testing.T) {
 
 func TestText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out safeBuffer
+		var out testkit.Buffer
 		NewLog(&out, Text, slog.LevelInfo).Info("a call", "took", time.Millisecond, "error", errors.New("level=ERROR forged"))
-		if line := out.lines()[0]; !strings.Contains(line, `duration_ms=1 err="level=ERROR forged"`) {
+		if line := lines(&out)[0]; !strings.Contains(line, `duration_ms=1 err="level=ERROR forged"`) {
 			t.Error(line)
 		}
 	})
@@ -78,10 +62,10 @@ func TestText(t *testing.T) {
 // not held back by them, and nothing is lost from the count.
 func TestRepeatedErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out safeBuffer
+		var out testkit.Buffer
 		log := NewLog(&out, Text, slog.LevelInfo)
 		log.Error("disk", "i", -1)
-		if n := len(out.lines()); n != 1 {
+		if n := len(lines(&out)); n != 1 {
 			t.Fatalf("the first: %d lines", n)
 		}
 		for i := range 3500 { // 3.5 seconds
@@ -96,7 +80,7 @@ func TestRepeatedErrors(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		total, written := 0, 0
-		for _, line := range out.lines() {
+		for _, line := range lines(&out) {
 			if !strings.Contains(line, "level=ERROR msg=disk") {
 				continue
 			}
@@ -108,13 +92,13 @@ func TestRepeatedErrors(t *testing.T) {
 			total += n
 		}
 		if total != 3501 || written != 5 {
-			t.Errorf("%d lines stand for %d errors, want 5 for 3501:\n%s", written, total, strings.Join(out.lines(), "\n"))
+			t.Errorf("%d lines stand for %d errors, want 5 for 3501:\n%s", written, total, strings.Join(lines(&out), "\n"))
 		}
-		if n := len(out.lines()) - written; n != 4 {
-			t.Errorf("%d other lines, want 4:\n%s", n, strings.Join(out.lines(), "\n"))
+		if n := len(lines(&out)) - written; n != 4 {
+			t.Errorf("%d other lines, want 4:\n%s", n, strings.Join(lines(&out), "\n"))
 		}
 		log.Error("disk")
-		if last := out.lines()[len(out.lines())-1]; strings.Contains(last, "repeated") {
+		if last := lines(&out)[len(lines(&out))-1]; strings.Contains(last, "repeated") {
 			t.Errorf("after a quiet time it is not the first again: %s", last)
 		}
 		time.Sleep(5 * time.Second)
@@ -124,7 +108,7 @@ func TestRepeatedErrors(t *testing.T) {
 // Messages without end take no memory without end.
 func TestManyMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out safeBuffer
+		var out testkit.Buffer
 		log := NewLog(&out, Text, slog.LevelInfo)
 		for i := range 3 * maxLimited {
 			log.Error(fmt.Sprint("message ", i))

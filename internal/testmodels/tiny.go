@@ -2,15 +2,10 @@ package testmodels
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -34,28 +29,8 @@ func Tiny(dir string, crossEncoder bool) error {
 		"num_attention_heads": 4, "intermediate_size": wide, "hidden_act": "gelu", "layer_norm_eps": 1e-12,
 		"max_position_embeddings": tokens, "type_vocab_size": 2, "vocab_size": len(vocabulary), "pad_token_id": 0,
 	}
-	shapes := map[string][]int{
-		"embeddings.word_embeddings.weight": {len(vocabulary), dim}, "embeddings.position_embeddings.weight": {tokens, dim},
-		"embeddings.token_type_embeddings.weight": {2, dim}, "embeddings.LayerNorm.weight": {dim}, "embeddings.LayerNorm.bias": {dim},
-	}
-	dense := func(name string, in, out int) {
-		shapes[name+".weight"], shapes[name+".bias"] = []int{out, in}, []int{out}
-	}
-	for i := range layers {
-		p := fmt.Sprintf("encoder.layer.%d.", i)
-		for _, name := range []string{"self.query", "self.key", "self.value", "output.dense"} {
-			dense(p+"attention."+name, dim, dim)
-		}
-		dense(p+"intermediate.dense", dim, wide)
-		dense(p+"output.dense", wide, dim)
-		for _, name := range []string{"attention.output.LayerNorm", "output.LayerNorm"} {
-			shapes[p+name+".weight"], shapes[p+name+".bias"] = []int{dim}, []int{dim}
-		}
-	}
 	if crossEncoder {
 		config["architectures"], config["id2label"] = []string{"BertForSequenceClassification"}, map[string]string{"0": "LABEL_0"}
-		dense("pooler.dense", dim, dim)
-		dense("classifier", dim, 1)
 	}
 	special := func(name string) map[string]any {
 		return map[string]any{"SpecialToken": map[string]any{"id": name, "type_id": 0}}
@@ -86,7 +61,7 @@ func Tiny(dir string, crossEncoder bool) error {
 		return err
 	}
 	for name, v := range map[string]any{
-		"config.json": config, "tokenizer.json": tokenizer, "papers.jsonl": papers.Bytes(), "model.safetensors": safetensors(shapes),
+		"config.json": config, "tokenizer.json": tokenizer, "papers.jsonl": papers.Bytes(), "model.safetensors": Safetensors(Weights(config)),
 		"1_Pooling/config.json": map[string]any{"word_embedding_dimension": dim, "pooling_mode_mean_tokens": true},
 	} {
 		if crossEncoder && strings.HasPrefix(name, "1_Pooling") {
@@ -104,29 +79,4 @@ func Tiny(dir string, crossEncoder bool) error {
 		}
 	}
 	return nil
-}
-
-// safetensors writes random float32 tensors, the same each time.
-func safetensors(shapes map[string][]int) []byte {
-	rng := rand.New(rand.NewPCG(7, 7))
-	header, data := map[string]any{}, []byte{}
-	for _, name := range slices.Sorted(maps.Keys(shapes)) {
-		begin, count := len(data), 1
-		for _, d := range shapes[name] {
-			count *= d
-		}
-		for range count {
-			x := float32(rng.NormFloat64() * 0.3)
-			if strings.HasSuffix(name, "LayerNorm.weight") {
-				x = 1 + x/3
-			}
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
-		}
-		header[name] = map[string]any{"dtype": "F32", "shape": shapes[name], "data_offsets": []int{begin, len(data)}}
-	}
-	text, err := json.Marshal(header)
-	if err != nil {
-		panic(err)
-	}
-	return append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), data...)
 }

@@ -5,15 +5,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
+	"embedd/internal/testmodels"
 	"embedd/models/convert"
 )
 
@@ -38,7 +35,7 @@ func folder(t testing.TB, change func(files map[string]map[string]any, shapes ma
 	if change != nil {
 		change(files, shapes)
 	}
-	for name, shape := range weights(files["config.json"]) {
+	for name, shape := range testmodels.Weights(files["config.json"]) {
 		if _, set := shapes[name]; !set {
 			shapes[name] = shape
 		}
@@ -60,72 +57,10 @@ func folder(t testing.TB, change func(files map[string]map[string]any, shapes ma
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "model.safetensors"), safetensors(shapes), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "model.safetensors"), testmodels.Safetensors(shapes), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// weights lists the tensors of a network.
-func weights(c map[string]any) map[string][]int {
-	n := func(name string) int { return c[name].(int) }
-	dim, wide := n("hidden_size"), n("intermediate_size")
-	w := map[string][]int{
-		"embeddings.word_embeddings.weight": {n("vocab_size"), dim}, "embeddings.position_embeddings.weight": {n("max_position_embeddings"), dim},
-		"embeddings.LayerNorm.weight": {dim}, "embeddings.LayerNorm.bias": {dim},
-	}
-	dense := func(name string, in, out int) { w[name+".weight"], w[name+".bias"] = []int{out, in}, []int{out} }
-	q, k, v, o, norm := "attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "attention.output.LayerNorm"
-	if c["model_type"] == "mpnet" {
-		q, k, v, o, norm = "attention.attn.q", "attention.attn.k", "attention.attn.v", "attention.attn.o", "attention.LayerNorm"
-		w["encoder.relative_attention_bias.weight"] = []int{n("relative_attention_num_buckets"), n("num_attention_heads")}
-	} else {
-		w["embeddings.token_type_embeddings.weight"] = []int{n("type_vocab_size"), dim}
-	}
-	for i := range n("num_hidden_layers") {
-		p := fmt.Sprintf("encoder.layer.%d.", i)
-		for _, name := range []string{q, k, v, o} {
-			dense(p+name, dim, dim)
-		}
-		dense(p+"intermediate.dense", dim, wide)
-		dense(p+"output.dense", wide, dim)
-		for _, name := range []string{norm, "output.LayerNorm"} {
-			w[p+name+".weight"], w[p+name+".bias"] = []int{dim}, []int{dim}
-		}
-	}
-	if c["id2label"] != nil {
-		dense("pooler.dense", dim, dim)
-		dense("classifier", dim, 1)
-	}
-	return w
-}
-
-// safetensors writes random float32 tensors, the same each time. A nil shape leaves a tensor out.
-func safetensors(shapes map[string][]int) []byte {
-	rng := rand.New(rand.NewPCG(7, 7))
-	header, data := map[string]any{}, []byte{}
-	for _, name := range slices.Sorted(maps.Keys(shapes)) {
-		if shapes[name] == nil {
-			continue
-		}
-		begin, count := len(data), 1
-		for _, d := range shapes[name] {
-			count *= d
-		}
-		for range count {
-			x := float32(rng.NormFloat64() * 0.3)
-			if strings.HasSuffix(name, "LayerNorm.weight") {
-				x = 1 + x/3
-			}
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
-		}
-		header[name] = map[string]any{"dtype": "F32", "shape": shapes[name], "data_offsets": []int{begin, len(data)}}
-	}
-	text, err := json.Marshal(header)
-	if err != nil {
-		panic(err)
-	}
-	return append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), data...)
 }
 
 func TestReadRefusesWithTheName(t *testing.T) {
@@ -229,7 +164,7 @@ func TestSafetensorsHaveNoOverlap(t *testing.T) {
 
 // A file of weights from outside is read or refused, whatever its bytes are.
 func FuzzSafetensors(f *testing.F) {
-	good := safetensors(map[string][]int{"a": {2, 3}, "b": {1}})
+	good := testmodels.Safetensors(map[string][]int{"a": {2, 3}, "b": {1}})
 	f.Add(good)
 	f.Add(good[:20])
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff{}"))
