@@ -2,24 +2,18 @@ package server
 
 import (
 	"net"
-	"net/netip"
 	"sync"
-	"sync/atomic"
 )
 
-// listener accepts so many connections at once, in all and from one address, and closes the others at once.
+// listener accepts as many connections at once as there are places, and closes the others at once.
 type listener struct {
 	net.Listener
-	most, perAddress int
-	counts           *counts
-
-	mu   sync.Mutex
-	open int
-	by   map[netip.Prefix]int
+	places places
+	counts *counts
 }
 
 func limitListener(l net.Listener, limits Limits, c *counts) *listener {
-	return &listener{Listener: l, most: limits.Connections, perAddress: limits.ConnectionsPerAddress, counts: c, by: map[netip.Prefix]int{}}
+	return &listener{Listener: l, places: places{most: limits.Connections, perAddress: limits.ConnectionsPerAddress}, counts: c}
 }
 
 // Accept implements net.Listener.
@@ -29,40 +23,18 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		address := prefixOf(c.RemoteAddr())
-		if counter := l.enter(address); counter != nil {
-			counter.Add(1)
-			c.Close()
-			continue
+		leave, why := l.places.enter(prefixOf(c.RemoteAddr()))
+		switch why {
+		case inAll:
+			l.counts.connsFull.Add(1)
+		case fromAddress:
+			l.counts.connsAddress.Add(1)
+		default:
+			l.counts.conns.Add(1)
+			return &conn{Conn: c, leave: sync.OnceFunc(func() { leave(); l.counts.conns.Add(-1) })}, nil
 		}
-		return &conn{Conn: c, leave: sync.OnceFunc(func() { l.leave(address) })}, nil
+		c.Close()
 	}
-}
-
-// enter counts a connection, or gives the counter of why there is no room for it.
-func (l *listener) enter(address netip.Prefix) (refused *atomic.Uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.open >= l.most:
-		return &l.counts.connsFull
-	case l.perAddress > 0 && address.IsValid() && l.by[address] >= l.perAddress:
-		return &l.counts.connsAddress
-	}
-	l.open++
-	l.by[address]++
-	l.counts.conns.Add(1)
-	return nil
-}
-
-func (l *listener) leave(address netip.Prefix) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open--
-	if l.by[address]--; l.by[address] == 0 {
-		delete(l.by, address)
-	}
-	l.counts.conns.Add(-1)
 }
 
 // conn is a connection that is counted until it is closed.

@@ -33,26 +33,30 @@ import (
 // limitTime gives a call the deadline of its class, before its request is read.
 func (s *Server) limitTime(ctx context.Context, info *tap.Info) (context.Context, error) {
 	r, ok := s.rules[info.FullMethodName]
-	if !ok || r.class == embeddv1.Class_CLASS_UNSPECIFIED { // a watch of the health lasts
+	switch {
+	case !ok, r.open && r.stream: // a watch of the health lasts
+		return ctx, nil
+	case r.open:
+		ctx, _ = within(ctx, s.open.firstMessage, "a call of the health")
 		return ctx, nil
 	}
-	ctx, _ = within(ctx, s.limits.Classes[r.class].Deadline, r.class) // ends with the call's own context
+	ctx, _ = within(ctx, s.limits.Classes[r.class].Deadline, article(r.class)+" call") // ends with the call's own context
 	return ctx, nil
 }
 
 // within is a context that ends after limit at the latest.
-func within(ctx context.Context, limit time.Duration, class embeddv1.Class) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, &overtime{class, limit})
+func within(ctx context.Context, limit time.Duration, what string) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, &overtime{what, limit})
 }
 
 // overtime is the cause of the end of a call that had no deadline of its own, or a later one.
 type overtime struct {
-	class embeddv1.Class
+	what  string // the call
 	limit time.Duration
 }
 
 func (e *overtime) Error() string {
-	return fmt.Sprintf("the server gives %s call %v; ask for less in one call", article(e.class), e.limit)
+	return fmt.Sprintf("the server gives %s %v; ask for less in one call", e.what, e.limit)
 }
 
 // article is a class's name in a sentence.

@@ -153,6 +153,19 @@ func TestAHugeMessageIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// A request about the health, which needs no key, must come soon, whether it is asked once or watched.
+func TestARequestAboutTheHealthThatDoesNotCome(t *testing.T) {
+	r := launch(t, Options{})
+	r.open.firstMessage = 100 * time.Millisecond
+	for _, method := range []string{"Check", "Watch"} {
+		c := rawClient(t, r.addr)
+		begin := time.Now()
+		if code, text := c.status(c.begin("/grpc.health.v1.Health/" + method)); code != "4" || time.Since(begin) > 5*time.Second {
+			t.Errorf("%s: %q %q after %v, want DEADLINE_EXCEEDED", method, code, text, time.Since(begin))
+		}
+	}
+}
+
 // Who sends headers and no request is not waited for beyond the deadline, and takes nobody's place in the gate.
 func TestARequestThatDoesNotCome(t *testing.T) {
 	o := short(embeddv1.Class_CLASS_SEARCH)

@@ -3,9 +3,7 @@ package server
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -16,33 +14,24 @@ import (
 // openCalls are the calls that are going on of methods that need no key. Whoever makes them is not known, and what they send is held while
 // it comes: so there are few at once, and a request that does not come ends its call.
 type openCalls struct {
-	perAddress int // at most
-
-	mu    sync.Mutex
-	total int
-	of    map[netip.Prefix]int
+	places
+	firstMessage time.Duration
 }
 
-// enter lets a call from an address in. leave must be called at its end.
-func (o *openCalls) enter(from netip.Prefix) (leave func(), err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.total >= maxOpen || o.of[from] >= o.perAddress {
-		return nil, exhausted(time.Second, "there are %d calls of the health from this address, of %d at once, and %d in all, of %d; end some, or watch with one", o.of[from], o.perAddress, o.total, maxOpen)
+func newOpenCalls() *openCalls {
+	return &openCalls{places{most: maxOpen, perAddress: maxOpenPerAddress}, firstMessage}
+}
+
+// let lets a call in.
+func (o *openCalls) let(ctx context.Context) (leave func(), err error) {
+	leave, why := o.enter(addressOf(ctx))
+	switch why {
+	case inAll:
+		return nil, exhausted(time.Second, "there are %d calls of the health, as many as there may be at once; end some", o.most)
+	case fromAddress:
+		return nil, exhausted(time.Second, "there are %d calls of the health from this address, as many as there may be at once; end some, or watch with one", o.perAddress)
 	}
-	if o.of == nil {
-		o.of = map[netip.Prefix]int{}
-	}
-	o.total++
-	o.of[from]++
-	return sync.OnceFunc(func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.total--
-		if o.of[from]--; o.of[from] == 0 {
-			delete(o.of, from)
-		}
-	}), nil
+	return leave, nil
 }
 
 // registerOpen registers a service of other people's whose methods need no key. Its calls pass openCalls before anything of their request
@@ -55,13 +44,11 @@ func (s *Server) registerOpen(desc *grpc.ServiceDesc, impl any) {
 		method, handle := "/"+d.ServiceName+"/"+m.MethodName, m.Handler
 		m.Handler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 			begin := time.Now()
-			leave, err := s.open.enter(addressOf(ctx))
+			leave, err := s.open.let(ctx)
 			if err != nil {
 				return nil, s.failed(ctx, method, begin, nil, err)
 			}
 			defer leave()
-			ctx, cancel := context.WithTimeout(ctx, firstMessage)
-			defer cancel()
 			return handle(srv, ctx, func(v any) error {
 				r := &request{message: v, limit: maxHealthBytes}
 				if err := decode(r); err != nil || r.err == nil {
@@ -77,12 +64,12 @@ func (s *Server) registerOpen(desc *grpc.ServiceDesc, impl any) {
 		method, handle := "/"+d.ServiceName+"/"+st.StreamName, st.Handler
 		st.Handler = func(srv any, stream grpc.ServerStream) error {
 			begin := time.Now()
-			leave, err := s.open.enter(addressOf(stream.Context()))
+			leave, err := s.open.let(stream.Context())
 			if err != nil {
 				return s.failed(stream.Context(), method, begin, nil, err)
 			}
 			defer leave()
-			err = handle(srv, &promptStream{ServerStream: stream})
+			err = handle(srv, &promptStream{ServerStream: stream, patience: s.open.firstMessage})
 			var size *sizeError
 			if errors.As(err, &size) {
 				return s.failed(stream.Context(), method, begin, nil, err)
@@ -97,7 +84,8 @@ func (s *Server) registerOpen(desc *grpc.ServiceDesc, impl any) {
 // return.
 type promptStream struct {
 	grpc.ServerStream
-	came bool
+	patience time.Duration
+	came     bool
 }
 
 // RecvMsg implements grpc.ServerStream.
@@ -115,12 +103,12 @@ func (s *promptStream) RecvMsg(m any) error {
 		}
 		received <- err
 	}()
-	timer := time.NewTimer(firstMessage)
+	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
 	select {
 	case err := <-received:
 		return err
 	case <-timer.C:
-		return status.Errorf(codes.DeadlineExceeded, "the request did not come within %v", firstMessage)
+		return status.Errorf(codes.DeadlineExceeded, "the request did not come within %v", s.patience)
 	}
 }

@@ -18,9 +18,11 @@ import (
 // rule is who may call a method, and what its calls are counted as.
 type rule struct {
 	// open: no key is needed.
-	open  bool
-	role  access.Role
-	class embeddv1.Class
+	open bool
+	// stream: of requests or answers.
+	stream bool
+	role   access.Role
+	class  embeddv1.Class
 }
 
 // foreign are the rules of the services that are not ours, whose contracts cannot carry them.
@@ -45,6 +47,7 @@ func rulesOf(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 			if err != nil {
 				return nil, err
 			}
+			r.stream = m.IsClientStream || m.IsServerStream
 			rules["/"+service+"/"+m.Name] = r
 		}
 	}

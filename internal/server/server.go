@@ -57,7 +57,7 @@ type Server struct {
 	rules      map[string]rule // by full method
 	gates      map[embeddv1.Class]*admission.Gate
 	rates      *rates
-	open       openCalls
+	open       *openCalls
 	counts     *counts
 	grpc       *grpc.Server
 	health     *health.Server
@@ -85,7 +85,7 @@ var services = []*grpc.ServiceDesc{
 // New makes a server that has nothing to serve yet. It fails where a method has no rule of who may call it.
 func New(o Options) (*Server, error) {
 	s := &Server{
-		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: openCalls{perAddress: maxOpenPerAddress}, counts: &counts{}, health: health.NewServer(),
+		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: newOpenCalls(), counts: &counts{}, health: health.NewServer(),
 		calls: newCallMetrics(), backups: o.Backups,
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
