@@ -10,8 +10,13 @@
 //	Upsert   validate -> compare with the store -> encode what changed -> one synced batch in the store -> index -> answer
 //	Search   text: encode as a query; paper: its stored vector; vector: as given -> index -> papers from the store
 //	Related  Search by paper
-//	Open     store -> snapshot of the index if it fits and is proved, else empty -> catch up with the store -> canary encode
-//	upkeep   after many changes, in the background: take tombstones out of the graph, measure its recall anew; probe it once an hour
+//	Open     store -> the latest snapshot of the index that fits and is proved, else empty -> what the change log has since -> canary encode
+//	upkeep   after many changes, in the background: take tombstones out of the graph, measure its recall anew, write a snapshot; once an hour, probe its recall
+//	Backup   snapshot of the index -> copy of the store -> both proved and sealed
+//	Inspect  all of a directory that is not in use, without a model
+//
+// Commits go side by side: each is in the store, synced, and then in the index, and is answered when those before it are too. What a
+// paper was until the index has what it is, searches find by [moves].
 //
 // # Promises (the numbers are the house's invariants)
 //
