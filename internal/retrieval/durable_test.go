@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,7 +20,7 @@ import (
 // killed copies a data directory while it is in use, as a kill -9 would leave it.
 func killed(t *testing.T, dir string) string {
 	t.Helper()
-	copied := filepath.Join(t.TempDir(), "data")
+	copied := filepath.Join(t.TempDir(), "da[t]a") // a name that is no pattern of its own
 	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
@@ -291,5 +292,49 @@ func TestInspect(t *testing.T) {
 	shut(t, open(t, bad, newBag()))
 	if _, err := Inspect(t.Context(), t.TempDir(), nil); err == nil {
 		t.Error("an empty folder is a data directory")
+	}
+}
+
+// A data directory that has lost its store is not taken for a new one, whatever else is left in it.
+func TestAStoreThatIsGone(t *testing.T) {
+	for left, refused := range map[string]bool{
+		snapshotName: true, oldSnapshotName: true, "backups/monday": true, "store.damaged-20260102T030405": true, "store.repairing": true,
+		"notes.txt": false,
+	} {
+		dir := filepath.Join(t.TempDir(), "pa[p]ers")
+		if err := os.MkdirAll(filepath.Join(dir, left), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Open(t.Context(), dir, newBag(), nil)
+		if err == nil {
+			shut(t, c)
+		}
+		if refused && KindOf(err) != DataLoss || refused != (err != nil) {
+			t.Errorf("beside %s: %v", left, err)
+		}
+	}
+}
+
+// What a process that was killed has left half done is removed by the next.
+func TestLeftoversAreRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pa[p]ers")
+	shut(t, open(t, dir, newBag()))
+	half := []string{"index.snapshot.123.new", "backups/monday.making-123"}
+	whole := []string{"backups/tuesday", "notes.new"}
+	for _, name := range slices.Concat(half, whole) {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shut(t, open(t, dir, newBag()))
+	for _, name := range half {
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range whole {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
 	}
 }

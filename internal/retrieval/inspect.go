@@ -249,15 +249,15 @@ func DropDerived(dir string) (removed []string, err error) {
 	}
 	defer lock.Close()
 	for _, pattern := range []string{snapshotName, oldSnapshotName, newSnapshots} {
-		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		paths, err := glob(dir, pattern)
 		if err != nil {
 			return removed, err
 		}
-		for _, name := range names {
-			if err := os.Remove(name); err != nil {
+		for _, path := range paths {
+			if err := os.Remove(path); err != nil {
 				return removed, err
 			}
-			removed = append(removed, filepath.Base(name))
+			removed = append(removed, filepath.Base(path))
 		}
 	}
 	return removed, nil

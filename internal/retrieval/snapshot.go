@@ -65,7 +65,11 @@ func checkStoreIsThere(dir string) error {
 		return nil
 	}
 	for _, pattern := range []string{snapshotName, oldSnapshotName, "backups/*", storeName + ".damaged-*", storeName + ".repairing"} {
-		if found, err := filepath.Glob(filepath.Join(dir, pattern)); err == nil && len(found) > 0 {
+		found, err := glob(dir, pattern)
+		if err != nil {
+			return internal("look into data directory "+dir, err)
+		}
+		if len(found) > 0 {
 			return &Error{Kind: DataLoss, Message: fmt.Sprintf("the data directory %s has %s and no store: it has lost its papers; restore a backup, or use a new directory", dir, filepath.Base(found[0]))}
 		}
 	}
@@ -74,17 +78,24 @@ func checkStoreIsThere(dir string) error {
 
 // tidy removes what a process that was killed has left half done. The store is open: nobody else is doing it.
 func (c *Collection) tidy() {
-	for _, pattern := range []string{newSnapshots, filepath.Join("backups", "*.making-*")} {
-		left, err := filepath.Glob(filepath.Join(c.dir, pattern))
-		if err != nil {
-			continue
+	for _, pattern := range []string{newSnapshots, "backups/*.making-*"} {
+		left, err := glob(c.dir, pattern)
+		for _, path := range left {
+			err = errors.Join(err, os.RemoveAll(path))
 		}
-		for _, name := range left {
-			if err := os.RemoveAll(name); err != nil {
-				c.log.Warn("what an earlier process has left half done stays", "error", err)
-			}
+		if err != nil {
+			c.log.Warn("what an earlier process has left half done stays", "error", err)
 		}
 	}
+}
+
+// glob gives the paths in a folder that fit a pattern. The folder's own name, which may have brackets, is not part of it.
+func glob(dir, pattern string) ([]string, error) {
+	paths, err := fs.Glob(os.DirFS(dir), pattern)
+	for i, p := range paths {
+		paths[i] = filepath.Join(dir, filepath.FromSlash(p))
+	}
+	return paths, err
 }
 
 // useSnapshot puts the latest snapshot that can be used in the place of c.index, which is new, and gives its revision; 0 for none. The
