@@ -340,11 +340,12 @@ func TestAPageInsteadOfTheFileKeepsThePart(t *testing.T) {
 	}
 }
 
-// What a killed process left behind is removed by the next pull.
+// What a killed process left behind is removed by the next pull, and what it brings is listed, in a folder whose name is no pattern too.
 func TestLeftoversAreRemoved(t *testing.T) {
 	h := startHub(t, hubFiles())
 	m := hubModel(t, graphText)
 	p := h.puller(t)
+	p.root = filepath.Join(p.root, "mo[d]els")
 	dir := filepath.Join(p.root, "tiny")
 	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, ".new-123"), []byte("half"), 0o644)); err != nil {
 		t.Fatal(err)
@@ -354,6 +355,9 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, ".new-123")); !os.IsNotExist(err) {
 		t.Errorf(".new-123 is still there: %v", err)
+	}
+	if all, err := Installed(p.root); err != nil || len(all) != 1 || all[0].ID != "tiny" {
+		t.Errorf("installed are %v, %v", all, err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -134,14 +135,14 @@ func Open(root, id string) (*Model, error) {
 // Installed gives the models whose folders are in root, by id. A folder without a manifest is passed over; a manifest that
 // cannot be read is an error beside the models that can.
 func Installed(root string) ([]*Model, error) {
-	paths, err := filepath.Glob(filepath.Join(root, "*", ManifestName))
+	manifests, err := fs.Glob(os.DirFS(root), "*/"+ManifestName)
 	if err != nil {
 		return nil, err
 	}
 	var all []*Model
 	var errs []error
-	for _, path := range paths {
-		m, err := Open(root, filepath.Base(filepath.Dir(path)))
+	for _, manifest := range manifests {
+		m, err := Open(root, path.Dir(manifest))
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -307,12 +307,13 @@ func (p *puller) wheel(ctx context.Context, pip *Pip) (string, error) {
 		}
 		return "", fmt.Errorf("pip download of %s==%s: %w\n%s", pip.Package, pip.Version, err, strings.TrimSpace(stderr.String()))
 	}
-	found, err := filepath.Glob(filepath.Join(dir, "*.whl"))
+	found, err := fs.Glob(os.DirFS(dir), "*.whl")
 	if err != nil || len(found) != 1 {
 		return "", fmt.Errorf("pip download of %s==%s brought %d wheels, expected 1", pip.Package, pip.Version, len(found))
 	}
-	p.wheels[pip.SHA256] = found[0]
-	return found[0], nil
+	wheel := filepath.Join(dir, found[0])
+	p.wheels[pip.SHA256] = wheel
+	return wheel, nil
 }
 
 // replaceFile puts what r gives at path in one step: a reader sees the old file or the whole new one.
@@ -335,9 +336,9 @@ const newPattern = ".new-*"
 
 // removeNew removes what a process that was killed left in a folder. The caller has its lock.
 func removeNew(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, newPattern))
-	for _, path := range left {
-		err = errors.Join(err, os.Remove(path))
+	left, err := fs.Glob(os.DirFS(dir), newPattern)
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
 	}
 	return err
 }
