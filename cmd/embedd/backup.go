@@ -85,10 +85,8 @@ Example:
 }
 
 func (c *restoreCmd) Run(e *env) (err error) {
-	if c.Data == "" {
-		if c.Data, err = defaultData(); err != nil {
-			return err
-		}
+	if c.Data, err = dataDir(c.Data); err != nil {
+		return err
 	}
 	lock, err := retrieval.Lock(c.Data) // a server would go on writing into what is moved away
 	if err != nil {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -123,14 +121,6 @@ func (c *benchMemoryCmd) Run(e *env) (err error) {
 
 // resident is how much of this process is in memory, in MB.
 func resident() (float64, error) {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0, fmt.Errorf("the memory of this process is read from /proc: %w", err)
-	}
-	fields := bytes.Fields(text)
-	if len(fields) < 2 {
-		return 0, fmt.Errorf("/proc/self/statm is %q", text)
-	}
-	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
-	return float64(pages) * float64(os.Getpagesize()) / 1e6, err
+	n, err := residentBytes()
+	return float64(n) / 1e6, err
 }

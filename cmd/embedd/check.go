@@ -23,10 +23,8 @@ Example:
 }
 
 func (c *checkCmd) Run(e *env) (err error) {
-	if c.Data == "" {
-		if c.Data, err = defaultData(); err != nil {
-			return err
-		}
+	if c.Data, err = dataDir(c.Data); err != nil {
+		return err
 	}
 	if err := checkDataDir(c.Data); err != nil {
 		return err
@@ -99,10 +97,8 @@ Examples:
 }
 
 func (c *repairCmd) Run(e *env) (err error) {
-	if c.Data == "" {
-		if c.Data, err = defaultData(); err != nil {
-			return err
-		}
+	if c.Data, err = dataDir(c.Data); err != nil {
+		return err
 	}
 	if !c.DropDerived && !c.AcceptDataLoss {
 		return errors.New("say what to do: --drop-derived or --accept-data-loss; embedd check says what is wrong")

@@ -80,10 +80,8 @@ func (c *doctorCmd) Run(e *env) error {
 // tells whether it is. c.Data gets its default.
 func (c *doctorCmd) directory() (dir string, here bool, err error) {
 	asked := c.Data != ""
-	if !asked {
-		if c.Data, err = defaultData(); err != nil {
-			return "", false, err
-		}
+	if c.Data, err = dataDir(c.Data); err != nil {
+		return "", false, err
 	}
 	err = checkDataDir(c.Data)
 	if err != nil && asked {
@@ -152,14 +150,13 @@ func (c *doctorCmd) checkData(e *env) ([]finding, error) {
 	const name = "data directory"
 	f := clientFlags{Data: c.Data, Engine: c.Engine}
 	cl, err := f.open(e, false)
-	var refused *retrieval.Error
 	switch {
 	case e.ctx.Err() != nil:
 		return nil, e.ctx.Err()
-	case errors.As(err, &refused) && strings.Contains(err.Error(), "another embedd process"):
+	case errors.Is(err, retrieval.ErrInUse):
 		return []finding{{name, doubt, "a server has it open", "It was not looked into. Stop the server first, or watch its metrics."}}, nil
 	case err != nil:
-		return []finding{{name, broken, err.Error(), "Where files are damaged, bring back a copy of the directory. Where the model is another, name the right one with --model."}}, nil
+		return []finding{{name, broken, err.Error(), "Where files are damaged, embedd check says which, and embedd restore brings back a backup. Where the model is another, name the right one with --model."}}, nil
 	}
 	memory := checkMemory() // with model and index in it, and nothing else
 	info, err := cl.info.GetInfo(e.ctx, &embeddv1.GetInfoRequest{})
@@ -169,7 +166,7 @@ func (c *doctorCmd) checkData(e *env) ([]finding, error) {
 	n := info.GetCounts()
 	findings := []finding{
 		unless(n.GetPapers() != n.GetIndexedVectors(), name, broken, fmt.Sprintf("%d papers, %d in the index", n.GetPapers(), n.GetIndexedVectors()),
-			"Remove index.snapshot from the data directory while embedd is stopped: the index is made anew from the papers."),
+			"Stop embedd and run embedd repair --drop-derived: the next start makes the index anew from the papers."),
 		memory,
 	}
 	recall, err := checkRecall(e.ctx, cl)
@@ -231,7 +228,7 @@ func checkRecall(ctx context.Context, cl *client) (finding, error) {
 		status = broken
 	}
 	return unless(recall < recallWarn, name, status, fmt.Sprintf("%.4f with %d stored papers as queries, against exact search", recall, len(ids)),
-		"Ask for more with --recall, or make the index anew: remove index.snapshot while embedd is stopped. Many papers with the same text are found in any order."), nil
+		"Ask for more with --recall, or have the next start make the index anew: embedd repair --drop-derived. Many papers with the same text are found in any order."), nil
 }
 
 // someIDs are ids of stored papers, evenly taken from the first of them.

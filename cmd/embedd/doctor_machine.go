@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -55,11 +56,11 @@ func fileLimit() (uint64, error) {
 func residentBytes() (int64, error) {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("the memory of this process is read from /proc: %w", err)
 	}
 	fields := strings.Fields(string(text))
 	if len(fields) < 2 {
-		return 0, errors.New("/proc/self/statm has no second field")
+		return 0, fmt.Errorf("/proc/self/statm is %q", text)
 	}
 	pages, err := strconv.ParseInt(fields[1], 10, 64)
 	return pages * int64(os.Getpagesize()), err

@@ -169,8 +169,11 @@ func (en *engine) Close() error {
 	return errors.Join(en.collection.Close(), en.encoder.Close())
 }
 
-// defaultData is the data directory of the .embedd folder.
-func defaultData() (string, error) {
+// dataDir is the data directory that was asked for, or without one that of the .embedd folder.
+func dataDir(asked string) (string, error) {
+	if asked != "" {
+		return asked, nil
+	}
 	home, err := native.Home()
 	if err != nil {
 		return "", err

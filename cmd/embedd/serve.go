@@ -55,10 +55,8 @@ func (c *serveCmd) Run(e *env) (err error) {
 	if c.LogFormat == telemetry.JSON {
 		e.log = log // progress too
 	}
-	if c.Data == "" {
-		if c.Data, err = defaultData(); err != nil {
-			return err
-		}
+	if c.Data, err = dataDir(c.Data); err != nil {
+		return err
 	}
 	if c.Samples != "" {
 		if _, err := os.Stat(c.Samples); err != nil {

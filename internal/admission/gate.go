@@ -139,9 +139,9 @@ func (g *Gate) Enter(ctx context.Context) (Ticket, error) {
 	select {
 	case <-w.done:
 	case <-timer.C:
-		g.leaveQueue(w, Slow)
+		g.leaveQueue(w)
 	case <-ctx.Done():
-		g.leaveQueue(w, Slow)
+		g.leaveQueue(w)
 	}
 	now = time.Now()
 	g.mu.Lock()
@@ -158,13 +158,13 @@ func (g *Gate) Enter(ctx context.Context) (Ticket, error) {
 	return Ticket{}, g.refusal(ctx, w.refuse, now.Sub(w.begin), now)
 }
 
-// leaveQueue takes a call out of the queue, if it is still there.
-func (g *Gate) leaveQueue(w *waiter, why Reason) {
+// leaveQueue takes a call that waits no longer out of the queue, if it is still there.
+func (g *Gate) leaveQueue(w *waiter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if i := slices.Index(g.queue, w); i >= 0 {
 		g.queue = slices.Delete(g.queue, i, i+1)
-		w.refuse = why
+		w.refuse = Slow
 		close(w.done)
 	}
 }

@@ -28,6 +28,9 @@ const (
 	DataLoss
 )
 
+// ErrInUse is in the error of a data directory that another process has open.
+var ErrInUse = store.ErrLocked
+
 // Error is an error about a request.
 type Error struct {
 	Kind Kind
