@@ -20,13 +20,22 @@ import (
 type request struct {
 	message any
 	limit   int // bytes
+	bytes   int
 	err     error
 }
 
-// codec is gRPC's protobuf codec that also knows requests.
+// codec is gRPC's protobuf codec that also knows requests and answers.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
+
+// Marshal encodes v: a proto.Message, or an *answer.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	if a, ok := v.(*answer); ok {
+		return a.encode()
+	}
+	return c.CodecV2.Marshal(v)
+}
 
 // Unmarshal decodes data into v: a proto.Message, or a *request around one.
 func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
@@ -34,8 +43,8 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	if n := data.Len(); n > r.limit {
-		r.err = &sizeError{n, r.limit}
+	if r.bytes = data.Len(); r.bytes > r.limit {
+		r.err = &sizeError{r.bytes, r.limit}
 		return nil
 	}
 	err := c.CodecV2.Unmarshal(data, r.message)

@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // listener accepts as many connections at once as there are places, and closes the others at once.
@@ -10,10 +11,14 @@ type listener struct {
 	net.Listener
 	places places
 	counts *counts
+	intake *intake
+
+	mu   sync.Mutex
+	open map[*conn]struct{}
 }
 
-func limitListener(l net.Listener, limits Limits, c *counts) *listener {
-	return &listener{Listener: l, places: places{most: limits.Connections, perAddress: limits.ConnectionsPerAddress}, counts: c}
+func limitListener(l net.Listener, limits Limits, c *counts, in *intake) *listener {
+	return &listener{Listener: l, places: places{most: limits.Connections, perAddress: limits.ConnectionsPerAddress}, counts: c, intake: in, open: map[*conn]struct{}{}}
 }
 
 // Accept implements net.Listener.
@@ -30,21 +35,87 @@ func (l *listener) Accept() (net.Conn, error) {
 		case fromAddress:
 			l.counts.connsAddress.Add(1)
 		default:
-			l.counts.conns.Add(1)
-			return &conn{Conn: c, leave: sync.OnceFunc(func() { leave(); l.counts.conns.Add(-1) })}, nil
+			return l.count(c, leave), nil
 		}
 		c.Close()
 	}
 }
 
-// conn is a connection that is counted until it is closed.
+// count counts a connection until it is closed.
+func (l *listener) count(accepted net.Conn, leave func()) *conn {
+	c := &conn{Conn: accepted, all: l}
+	c.addr = &connAddr{accepted.RemoteAddr(), c}
+	c.leave = sync.OnceFunc(func() {
+		leave()
+		l.counts.conns.Add(-1)
+		l.mu.Lock()
+		delete(l.open, c)
+		l.mu.Unlock()
+		c.forget(l.intake)
+	})
+	l.counts.conns.Add(1)
+	l.mu.Lock()
+	l.open[c] = struct{}{}
+	l.mu.Unlock()
+	return c
+}
+
+// conn is a connection that is counted until it is closed, with what comes on it and what is to be sent.
 type conn struct {
 	net.Conn
+	all   *listener
+	addr  *connAddr
 	leave func()
+
+	read   atomic.Int64 // bytes that have come
+	coming []*coming    // the oldest first; under intake.mu
+
+	mu      sync.Mutex
+	answers atomic.Int64 // bytes that are to be sent; changed under mu
+	gone    bool
+}
+
+// RemoteAddr implements net.Conn.
+func (c *conn) RemoteAddr() net.Addr { return c.addr }
+
+// Read implements net.Conn.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.read.Add(int64(n))
+	c.all.intake.came(n)
+	return n, err
 }
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	defer c.leave()
 	return c.Conn.Close()
+}
+
+// hold counts bytes that are to be sent.
+func (c *conn) hold(in *intake, n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.gone {
+		c.answers.Add(n)
+		in.answers.Add(n)
+	}
+}
+
+// sent counts bytes that have been sent, or will not be.
+func (c *conn) sent(in *intake, n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.gone {
+		c.answers.Add(-n)
+		in.answers.Add(-n)
+	}
+}
+
+// forget takes back what was to be sent on a connection that is closed: gRPC drops it, and does not always say so.
+func (c *conn) forget(in *intake) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
+	in.answers.Add(-c.answers.Swap(0))
 }

@@ -183,6 +183,9 @@ func addressOf(ctx context.Context) netip.Prefix {
 }
 
 func prefixOf(a net.Addr) netip.Prefix {
+	if of, ok := a.(*connAddr); ok {
+		a = of.Addr
+	}
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}

@@ -20,12 +20,18 @@ type Limits struct {
 	Connections, ConnectionsPerAddress int
 	// Rate and WriteRate are calls a second: of one key, and of one address without a key. Twice as many may come at once.
 	Rate, WriteRate float64
+	// MessageBytes of requests that come at once, of those of all calls that run and wait, and of answers that wait until they are read.
+	MessageBytes int64
+	// Memory is how much the process may take, in bytes, for GetInfo; 0: it is not watched. Who watches is Options.Room.
+	Memory int64
 	// Classes replaces the limits of a kind of work, for tests.
 	Classes map[embeddv1.Class]ClassLimits
 }
 
 // DefaultLimits are those of a server on the loopback interface, which has no rates.
-func DefaultLimits() Limits { return Limits{Connections: 1024, ConnectionsPerAddress: 64} }
+func DefaultLimits() Limits {
+	return Limits{Connections: 1024, ConnectionsPerAddress: 64, MessageBytes: 256 << 20}
+}
 
 // Rates for a server that others than this machine can reach.
 const (
@@ -50,6 +56,12 @@ const (
 	firstMessage      = 10 * time.Second
 	// maxStreams are the calls at once on a connection.
 	maxStreams = 128
+	// streamWindow is how much a client sends of a request before it is read, connWindow how much on a connection before it is told
+	// that it has come.
+	streamWindow = 64 << 10
+	connWindow   = 1 << 20
+	// memoryWait is when to try again where the memory is used up.
+	memoryWait = 5 * time.Second
 	// handshake is how long a new connection has to become one of HTTP/2.
 	handshake = 10 * time.Second
 )
@@ -104,6 +116,9 @@ func transport() []grpc.ServerOption {
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshake),
+		// What is sent of a request before it is read is this much; gRPC's own estimate may grow to all of it. A connection has more, so
+		// that a large request comes fast over a long line.
+		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
 		grpc.WaitForHandlers(true),
 		// A client that asks more often whether the server is there is sent away.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 30 * time.Second, PermitWithoutStream: true}),
@@ -125,6 +140,7 @@ func (s *Server) limitsToProto() *embeddv1.Limits {
 		HeaderBytes: maxHeaderBytes, CallsPerConnection: maxStreams,
 		Connections: int32(s.limits.Connections), ConnectionsPerAddress: int32(s.limits.ConnectionsPerAddress),
 		CallsPerSecond: s.limits.Rate, WritesPerSecond: s.limits.WriteRate,
+		MessageBytesAtOnce: s.limits.MessageBytes, MemoryBytes: s.limits.Memory,
 	}
 	for c := embeddv1.Class_CLASS_SEARCH; c <= embeddv1.Class_CLASS_ADMIN; c++ {
 		l := s.limits.Classes[c]

@@ -20,18 +20,22 @@ type Load struct {
 	Classes map[string]admission.Load
 	// Connections are open.
 	Connections int64
+	// RequestBytes are of requests that have come, of calls that run and wait; AnswerBytes of answers until their clients have read
+	// them. Messages under 16 KiB are not counted.
+	RequestBytes, AnswerBytes int64
 	// Refused is by reason. Connections: connections, connections_per_address. Calls: unauthenticated, permission_denied,
-	// rate, message_bytes. What a gate refused is in Classes.
+	// rate, message_bytes; request_coming, request_kept and answer_kept, beside those of others; connections too: answer_unread. What a gate refused is in Classes.
 	Refused map[string]uint64
 }
 
 // Load returns what the server holds now. Its maps are the caller's.
 func (s *Server) Load() Load {
 	c := s.counts
-	l := Load{Classes: map[string]admission.Load{}, Connections: c.conns.Load(), Refused: map[string]uint64{
+	l := Load{Classes: map[string]admission.Load{}, Connections: c.conns.Load(), RequestBytes: s.intake.kept.Load(), AnswerBytes: s.intake.answers.Load(), Refused: map[string]uint64{
 		"connections": c.connsFull.Load(), "connections_per_address": c.connsAddress.Load(),
 		"unauthenticated": c.unauthenticated.Load(), "permission_denied": c.denied.Load(),
 		"rate": c.limited.Load(), "message_bytes": c.tooLong.Load(),
+		"request_coming": s.intake.cut.Load(), "request_kept": s.intake.keptFull.Load(), "answer_kept": s.intake.answersFull.Load(), "answer_unread": s.intake.closed.Load(),
 	}}
 	for class, g := range s.gates {
 		l.Classes[className(class)] = g.Load()

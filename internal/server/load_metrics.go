@@ -40,12 +40,14 @@ var (
 	connsRefused = desc("connections_refused_total", "Connections that were closed at once: connections, there were as many as may be; connections_per_address, as many from one address.", "reason")
 	authFailures = desc("auth_failures_total", "Calls that may not be made: unauthenticated, without a good key; permission_denied, with one whose role does not suffice.", "reason")
 	rateLimited  = desc("rate_limited_total", "Calls that came too often, those without a good key among them.")
+	messageBytes = desc("message_bytes", "Bytes of messages of 16 KiB and more: request, of calls that run and wait; answer, until their clients have read them.", "kind")
+	messagesFull = desc("messages_refused_total", "Calls that ended because messages took too much memory: request_coming, while the request came; request_kept, when it had come; answer_kept, with its answer. And connections that were closed, answer_unread: their clients had most answers to read.", "reason")
 	tooLarge     = desc("requests_too_large_total", "Calls whose request has more bytes than its class may.")
 )
 
 // Describe implements prometheus.Collector.
 func (loadMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{inflight, queueLength, queueWait, admitted, shed, connections, connsRefused, authFailures, rateLimited, tooLarge} {
+	for _, d := range []*prometheus.Desc{inflight, queueLength, queueWait, admitted, shed, connections, connsRefused, authFailures, rateLimited, tooLarge, messageBytes, messagesFull} {
 		to <- d
 	}
 }
@@ -78,6 +80,11 @@ func (m loadMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 	counter(rateLimited, load.Refused["rate"])
 	counter(tooLarge, load.Refused["message_bytes"])
+	gauge(messageBytes, float64(load.RequestBytes), "request")
+	gauge(messageBytes, float64(load.AnswerBytes), "answer")
+	for _, reason := range []string{"request_coming", "request_kept", "answer_kept", "answer_unread"} {
+		counter(messagesFull, load.Refused[reason], reason)
+	}
 }
 
 // waitBuckets has, for each bound in seconds, how many waited no longer.

@@ -51,7 +51,10 @@ func (s *Server) registerOpen(desc *grpc.ServiceDesc, impl any) {
 			defer leave()
 			return handle(srv, ctx, func(v any) error {
 				r := &request{message: v, limit: maxHealthBytes}
-				if err := decode(r); err != nil || r.err == nil {
+				came := s.intake.begin(ctx)
+				err := decode(r)
+				came()
+				if err != nil || r.err == nil {
 					return err
 				}
 				return s.failed(ctx, method, begin, nil, r.err)
@@ -69,7 +72,7 @@ func (s *Server) registerOpen(desc *grpc.ServiceDesc, impl any) {
 				return s.failed(stream.Context(), method, begin, nil, err)
 			}
 			defer leave()
-			err = handle(srv, &promptStream{ServerStream: stream, patience: s.open.firstMessage})
+			err = handle(srv, &promptStream{ServerStream: stream, patience: s.open.firstMessage, intake: s.intake})
 			var size *sizeError
 			if errors.As(err, &size) {
 				return s.failed(stream.Context(), method, begin, nil, err)
@@ -85,6 +88,7 @@ func (s *Server) registerOpen(desc *grpc.ServiceDesc, impl any) {
 type promptStream struct {
 	grpc.ServerStream
 	patience time.Duration
+	intake   *intake
 	came     bool
 }
 
@@ -97,7 +101,9 @@ func (s *promptStream) RecvMsg(m any) error {
 	received := make(chan error, 1)
 	go func() {
 		r := &request{message: m, limit: maxHealthBytes} // a watch keeps the name for as long as it lasts
+		came := s.intake.begin(s.Context())
 		err := s.ServerStream.RecvMsg(r)
+		came()
 		if err == nil {
 			err = r.err
 		}

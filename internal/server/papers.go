@@ -21,6 +21,9 @@ func (s *Server) UpsertPapers(ctx context.Context, req *embeddv1.UpsertPapersReq
 	if err != nil {
 		return nil, err
 	}
+	if err := s.room(); err != nil {
+		return nil, &retrieval.Error{Kind: retrieval.Exhausted, Message: err.Error(), RetryAfter: memoryWait, Err: err}
+	}
 	if n := len(req.GetPapers()); n > retrieval.MaxPapersPerCall { // before they are copied
 		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "papers", Message: fmt.Sprintf("has %d papers; the limit is %d in one call", n, retrieval.MaxPapersPerCall)}
 	}

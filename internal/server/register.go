@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"embedd/internal/admission"
 	"embedd/internal/retrieval"
@@ -56,19 +57,42 @@ func (s *Server) guarded(method string, r rule, handle grpc.MethodHandler) grpc.
 				return nil, s.failed(ctx, method, begin, nil, err)
 			}
 		}
-		return handle(srv, ctx, func(v any) error {
+		release := func() {}
+		defer func() { release() }()
+		res, err = handle(srv, ctx, func(v any) error {
 			r := &request{message: v, limit: limits.MessageBytes}
-			if err := decode(r); err != nil {
+			came := s.intake.begin(ctx)
+			err := decode(r)
+			came()
+			if err == nil {
+				err = r.err
+			}
+			if err == nil {
+				var kept func()
+				if kept, err = s.intake.keep(r.bytes); err == nil {
+					release = kept
+				}
+			}
+			if err == nil && !limits.BeforeReading {
+				err = enter()
+			}
+			if err != nil {
 				return s.failed(ctx, method, begin, nil, err)
-			}
-			if r.err == nil && !limits.BeforeReading {
-				r.err = enter()
-			}
-			if r.err != nil {
-				return s.failed(ctx, method, begin, nil, r.err)
 			}
 			return nil
 		}, interceptor)
+		if err != nil {
+			return nil, err
+		}
+		m, ok := res.(proto.Message)
+		if !ok {
+			return res, nil
+		}
+		a, err := s.intake.answer(ctx, m)
+		if err != nil {
+			return nil, s.failed(ctx, method, begin, nil, err)
+		}
+		return a, nil
 	}
 }
 

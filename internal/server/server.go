@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,8 @@ type Options struct {
 	Reflection bool
 	// Local: calls come from this process only. They wait for each other for as long as it takes, and none is cut short.
 	Local bool
+	// Room returns nil, or why papers must not be added for want of memory. Default: they always may.
+	Room func() error
 	// Backups is the folder in which backups are made. Default: none are.
 	Backups string
 }
@@ -59,11 +62,13 @@ type Server struct {
 	rates      *rates
 	open       *openCalls
 	counts     *counts
+	intake     *intake
 	grpc       *grpc.Server
 	health     *health.Server
 	collection atomic.Pointer[retrieval.Collection]
 	calls      *callMetrics
 	backups    string
+	room       func() error
 
 	// stopping ends when Stop begins.
 	stopping context.Context
@@ -86,9 +91,12 @@ var services = []*grpc.ServiceDesc{
 func New(o Options) (*Server, error) {
 	s := &Server{
 		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: newOpenCalls(), counts: &counts{}, health: health.NewServer(),
-		calls: newCallMetrics(), backups: o.Backups,
+		calls: newCallMetrics(), backups: o.Backups, room: o.Room,
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
+	if s.room == nil {
+		s.room = func() error { return nil }
+	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -99,6 +107,11 @@ func New(o Options) (*Server, error) {
 		s.limits.Classes = localLimits()
 	}
 	maps.Copy(s.limits.Classes, o.Limits.Classes)
+	s.limits.MessageBytes = cmp.Or(s.limits.MessageBytes, defaults.MessageBytes)
+	if o.Local {
+		s.limits.MessageBytes = math.MaxInt64
+	}
+	s.intake = newIntake(s.limits.MessageBytes)
 	s.gates = gatesOf(s.limits.Classes)
 	options := append(transport(),
 		grpc.ForceServerCodecV2(newCodec()),
@@ -173,7 +186,7 @@ func (s *Server) Metrics() prometheus.Collector { return serverMetrics{s.calls, 
 
 // Serve answers on l until Stop. It closes l.
 func (s *Server) Serve(l net.Listener) error {
-	return s.grpc.Serve(limitListener(l, s.limits, s.counts))
+	return s.grpc.Serve(limitListener(l, s.limits, s.counts, s.intake))
 }
 
 // Stop turns health to NOT_SERVING, takes no new calls, ends streams, lets running calls end for as long as grace, cancels those

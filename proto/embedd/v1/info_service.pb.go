@@ -267,8 +267,13 @@ type Limits struct {
 	CallsPerSecond float64 `protobuf:"fixed64,16,opt,name=calls_per_second,json=callsPerSecond,proto3" json:"calls_per_second,omitempty"`
 	// The same for calls that change the papers.
 	WritesPerSecond float64 `protobuf:"fixed64,17,opt,name=writes_per_second,json=writesPerSecond,proto3" json:"writes_per_second,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Bytes of all requests that come at once, of those of all calls that run and wait, and of all answers until they are read: each of
+	// the three may be so many.
+	MessageBytesAtOnce int64 `protobuf:"varint,18,opt,name=message_bytes_at_once,json=messageBytesAtOnce,proto3" json:"message_bytes_at_once,omitempty"`
+	// Bytes of memory that the server may take; near it papers are refused. 0: not watched.
+	MemoryBytes   int64 `protobuf:"varint,19,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
@@ -416,6 +421,20 @@ func (x *Limits) GetCallsPerSecond() float64 {
 func (x *Limits) GetWritesPerSecond() float64 {
 	if x != nil {
 		return x.WritesPerSecond
+	}
+	return 0
+}
+
+func (x *Limits) GetMessageBytesAtOnce() int64 {
+	if x != nil {
+		return x.MessageBytesAtOnce
+	}
+	return 0
+}
+
+func (x *Limits) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
 	}
 	return 0
 }
@@ -715,7 +734,7 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"max_tokens\x18\x04 \x01(\x05R\tmaxTokens\x12\x18\n" +
 	"\apooling\x18\x05 \x01(\tR\apooling\x12\x1c\n" +
 	"\tprecision\x18\x06 \x01(\tR\tprecision\x12\x18\n" +
-	"\alicense\x18\a \x01(\tR\alicense\"\xfa\x04\n" +
+	"\alicense\x18\a \x01(\tR\alicense\"\xd0\x05\n" +
 	"\x06Limits\x12\f\n" +
 	"\x01k\x18\x01 \x01(\x05R\x01k\x12\x0e\n" +
 	"\x02ef\x18\x02 \x01(\x05R\x02ef\x12&\n" +
@@ -735,7 +754,9 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\vconnections\x18\x0e \x01(\x05R\vconnections\x126\n" +
 	"\x17connections_per_address\x18\x0f \x01(\x05R\x15connectionsPerAddress\x12(\n" +
 	"\x10calls_per_second\x18\x10 \x01(\x01R\x0ecallsPerSecond\x12*\n" +
-	"\x11writes_per_second\x18\x11 \x01(\x01R\x0fwritesPerSecond\"\xb9\x01\n" +
+	"\x11writes_per_second\x18\x11 \x01(\x01R\x0fwritesPerSecond\x121\n" +
+	"\x15message_bytes_at_once\x18\x12 \x01(\x03R\x12messageBytesAtOnce\x12!\n" +
+	"\fmemory_bytes\x18\x13 \x01(\x03R\vmemoryBytes\"\xb9\x01\n" +
 	"\vClassLimits\x12&\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x10.embedd.v1.ClassR\x05class\x12#\n" +
 	"\rmessage_bytes\x18\x02 \x01(\x05R\fmessageBytes\x12)\n" +

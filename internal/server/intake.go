@@ -1,0 +1,242 @@
+package server
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// intake bounds the memory that messages take: requests while they come, requests that have come while their calls last, and answers
+// until their clients have read them. Each of the three has most bytes.
+//
+// gRPC bounds one message, and not how many there are: a client may send a hundred requests on each of its connections, all of them up to
+// their last byte, or ask for large answers and read none. So the bytes of each connection are counted. Where the requests that come
+// are too many, calls of the connection that holds the most of them end, the one that has been coming for longest first: a request
+// that is small, or that comes at once, is not for long among those. Where the answers are too many, the connection whose client has most of
+// them to read is closed.
+type intake struct {
+	most int64
+
+	kept    atomic.Int64 // bytes of requests that have come
+	answers atomic.Int64 // bytes of answers
+	unseen  atomic.Int64 // bytes that have come since the last look
+
+	// Calls that were ended while their requests came; those that were refused for what was kept of requests, and of answers; connections
+	// that were closed.
+	cut, keptFull, answersFull, closed atomic.Uint64
+
+	mu    sync.Mutex
+	conns map[*conn]struct{} // that requests come on
+}
+
+const (
+	// lookEvery so many bytes that have come, it is looked at how many there are.
+	lookEvery = 1 << 20
+	// small messages are not counted one by one: there are no more of them than calls.
+	small = 16 << 10
+	// messagesWait is when to try again.
+	messagesWait = time.Second
+)
+
+func newIntake(most int64) *intake { return &intake{most: most, conns: map[*conn]struct{}{}} }
+
+// coming is a request while it comes.
+type coming struct {
+	at  int64 // bytes that had come on the connection before it
+	end func(*status.Status) error
+}
+
+// begin says that a call's request is waited for, until came.
+func (in *intake) begin(ctx context.Context) (came func()) {
+	c := connOf(ctx)
+	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ WriteStatus(*status.Status) error })
+	if c == nil || !ok {
+		return func() {}
+	}
+	r := &coming{c.read.Load(), stream.WriteStatus}
+	in.mu.Lock()
+	c.coming = append(c.coming, r)
+	in.conns[c] = struct{}{}
+	in.mu.Unlock()
+	return func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if i := slices.Index(c.coming, r); i >= 0 {
+			in.remove(c, i)
+		}
+	}
+}
+
+// remove takes a request out of those that come. in.mu is held.
+func (in *intake) remove(c *conn, i int) {
+	if c.coming = slices.Delete(c.coming, i, i+1); len(c.coming) == 0 {
+		delete(in.conns, c)
+	}
+}
+
+// came counts n bytes that have come on a connection.
+func (in *intake) came(n int) {
+	if in.unseen.Add(int64(n)) >= lookEvery {
+		in.unseen.Store(0)
+		in.look()
+	}
+}
+
+// look ends calls until what comes is no more than may come.
+func (in *intake) look() {
+	ended := in.tooMany()
+	if len(ended) == 0 {
+		return
+	}
+	in.cut.Add(uint64(len(ended)))
+	st := status.Convert(toStatus(context.Background(), exhausted(messagesWait,
+		"requests of more than %d MiB were coming at once, and this one has been coming for long; send less at once, or try again in %v", in.most>>20, messagesWait)))
+	for _, r := range ended {
+		r.end(st) // an error is of a call that has ended
+	}
+}
+
+// tooMany takes out the requests that are to end. What comes for a call is at most all that has come on its connection since it began.
+func (in *intake) tooMany() (ended []*coming) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for {
+		var sum, held int64
+		var worst *conn
+		for c := range in.conns {
+			n := c.read.Load() - c.coming[0].at
+			if sum += n; n >= held {
+				held, worst = n, c
+			}
+		}
+		if sum <= in.most {
+			return ended
+		}
+		ended = append(ended, worst.coming[0])
+		in.remove(worst, 0)
+	}
+}
+
+// keep counts a request that has come, of n bytes, until release.
+func (in *intake) keep(n int) (release func(), err error) {
+	if n < small {
+		return func() {}, nil
+	}
+	if in.kept.Add(int64(n)) > in.most {
+		in.kept.Add(-int64(n))
+		in.keptFull.Add(1)
+		return nil, exhausted(messagesWait, "the calls that run and wait have requests of %d MiB, the limit for all of them; send less at once, or try again in %v", in.most>>20, messagesWait)
+	}
+	return sync.OnceFunc(func() { in.kept.Add(-int64(n)) }), nil
+}
+
+// answer is a message on its way to a client.
+type answer struct {
+	message proto.Message
+	bytes   int
+	to      *conn // nil: it is not counted
+}
+
+// answer counts what a call answers. The connections of those who read slowest make room for it.
+func (in *intake) answer(ctx context.Context, m proto.Message) (*answer, error) {
+	a := &answer{message: m, bytes: proto.Size(m)}
+	if a.bytes < small {
+		return a, nil
+	}
+	if a.to = connOf(ctx); a.to == nil {
+		return a, nil
+	}
+	a.to.hold(in, int64(a.bytes))
+	for in.answers.Load() > in.most {
+		if !in.closeSlowest(a.to) {
+			a.to.sent(in, int64(a.bytes))
+			in.answersFull.Add(1)
+			return nil, exhausted(messagesWait, "answers of %d MiB wait until their clients have read them, the limit for all of them; read them, ask for less at once, or try again in %v", in.most>>20, messagesWait)
+		}
+	}
+	return a, nil
+}
+
+// closeSlowest closes the connection whose client has most to read, unless that is the one that asks.
+func (in *intake) closeSlowest(asks *conn) bool {
+	var slowest *conn
+	in.each(asks, func(c *conn) {
+		if slowest == nil || c.answers.Load() > slowest.answers.Load() {
+			slowest = c
+		}
+	})
+	if slowest == nil || slowest == asks {
+		return false
+	}
+	in.closed.Add(1)
+	slowest.Close()
+	return true
+}
+
+// each goes through the connections of a connection's listener.
+func (in *intake) each(of *conn, f func(*conn)) {
+	of.all.mu.Lock()
+	defer of.all.mu.Unlock()
+	for c := range of.all.open {
+		f(c)
+	}
+}
+
+// pool gives back the bytes of an answer when they have been sent, or will not be.
+type pool struct {
+	*answer
+	mem.BufferPool
+}
+
+// Put implements mem.BufferPool.
+func (p pool) Put(b *[]byte) {
+	p.to.sent(p.to.all.intake, int64(p.bytes))
+	p.BufferPool.Put(b)
+}
+
+// encode gives the bytes of an answer. gRPC calls it once for each, or its connection is gone.
+func (a *answer) encode() (mem.BufferSlice, error) {
+	o := proto.MarshalOptions{UseCachedSize: true}
+	if mem.IsBelowBufferPoolingThreshold(a.bytes) {
+		b, err := o.MarshalAppend(make([]byte, 0, a.bytes), a.message)
+		return mem.BufferSlice{mem.SliceBuffer(b)}, err
+	}
+	p := mem.DefaultBufferPool()
+	if a.to != nil {
+		p = pool{a, p}
+	}
+	b := p.Get(a.bytes)
+	if _, err := o.MarshalAppend((*b)[:0], a.message); err != nil {
+		p.Put(b)
+		return nil, err
+	}
+	return mem.BufferSlice{mem.NewBuffer(b, p)}, nil
+}
+
+// connOf is the connection that a call came on.
+func connOf(ctx context.Context) *conn {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	a, ok := p.Addr.(*connAddr)
+	if !ok {
+		return nil
+	}
+	return a.conn
+}
+
+// connAddr is the address of a connection's client, by which a call finds the connection.
+type connAddr struct {
+	net.Addr
+	conn *conn
+}
