@@ -55,7 +55,7 @@ func (f *doorFlags) check() error {
 // options completes the server's, for an address that it listens on. An address that other machines reach needs keys and TLS, or
 // --insecure.
 func (f *doorFlags) options(addr net.Addr, o *server.Options) (err error) {
-	o.Limits = server.Limits{Connections: f.MaxConnections, ConnectionsPerAddress: f.MaxConnectionsPerAddress}
+	o.Limits.Connections, o.Limits.ConnectionsPerAddress = f.MaxConnections, f.MaxConnectionsPerAddress
 	if loopback(addr) {
 		o.Reflection = true
 	} else {

@@ -59,8 +59,17 @@ func (c *infoCmd) Run(e *env) (err error) {
 	}
 	t.row("limits, connections", fmt.Sprintf("%d, %s from one address, %d calls at once on each, headers %d bytes",
 		l.GetConnections(), orAny(l.GetConnectionsPerAddress()), l.GetCallsPerConnection(), l.GetHeaderBytes()))
+	t.row("limits, memory", memoryLine(l.GetMemoryBytes(), l.GetMessageBytesAtOnce()))
 	t.row("limits, rate", fmt.Sprintf("%s calls and %s writes a second", orAny(l.GetCallsPerSecond()), orAny(l.GetWritesPerSecond())))
 	return t.flush()
+}
+
+// memoryLine is what the server may take of memory. Without a server there are no limits.
+func memoryLine(process, messages int64) string {
+	if process == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%d MiB; messages at once %d MiB", process>>20, messages>>20)
 }
 
 // orAny is a limit, where 0 is none.

@@ -19,6 +19,7 @@ import (
 	"embedd/embed"
 	"embedd/internal/admin"
 	"embedd/internal/certs"
+	"embedd/internal/memory"
 	"embedd/internal/retrieval"
 	"embedd/internal/server"
 	"embedd/internal/telemetry"
@@ -39,8 +40,8 @@ func newRegistry() *registry {
 }
 
 // startMetrics are there from the first moment of the start.
-func startMetrics(s *server.Server, state *admin.State, o *observer, ends func() certs.Ends) []prometheus.Collector {
-	return []prometheus.Collector{s.Metrics(), startCollector{state}, o, certCollector(ends)}
+func startMetrics(s *server.Server, state *admin.State, o *observer, ends func() certs.Ends, g *memory.Guard) []prometheus.Collector {
+	return []prometheus.Collector{s.Metrics(), startCollector{state}, o, certCollector(ends), memoryCollector{g}}
 }
 
 // engineMetrics are there once the data directory is open.

@@ -105,7 +105,7 @@ func registeredMetrics(t *testing.T) map[string]bool {
 	}
 	names := map[string]bool{}
 	for _, c := range slices.Concat(
-		startMetrics(s, admin.NewState(), newObserver(), nil),
+		startMetrics(s, admin.NewState(), newObserver(), nil, nil),
 		engineMetrics(en, t.TempDir()),
 	) {
 		descs := make(chan *prometheus.Desc)

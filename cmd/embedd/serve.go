@@ -29,6 +29,7 @@ type serveCmd struct {
 	LogFormat string      `help:"How it is logged: text or json." enum:"text,json" default:"text"`
 	Traces    bool        `help:"Send traces of calls to a collector of OpenTelemetry, as its environment variables OTEL_… say; see docs/operations.md."`
 	Reserve   uint64      `name:"disk-reserve" help:"MiB that must be free on the disk for papers to be taken; 0: 2 GiB, or a tenth of a smaller disk." default:"0" placeholder:"MIB"`
+	Memory    uint64      `name:"memory-limit" help:"MiB that the process may take; near it, no papers are taken; 0: 80 % of what its control group or the machine has." default:"0" placeholder:"MIB"`
 	Stop      stopFlags   `embed:""`
 	Door      doorFlags   `embed:"" group:"Who may come in:"`
 	Engine    engineFlags `embed:""`
@@ -72,6 +73,11 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return fmt.Errorf("--listen %s: %w; choose another HOST:PORT with --listen", c.Listen, err)
 	}
 	options := server.Options{Version: version, Log: log, Backups: backupsIn(c.Data)}
+	guard, writes, err := c.watchMemory(&options)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer guard.Close()
 	state, registry, observer := admin.NewState(), newRegistry(), newObserver()
 	if c.Traces {
 		if observer.traces, err = telemetry.StartTraces(e.ctx, version, log); err != nil {
@@ -85,7 +91,8 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	defer stopKeys()
-	if err := registry.add(startMetrics(s, state, observer, c.Door.ends)...); err != nil {
+	writes.serve(s)
+	if err := registry.add(startMetrics(s, state, observer, c.Door.ends, guard)...); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	stopAdmin, err := c.serveAdmin(e, state, registry, log)
@@ -100,7 +107,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		s.Stop(c.Stop.grace())
 		return <-served
 	})
-	en, err := c.open(e, state, opening{Warm: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writable(s)})
+	en, err := c.open(e, state, opening{Warm: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk})
 	if err != nil {
 		return err
 	}
@@ -186,17 +193,6 @@ func (c *serveCmd) open(e *env, state *admin.State, o opening) (*engine, error) 
 // ballast is the room that is given up when the disk is full; on a small disk it is less.
 const ballast = 256 << 20
 
-// writable tells those who watch the health of the PaperService whether papers are taken.
-func writable(s *server.Server) func(error) {
-	return func(why error) {
-		reason := "there is room on the disk again"
-		if why != nil {
-			reason = why.Error()
-		}
-		s.SetWritable(why == nil, reason)
-	}
-}
-
 // startWatcher tells of an opening to the admin listener too.
 type startWatcher struct {
 	state *admin.State
@@ -228,6 +224,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits 
 	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
 	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
+	t.row("  memory", fmt.Sprintf("%d MiB at most", limits.Memory>>20))
 	t.row("  listen", addr.String())
 	t.row("  door", c.Door.describe(limits))
 	t.row("  admin", cmp.Or(c.Admin, "none"))

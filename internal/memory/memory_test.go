@@ -1,0 +1,103 @@
+package memory
+
+import (
+	"errors"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestDefault(t *testing.T) {
+	limit, err := Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit < 64<<20 || limit > 1<<50 {
+		t.Errorf("the default limit is %d bytes", limit)
+	}
+}
+
+// What is kept on the heap makes it tight; what is let go makes room again.
+func TestRoom(t *testing.T) {
+	before, err := unreclaimable()
+	if err != nil {
+		t.Skip(err)
+	}
+	was := debug.SetMemoryLimit(-1)
+	const more = 256 << 20
+	limit := before + more
+	var mu sync.Mutex
+	var told []error
+	g, err := Watch(limit, true, func(err error) { mu.Lock(); defer mu.Unlock(); told = append(told, err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Room(); err != nil {
+		t.Fatalf("at first: %v", err)
+	}
+	if u := g.Usage(); u.Limit != limit || u.Held == 0 || u.Heap == 0 || u.Heap > limit {
+		t.Errorf("%+v", u)
+	}
+	kept := make([]byte, more)
+	for i := 0; i < len(kept); i += 4096 {
+		kept[i] = 1
+	}
+	eventually(t, "it is tight", func() bool { return g.Room() != nil })
+	if err := g.Room(); !errors.Is(err, ErrTight) || !strings.Contains(err.Error(), "--memory-limit") {
+		t.Errorf("%v", err)
+	}
+	if kept[4096] != 1 { // until here it is needed
+		t.Error("it was overwritten")
+	}
+	kept = nil
+	// The collector has a limit to hold, and does not have to be called.
+	garbage := 0
+	eventually(t, "there is room again", func() bool { garbage += len(make([]byte, 1<<20)); return g.Room() == nil })
+	mu.Lock()
+	if len(told) != 2 || told[0] == nil || told[1] != nil {
+		t.Errorf("told %v", told)
+	}
+	mu.Unlock()
+	g.Close()
+	if now := debug.SetMemoryLimit(-1); now != was {
+		t.Errorf("the heap's limit is %d, before it was %d", now, was)
+	}
+}
+
+// Garbage alone does not make it tight.
+func TestGarbageIsNotHeld(t *testing.T) {
+	before, err := unreclaimable()
+	if err != nil {
+		t.Skip(err)
+	}
+	g, err := Watch(before+128<<20, true, func(err error) { t.Errorf("told %v", err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for begin := time.Now(); time.Since(begin) < 2*time.Second; {
+		b := make([]byte, 16<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		if err := g.Room(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within 20 s: %s", what)
+}
