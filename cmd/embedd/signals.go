@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -18,19 +19,28 @@ type stopSignal struct{ os.Signal }
 
 func (s stopSignal) Error() string { return "stopped by the signal: " + s.String() }
 
+// sameSignal is how long after a signal the same one is not another. Who stops a process together with its group, as timeout(1) does,
+// has it get the signal twice.
+const sameSignal = time.Second
+
 // untilStopped is a context that ends at the first SIGINT or SIGTERM. A second one ends the process at once, with status 1.
 func untilStopped(stderr io.Writer) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals, done := make(chan os.Signal, 2), make(chan struct{})
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		for n := 0; ; n++ {
+		var first os.Signal
+		var when time.Time
+		for {
 			select {
 			case s := <-signals:
-				if n > 0 {
+				switch {
+				case first == nil:
+					first, when = s, time.Now()
+					cancel(stopSignal{s})
+				case s != first || time.Since(when) >= sameSignal:
 					giveUp(stderr, fmt.Sprintf("a second signal (%v)", s))
 				}
-				cancel(stopSignal{s})
 			case <-done:
 				return
 			}

@@ -233,12 +233,18 @@ func TestRollingRestart(t *testing.T) {
 	t.Logf("%d calls answered", answered.Load())
 }
 
-// A second signal ends the process at once, with a line; the data directory opens again.
+// A second signal ends the process at once, with a line; the data directory opens again. The same signal within a second is no second one.
 func TestSecondSignal(t *testing.T) {
 	dir, listen, adminAt := filepath.Join(t.TempDir(), "data"), freeAddress(t), freeAddress(t)
 	p := serveProcess(t, listen, adminAt, "--data", dir, "--drain", "60", "--stop-limit", "100")
 	p.signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	p.await("the stop to begin", func() bool { return strings.Contains(p.stderr.String(), "msg=stopping signal=terminated") })
+	select {
+	case <-p.ended:
+		t.Fatal("a signal that came twice has ended the process")
+	case <-time.After(sameSignal + 200*time.Millisecond):
+	}
 	p.signal(syscall.SIGTERM)
 	if code := p.wait(5 * time.Second); code != 1 {
 		t.Errorf("exit status %d, want 1", code)
@@ -250,6 +256,25 @@ func TestSecondSignal(t *testing.T) {
 	p.signal(os.Interrupt)
 	if code := p.wait(30 * time.Second); code != 0 {
 		t.Errorf("exit status %d, want 0", code)
+	}
+}
+
+// Another signal is a second one at once.
+func TestAnotherSignal(t *testing.T) {
+	cmd, err := thisProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Args[0] = "embedd-stuck"
+	p := begin(t, cmd)
+	p.await("it to run", func() bool { return strings.Contains(p.stdout.String(), "ready") })
+	p.signal(os.Interrupt)
+	p.signal(syscall.SIGTERM)
+	if code := p.wait(10 * time.Second); code != 1 {
+		t.Errorf("exit status %d, want 1", code)
+	}
+	if last := lastLine(p.stderr.String()); !strings.HasPrefix(last, "embedd: a second signal (") {
+		t.Errorf("the last line is %q", last)
 	}
 }
 
