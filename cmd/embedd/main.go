@@ -84,7 +84,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	parser, err := kong.New(&c,
 		kong.Name("embedd"), kong.Description(description), kong.DefaultEnvars("EMBEDD"), kong.Vars{"model": models.Default},
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, ValueFormatter: withDefault}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(withDefault),
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "embedd: error:", err)
@@ -95,7 +95,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "embedd: error: %v\nSee: embedd --help\n", err)
+		fmt.Fprintf(stderr, "embedd: error: %v\nSee: %s --help\n", err, commandOf(err))
 		return 2
 	}
 	err = parsed.Run(&env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, flags: parsed.Flags()})
@@ -110,12 +110,27 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	return 1
 }
 
+// commandOf is the command that was wrongly used, as far as it was understood.
+func commandOf(err error) string {
+	name := "embedd"
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) {
+		for _, p := range wrong.Context.Path {
+			if p.Command != nil {
+				name += " " + p.Command.Name
+			}
+		}
+	}
+	return name
+}
+
 // withDefault adds a flag's default to its help, where the help does not speak of it.
 func withDefault(v *kong.Value) string {
-	if v.HasDefault && v.Default != "" && v.Default != "0" && v.Default != "false" && !strings.Contains(v.Help, "default") {
-		v.Help = strings.TrimSuffix(v.Help, ".") + "; default: " + v.Default + "."
+	shown := *v
+	if v.HasDefault && v.Default != "" && !strings.Contains(v.Help, "default") {
+		shown.Help = strings.TrimSuffix(v.Help, ".") + "; default: " + v.Default + "."
 	}
-	return kong.DefaultHelpValueFormatter(v)
+	return kong.DefaultHelpValueFormatter(&shown)
 }
 
 // explain makes a message for people of an error: a gRPC status without its wrapping.
