@@ -15,10 +15,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
-	"embedd/embed"
 	"embedd/internal/retrieval"
 	"embedd/internal/server"
-	"embedd/models"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -28,6 +26,51 @@ type clientFlags struct {
 	Reach  reachFlags  `embed:"" group:"With --server:"`
 	Data   string      `help:"Open this data directory without a server." placeholder:"DIR"`
 	Engine engineFlags `embed:"" group:"With --data:"`
+}
+
+// The groups of the flags that only one of the two ways has a use for.
+const (
+	withServer = "With --server:"
+	withData   = "With --data:"
+)
+
+// local tells whether a data directory is opened in this process. What the command line says goes before the environment. A flag that
+// would not be heeded is refused, and a note says so of an environment variable.
+func (f *clientFlags) local(e *env) (bool, error) {
+	local := f.Data != ""
+	if server := e.flag("server"); server != nil && local {
+		data := e.flag("data")
+		switch {
+		case e.isGiven("server") && e.isGiven("data"):
+			return false, errors.New("--server, --data: a running server answers, or a data directory is opened; give one of them")
+		case e.isGiven("server"):
+			local = false
+			fmt.Fprintf(e.stderr, "embedd: note: --server is given, so %s is not used\n", e.inEnvironment(data))
+		case e.inEnvironment(server) != "":
+			fmt.Fprintf(e.stderr, "embedd: note: the data directory %s is opened, and %s is not used\n", f.Data, e.inEnvironment(server))
+		}
+	}
+	if local {
+		for _, flag := range e.inGroup(withServer) {
+			if e.isGiven(flag.Name) {
+				return false, fmt.Errorf("--%s: is for a running server, and a data directory is opened; leave out --%s, or --data", flag.Name, flag.Name)
+			}
+		}
+		return true, nil
+	}
+	var unused []string
+	for _, flag := range e.inGroup(withData) {
+		if e.isGiven(flag.Name) {
+			return false, fmt.Errorf("--%s: is for a data directory that is opened with --data; the server at %s has its own", flag.Name, f.Server)
+		}
+		if name := e.inEnvironment(flag); name != "" && fmt.Sprint(flag.Target.Interface()) != flag.Default {
+			unused = append(unused, name)
+		}
+	}
+	if len(unused) > 0 {
+		fmt.Fprintf(e.stderr, "embedd: note: not used, as the server at %s has its own: %s\n", f.Server, strings.Join(unused, ", "))
+	}
+	return false, nil
 }
 
 // client is a connection to a server, in another process or in this one.
@@ -54,10 +97,11 @@ func newClient(conn *grpc.ClientConn, close func() error) *client {
 // open connects. create allows --data to name a directory that is to be made, and prepares for many texts. The caller closes the client, and must
 // report the error: with --data it is then that the index is saved.
 func (f *clientFlags) open(e *env, create bool) (*client, error) {
-	if f.Data == "" {
-		if f.Engine.Model != models.Default || f.Engine.Dimension != 0 || f.Engine.Provider != string(embed.CPU) {
-			fmt.Fprintln(e.stderr, "embedd: note: --model, --dimension and --provider are for --data; the server has its own")
-		}
+	local, err := f.local(e)
+	if err != nil {
+		return nil, err
+	}
+	if !local {
 		conn, err := f.Reach.dial(f.Server)
 		if err != nil {
 			return nil, err

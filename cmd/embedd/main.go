@@ -66,6 +66,7 @@ type env struct {
 	stdout io.Writer
 	stderr io.Writer
 	flags  []*kong.Flag // of the subcommand, as they are in effect
+	given  []*kong.Flag // those of them that the command line has, as often as it has them
 	log    *slog.Logger // gets the progress of long work where it is not nil, instead of stderr
 }
 
@@ -98,7 +99,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		fmt.Fprintf(stderr, "embedd: error: %v\nSee: %s --help\n", err, commandOf(err))
 		return 2
 	}
-	err = parsed.Run(&env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, flags: parsed.Flags()})
+	err = parsed.Run(&env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, flags: parsed.Flags(), given: givenFlags(parsed)})
 	switch {
 	case err == nil:
 		return 0
