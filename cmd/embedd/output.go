@@ -22,6 +22,15 @@ type outputFlags struct {
 	JSON bool `name:"json" help:"Print JSON for programs."`
 }
 
+// view is how much of each paper is asked for: all for programs, since an answer has every field, and one that was not asked for would
+// look as if the paper had none.
+func (f outputFlags) view() embeddv1.PaperView {
+	if f.JSON {
+		return embeddv1.PaperView_PAPER_VIEW_FULL
+	}
+	return embeddv1.PaperView_PAPER_VIEW_UNSPECIFIED
+}
+
 // printMessage writes an answer as indented JSON, every field present.
 func printMessage(w io.Writer, m proto.Message) error {
 	text, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)

@@ -72,7 +72,7 @@ func (c *listCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.papers.ListPapers(e.ctx, &embeddv1.ListPapersRequest{PageSize: c.PageSize, PageToken: c.PageToken})
+	res, err := cl.papers.ListPapers(e.ctx, &embeddv1.ListPapersRequest{PageSize: c.PageSize, PageToken: c.PageToken, View: c.view()})
 	if err != nil {
 		return err
 	}
