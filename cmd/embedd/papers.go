@@ -87,7 +87,7 @@ func (c *listCmd) Run(e *env) (err error) {
 		return err
 	}
 	if token := res.GetNextPageToken(); token != "" {
-		fmt.Fprintf(e.stderr, "There are more: embedd list --page-token %s\n", token)
+		fmt.Fprintf(e.stderr, "There are more: embedd list%s --page-token=%s\n", e.again("page-token"), token) // a token may begin with -
 	}
 	return nil
 }
