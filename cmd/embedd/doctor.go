@@ -58,6 +58,9 @@ func unless(bad bool, check string, status verdict, value, advice string) findin
 }
 
 func (c *doctorCmd) Run(e *env) error {
+	if err := c.Engine.check(); err != nil {
+		return err
+	}
 	findings := []finding{checkKernels(), checkHugePages(), checkFiles(), checkClock()}
 	dir, here, err := c.directory()
 	if err != nil {

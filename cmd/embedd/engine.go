@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,25 @@ type engineFlags struct {
 	M              int    `help:"HNSW: links of a new paper on each level of the graph." default:"16" placeholder:"N"`
 	EfConstruction int    `help:"HNSW: candidates looked at for these links." default:"200" placeholder:"N"`
 	IndexMemory    string `help:"What the index keeps of a vector beside its code: residual, what the code leaves; fast, float32; lean, float32 in a file. See docs/index.md." enum:"residual,fast,lean" default:"residual"`
+}
+
+// The ranges of HNSW's parameters are package ann's, to which 0 is the default.
+const (
+	minM, maxM        = 2, 128
+	maxEfConstruction = 4096
+)
+
+// check refuses parameters of the index that it cannot be made with. It is called before anything is opened.
+func (f *engineFlags) check() error {
+	switch {
+	case f.M < minM || f.M > maxM:
+		return fmt.Errorf("--m: is %d; must be %d to %d", f.M, minM, maxM)
+	case f.EfConstruction < f.M || f.EfConstruction > maxEfConstruction:
+		return fmt.Errorf("--ef-construction: is %d; must be %d (--m) to %d", f.EfConstruction, f.M, maxEfConstruction)
+	case f.Dimension < 0:
+		return fmt.Errorf("--dimension: is %d; must be 0 or more", f.Dimension)
+	}
+	return nil
 }
 
 // resolve fills the defaults that depend on where the .embedd folder is.
@@ -113,7 +133,7 @@ func openEngine(ctx context.Context, f *engineFlags, dir string, o opening) (_ *
 		watch = nobody{}
 	}
 	watch.Stage(stageModel)
-	if err := f.resolve(); err != nil {
+	if err := cmp.Or(f.check(), f.resolve()); err != nil {
 		return nil, err
 	}
 	if err := verifyOnce(ctx, f, o.Log); err != nil {

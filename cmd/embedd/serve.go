@@ -64,7 +64,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 			return fmt.Errorf("--samples: %w", err)
 		}
 	}
-	if err := cmp.Or(c.Stop.check(), c.Door.check(), c.Engine.resolve()); err != nil {
+	if err := cmp.Or(c.Stop.check(), c.Door.check(), c.Engine.check(), c.Engine.resolve()); err != nil {
 		return err
 	}
 	// The ports come first: they are the likeliest thing to be wrong, and nothing else has been touched yet.
