@@ -69,7 +69,10 @@ func (c *doctorCmd) Run(e *env) error {
 	findings = append(findings, checkSync(dir), checkSpace(dir, c.Data))
 	model := c.checkModel()
 	findings = append(findings, model)
-	if here && model.Status != broken {
+	switch {
+	case !here:
+		findings = append(findings, finding{"data directory", good, "there are no papers yet", ""})
+	case model.Status != broken:
 		about, err := c.checkData(e)
 		if err != nil {
 			return err
@@ -79,20 +82,22 @@ func (c *doctorCmd) Run(e *env) error {
 	return c.report(e, findings)
 }
 
-// directory gives the folder whose disk is measured: the data directory, or the nearest one above where it is not made yet; here
-// tells whether it is. c.Data gets its default.
+// directory gives the folder whose disk is measured: the data directory, or the nearest one above where that is not there; here tells
+// whether it has a store to look into, or should have. c.Data gets its default.
 func (c *doctorCmd) directory() (dir string, here bool, err error) {
 	asked := c.Data != ""
 	if c.Data, err = dataDir(c.Data); err != nil {
 		return "", false, err
 	}
-	err = checkDataDir(c.Data)
+	err = checkFolder(c.Data)
 	if err != nil && asked {
 		return "", false, err
 	}
+	there, err := retrieval.Exists(c.Data)
+	here = there || err != nil // opening it says what is wrong
 	for dir = c.Data; ; dir = filepath.Dir(dir) {
 		if fi, err := os.Stat(dir); err == nil && fi.IsDir() || dir == filepath.Dir(dir) {
-			return dir, dir == c.Data, nil
+			return dir, here, nil
 		}
 	}
 }

@@ -201,16 +201,28 @@ func dataDir(asked string) (string, error) {
 	return native.Data(home), nil
 }
 
-// checkDataDir refuses a data directory that is not there, for commands that only read.
-func checkDataDir(dir string) error {
+// checkFolder refuses a data directory that is not there.
+func checkFolder(dir string) error {
 	fi, err := os.Stat(dir)
 	if err != nil {
-		return fmt.Errorf("--data: %w; make it with: embedd index --data %s FILE", err, dir)
+		return fmt.Errorf("--data: %w; make it with: embedd index --data %s FILE", err, shellWord(dir))
 	}
 	if !fi.IsDir() {
 		return fmt.Errorf("--data: %s is not a folder", filepath.Clean(dir))
 	}
 	return nil
+}
+
+// checkDataDir refuses a folder that is no data directory, for commands that only read: opening it would make it one.
+func checkDataDir(dir string) error {
+	if err := checkFolder(dir); err != nil {
+		return err
+	}
+	there, err := retrieval.Exists(dir)
+	if err == nil && !there {
+		err = fmt.Errorf("--data: the folder %s has no papers in it; is it another one? To make it a data directory: embedd index --data %s FILE", filepath.Clean(dir), shellWord(dir))
+	}
+	return err
 }
 
 // encoderOf is package embed's encoder in the words of package retrieval: the two do not know each other.

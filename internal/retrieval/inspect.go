@@ -269,6 +269,18 @@ func Repair(dir string, log *slog.Logger) (store.Repaired, error) {
 	return r, storeError("repair data directory "+dir, err)
 }
 
+// Exists tells whether the folder dir has a store in it. Where it has lost the one that it had, that is the error.
+func Exists(dir string) (bool, error) {
+	if err := checkStoreIsThere(dir); err != nil {
+		return false, err
+	}
+	_, err := os.Stat(filepath.Join(dir, storeName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Lock keeps everybody from opening the data directory dir until it is closed, or says who has it. Where there is no store it does
 // nothing.
 func Lock(dir string) (io.Closer, error) {
