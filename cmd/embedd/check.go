@@ -48,8 +48,18 @@ func (c *checkCmd) Run(e *env) (err error) {
 	case found.OnlyDerived():
 		return errors.New("the index is not as it must be, the papers are: embedd repair --drop-derived removes the index, and the next start makes it anew")
 	}
+	if found.Model != "" && !c.JSON { // the store has opened
+		fmt.Fprint(e.stdout, whatOrdinalsAre)
+	}
 	return errors.New("the data directory is not as it must be: restore a backup; or see embedd repair --help")
 }
+
+// whatOrdinalsAre is for who reads of damaged papers that are named by their ordinals.
+const whatOrdinalsAre = `
+p/7 is what is stored of the paper with the ordinal 7, v/7 is its vector; where that is damaged, its id may not be known, and no command can
+ask for it. embedd repair --accept-data-loss makes a store of the papers that are whole, and keeps the old one. Then embedd index, with the
+files that the papers came from, stores again what is not there: the lost papers, and such as were deleted.
+`
 
 func printInspection(e *env, x *retrieval.Inspection) error {
 	if x.Model != "" { // the store has opened
@@ -89,7 +99,8 @@ type repairCmd struct {
 }
 
 func (repairCmd) Help() string {
-	return `Repairs a data directory that no server has open.
+	return `Repairs a data directory that no server has open. After --accept-data-loss, embedd index with the files that the papers came from
+stores again what is not there: the lost papers, also those whose ids nobody knows, and such as were deleted. Nothing else is encoded again.
 
 Examples:
   embedd repair --drop-derived --data /srv/papers
