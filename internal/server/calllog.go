@@ -11,22 +11,27 @@ import (
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
-// How long a call may take before it is in the log at level warn. A paper or text to encode may take slowText more: bulk work is not
-// slow because there is much of it.
-const (
-	slowCall = time.Second
-	slowText = 100 * time.Millisecond
-)
+// slowCall is how long a call may take before it is in the log at level warn, where it does not wait in the bulk lane, for a copy of
+// everything or for a client that sends.
+const slowCall = time.Second
 
-func slowAfter(req any) time.Duration {
-	n := 0
+// slowAfter is how long a call of a method may take. Bulk work is not slow because there is much of it or because searches go first: it is
+// when half of the time has passed that its class has. req is nil where it was not read.
+func (s *Server) slowAfter(method string, req any) time.Duration {
 	switch r := req.(type) {
-	case *embeddv1.UpsertPapersRequest:
-		n = len(r.GetPapers())
+	case *embeddv1.DeletePapersRequest:
+		return slowCall
 	case *embeddv1.EncodeRequest:
-		n = len(r.GetTexts())
+		if len(r.GetTexts()) == 1 && r.GetLane() != embeddv1.Lane_LANE_BULK || r.GetLane() == embeddv1.Lane_LANE_INTERACTIVE {
+			return slowCall
+		}
 	}
-	return slowCall + time.Duration(n)*slowText
+	class := s.rules[method].class
+	switch class {
+	case embeddv1.Class_CLASS_ENCODE, embeddv1.Class_CLASS_WRITE, embeddv1.Class_CLASS_ADMIN:
+		return max(slowCall, s.limits.Classes[class].Deadline/2)
+	}
+	return slowCall
 }
 
 // callAttrs are what the log says of a request: its parameters and sizes, never a text, an id, a vector or metadata.
@@ -96,12 +101,18 @@ func (s *Server) logCall(ctx context.Context, level slog.Level, message, method 
 	if !s.log.Enabled(ctx, level) {
 		return
 	}
+	attrs := callLine(ctx, method, took, code, req)
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	s.log.LogAttrs(ctx, level, message, attrs...)
+}
+
+// callLine is what a line about a call says of it.
+func callLine(ctx context.Context, method string, took time.Duration, code codes.Code, req any) []slog.Attr {
 	attrs := []slog.Attr{slog.String("method", method), slog.String("code", canonical(code)), slog.Duration("took", took)}
 	if p, ok := peer.FromContext(ctx); ok {
 		attrs = append(attrs, slog.String("peer", p.Addr.String()))
 	}
-	if err != nil {
-		attrs = append(attrs, slog.Any("error", err))
-	}
-	s.log.LogAttrs(ctx, level, message, append(attrs, slog.Group("", callAttrs(req)...))...) // a group without a name is its attributes
+	return append(attrs, slog.Group("", callAttrs(req)...)) // a group without a name is its attributes
 }

@@ -79,7 +79,7 @@ func (s *Server) logUnary(ctx context.Context, req any, info *grpc.UnaryServerIn
 		return nil, s.failed(ctx, info.FullMethod, begin, req, err)
 	}
 	took := time.Since(begin)
-	if took >= slowAfter(req) {
+	if took >= s.slowAfter(info.FullMethod, req) {
 		s.logCall(ctx, slog.LevelWarn, "slow call", info.FullMethod, took, codes.OK, nil, req)
 	} else {
 		s.logCall(ctx, slog.LevelDebug, "call", info.FullMethod, took, codes.OK, nil, req)
@@ -99,7 +99,7 @@ func (s *Server) failed(ctx context.Context, method string, begin time.Time, req
 	switch {
 	case status.Code(out) == codes.Internal, status.Code(out) == codes.DataLoss:
 		level = slog.LevelError
-	case took >= slowAfter(req):
+	case took >= s.slowAfter(method, req):
 		level, message = slog.LevelWarn, "slow call"
 	}
 	s.logCall(ctx, level, message, method, took, status.Code(out), err, req)
