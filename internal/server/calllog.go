@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 
+	"embedd/internal/access"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -32,6 +33,24 @@ func (s *Server) slowAfter(method string, req any) time.Duration {
 		return max(slowCall, s.limits.Classes[class].Deadline/2)
 	}
 	return slowCall
+}
+
+// audit writes a line about a call that may have changed something, or has run the server, and whose caller is known by a key: who, what,
+// how many and how it came out. It is a line of its own at level info, whatever else is logged of the call, since one at level warn or
+// above stands for those that come again. A call that was refused for want of room has changed nothing, comes again and again, and is
+// counted elsewhere. It tells whether it wrote a line.
+func (s *Server) audit(ctx context.Context, method string, took time.Duration, code codes.Code, req any) bool {
+	c, ok := CallerOf(ctx)
+	if !ok || c.Key == nil || s.rules[method].role <= access.Read || code == codes.ResourceExhausted || !s.log.Enabled(ctx, slog.LevelInfo) {
+		return false
+	}
+	level := slog.LevelInfo
+	if code == codes.PermissionDenied {
+		level = slog.LevelWarn // is not bounded by a rate, so it is written once a second at most
+	}
+	attrs := []slog.Attr{slog.String("log", "audit"), slog.String("key", c.Key.Name), slog.String("key_id", c.Key.ID)}
+	s.log.LogAttrs(ctx, level, "audit", append(attrs, callLine(ctx, method, took, code, req)...)...)
+	return true
 }
 
 // callAttrs are what the log says of a request: its parameters and sizes, never a text, an id, a vector or metadata.

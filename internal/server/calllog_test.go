@@ -5,15 +5,20 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"embedd/internal/access"
 	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -83,3 +88,66 @@ func TestSlowCallsAreLoggedWithoutTheirTexts(t *testing.T) {
 }
 
 const encodeMethod = "/embedd.v1.EncodeService/Encode"
+
+// Who changes something is in the log, with how many and how it came out, and with nothing that a client has written; who reads is not.
+func TestAudit(t *testing.T) {
+	const secret = "xyzzy"
+	const papers, searches, backup = "/embedd.v1.PaperService/", "/embedd.v1.SearchService/", "/embedd.v1.AdminService/CreateBackup"
+	s, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := &access.Key{ID: "0123456789ab", Name: "ingest", Role: access.Admin, SHA256: secret}
+	upsert := &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: secret, Title: secret}, {Id: secret + "2", Title: secret}}}
+	remove := &embeddv1.DeletePapersRequest{Ids: []string{secret}}
+	for _, c := range []struct {
+		name, method string
+		key          *access.Key
+		req          any
+		took         time.Duration
+		err          error
+		want         []string // nil: no line for the audit
+		lines        int
+	}{
+		{"upsert", papers + "UpsertPapers", key, upsert, 0, nil, []string{"level=INFO", "msg=audit", "log=audit", "key=ingest", "key_id=0123456789ab", "method=" + papers + "UpsertPapers", "code=OK", "n=2"}, 1},
+		{"delete", papers + "DeletePapers", key, remove, 0, nil, []string{"DeletePapers", "n=1"}, 1},
+		{"backup", backup, key, &embeddv1.CreateBackupRequest{Name: secret}, 0, nil, []string{"CreateBackup", "code=OK"}, 1},
+		{"a wrong paper", papers + "UpsertPapers", key, upsert, 0, &retrieval.Error{Kind: retrieval.Invalid, Field: "papers[0].id", Message: secret}, []string{"level=INFO", "code=INVALID_ARGUMENT", "n=2"}, 2},
+		{"a defect", papers + "DeletePapers", key, remove, 0, errors.New("disk on fire"), []string{"level=INFO", "code=INTERNAL"}, 2},
+		{"a slow one", papers + "DeletePapers", key, remove, time.Minute, nil, []string{"level=INFO", "code=OK"}, 2},
+		{"no room", papers + "UpsertPapers", key, upsert, 0, &retrieval.Error{Kind: retrieval.Exhausted, Message: "full"}, nil, 1},
+		{"denied", papers + "DeletePapers", key, remove, 0, status.Error(codes.PermissionDenied, "no"), []string{"level=WARN", "code=PERMISSION_DENIED"}, 2},
+		{"a search", searches + "Related", key, &embeddv1.RelatedRequest{Id: secret}, 0, nil, nil, 1},
+		{"reading", papers + "GetPaper", key, &embeddv1.GetPaperRequest{Id: secret}, 0, nil, nil, 1},
+		{"encoding", encodeMethod, key, &embeddv1.EncodeRequest{Texts: []string{secret}}, 0, nil, nil, 1},
+		{"without keys", papers + "DeletePapers", nil, remove, 0, nil, nil, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			s.log = slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			ctx := context.WithValue(t.Context(), guarded{}, Caller{Key: c.key})
+			ctx = peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 7}})
+			_, _ = s.logUnary(ctx, c.req, &grpc.UnaryServerInfo{FullMethod: c.method}, func(context.Context, any) (any, error) {
+				time.Sleep(c.took)
+				return nil, c.err
+			})
+			line := ""
+			for l := range strings.Lines(out.String()) {
+				if strings.Contains(l, "log=audit") {
+					line += l
+				}
+			}
+			if (line == "") != (c.want == nil) || strings.Count(line, "\n") > 1 || strings.Count(out.String(), "\n") != c.lines {
+				t.Errorf("%s: logged %q", c.name, out.String())
+			}
+			for _, want := range c.want {
+				if !strings.Contains(line, want) || !strings.Contains(line, "peer=192.0.2.1:7") {
+					t.Errorf("%s: no %q in %q", c.name, want, line)
+				}
+			}
+			if strings.Contains(line, secret) {
+				t.Errorf("%s: what a client wrote is in the log: %q", c.name, line)
+			}
+		})
+	}
+}

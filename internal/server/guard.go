@@ -90,7 +90,8 @@ func CallerOf(ctx context.Context) (Caller, bool) {
 	return c, ok
 }
 
-// guard decides whether a call may go on, before anything of its request is read. What it decides by is the method, the key, and the
+// guard decides whether a call may go on, before anything of its request is read. The context that it gives knows the caller, also of a
+// call that it refuses, where the caller has a good key. What it decides by is the method, the key, and the
 // address of the connection: no other header changes it.
 func (s *Server) guard(ctx context.Context, method string) (context.Context, error) {
 	r, ok := s.rules[method]
@@ -114,7 +115,7 @@ func (s *Server) guard(ctx context.Context, method string) (context.Context, err
 		}
 		if c.Key.Role < r.role {
 			s.counts.denied.Add(1)
-			return ctx, status.Errorf(codes.PermissionDenied, "%s needs a key with the role %v; this one's is %v", strings.TrimPrefix(method, "/"), r.role, c.Key.Role)
+			return context.WithValue(ctx, guarded{}, c), status.Errorf(codes.PermissionDenied, "%s needs a key with the role %v; this one's is %v", strings.TrimPrefix(method, "/"), r.role, c.Key.Role)
 		}
 	}
 	if err := s.limitRate(c, r); err != nil {

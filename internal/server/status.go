@@ -71,7 +71,8 @@ func toStatus(ctx context.Context, err error) error {
 	return st.Err()
 }
 
-// logUnary turns errors into statuses and logs: defects at error level, slow calls at warn, every other call at debug.
+// logUnary turns errors into statuses and logs: defects at error level, slow calls at warn, those for the audit at info, every other call
+// at debug.
 func (s *Server) logUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	begin := time.Now()
 	res, err := handler(ctx, req)
@@ -79,9 +80,10 @@ func (s *Server) logUnary(ctx context.Context, req any, info *grpc.UnaryServerIn
 		return nil, s.failed(ctx, info.FullMethod, begin, req, err)
 	}
 	took := time.Since(begin)
+	audited := s.audit(ctx, info.FullMethod, took, codes.OK, req)
 	if took >= s.slowAfter(info.FullMethod, req) {
 		s.logCall(ctx, slog.LevelWarn, "slow call", info.FullMethod, took, codes.OK, nil, req)
-	} else {
+	} else if !audited {
 		s.logCall(ctx, slog.LevelDebug, "call", info.FullMethod, took, codes.OK, nil, req)
 	}
 	return res, nil
@@ -102,6 +104,7 @@ func (s *Server) failed(ctx context.Context, method string, begin time.Time, req
 	case took >= s.slowAfter(method, req):
 		level, message = slog.LevelWarn, "slow call"
 	}
+	s.audit(ctx, method, took, status.Code(out), req)
 	s.logCall(ctx, level, message, method, took, status.Code(out), err, req)
 	return out
 }
