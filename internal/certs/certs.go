@@ -7,7 +7,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"embedd/internal/reload"
@@ -87,10 +90,49 @@ func firstEnd(ders [][]byte) (end time.Time) {
 	return end
 }
 
-func (f Files) serverConfig() (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+// pair reads the certificate and its key.
+func (f Files) pair() (tls.Certificate, error) {
+	cert, err := os.ReadFile(f.Cert)
 	if err != nil {
-		return nil, fmt.Errorf("certificate %s and key %s: %w", f.Cert, f.Key, err)
+		return tls.Certificate{}, err
+	}
+	key, err := readKey(f.Key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return pair, fmt.Errorf("certificate %s and key %s: %w", f.Cert, f.Key, err)
+	}
+	return pair, nil
+}
+
+// readKey reads a private key. As with ssh and PostgreSQL, a file that others than its owner can read is refused; one of root's may be
+// read by its group, as which a service reads a key that the system looks after.
+func readKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	others := fs.FileMode(0o077)
+	if owner, ok := fi.Sys().(*syscall.Stat_t); ok && owner.Uid == 0 {
+		others = 0o037
+	}
+	if mode := fi.Mode().Perm(); fi.Mode().IsRegular() && mode&others != 0 {
+		return nil, fmt.Errorf("%s is a private key, and others can read or change it (mode %04o); run: chmod 600 %s", path, mode, path)
+	}
+	return io.ReadAll(f)
+}
+
+func (f Files) serverConfig() (*tls.Config, error) {
+	cert, err := f.pair()
+	if err != nil {
+		return nil, err
 	}
 	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
 	if f.CA != "" {
@@ -109,9 +151,9 @@ func Client(f Files) (*tls.Config, error) {
 		return nil, errors.New("a client's certificate and its key go together: give both or neither")
 	}
 	if f.Cert != "" {
-		cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+		cert, err := f.pair()
 		if err != nil {
-			return nil, fmt.Errorf("certificate %s and key %s: %w", f.Cert, f.Key, err)
+			return nil, err
 		}
 		c.Certificates = []tls.Certificate{cert}
 	}

@@ -207,6 +207,64 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
+// A private key that others can read is refused, on both sides, and when it comes to be so while the server runs.
+func TestWhoMayReadTheKey(t *testing.T) {
+	f := newAuthority(t).issue(t, t.TempDir(), "127.0.0.1", time.Hour)
+	mine, ofRoot := os.Getuid(), os.Getuid() == 0
+	for _, c := range []struct {
+		mode  os.FileMode
+		owner int
+		ok    bool
+	}{
+		{0o600, mine, true}, {0o400, mine, true}, {0o640, mine, ofRoot}, {0o440, mine, ofRoot}, {0o660, mine, false}, {0o604, mine, false}, {0o644, mine, false}, {0o602, mine, false},
+		{0o600, 12345, true}, {0o640, 12345, false},
+	} {
+		if c.owner != mine && !ofRoot {
+			continue // only root gives files away
+		}
+		if err := errors.Join(os.Chown(f.Key, c.owner, -1), os.Chmod(f.Key, c.mode)); err != nil {
+			t.Fatal(err)
+		}
+		for side, err := range map[string]error{"server": serverError(Files{Cert: f.Cert, Key: f.Key}), "client": second(Client(Files{Cert: f.Cert, Key: f.Key}))} {
+			if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), "chmod 600 "+f.Key) {
+				t.Errorf("%s, mode %04o, owner %d: %v", side, c.mode, c.owner, err)
+			}
+		}
+	}
+	if err := errors.Join(os.Chown(f.Key, mine, -1), os.Chmod(f.Key, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan error, 10)
+	addr := serve(t, Files{Cert: f.Cert, Key: f.Key}, func(err error) { told <- err })
+	trusting := client(t, Files{CA: f.CA})
+	hear := func() error {
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+			if err := greet(addr, trusting.Clone()); err != nil {
+				t.Fatal(err) // the old ones stay
+			}
+			select {
+			case err := <-told:
+				return err
+			default:
+			}
+		}
+		t.Fatal("nothing was told")
+		return nil
+	}
+	if err := os.Chmod(f.Key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := hear(); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a key that everybody can read: %v", err)
+	}
+	if err := os.Chmod(f.Key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := hear(); err != nil {
+		t.Errorf("a key that only its owner can read again: %v", err)
+	}
+}
+
 func second(_ any, err error) error { return err }
 
 func serverError(f Files) error {

@@ -114,10 +114,10 @@ func (v *Value[T]) stat() (different bool) {
 	return different
 }
 
-// same tells whether two looks at a file saw the same content, as far as its dates tell.
+// same tells whether two looks at a file saw the same content, as far as its dates tell, that the same users may read.
 func same(a, b fs.FileInfo) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
