@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -87,9 +88,10 @@ const (
 
 // indexer sends papers to a server, a few calls at a time.
 type indexer struct {
-	e   *env
-	cl  *client
-	bar *progress
+	e     *env
+	cl    *client
+	bar   *progress
+	total int // papers of all files, where they were counted: not bar.about
 
 	mu     sync.Mutex // guards what follows
 	report indexReport
@@ -123,6 +125,9 @@ func indexFiles(e *env, cl *client, paths []string) (*indexReport, error) {
 	begin := time.Now()
 	x := &indexer{e: e, cl: cl, bar: newProgress(e, "indexing", "papers")}
 	x.report.Rejected = []rejection{}
+	var exact bool
+	x.total, exact = countPapers(paths)
+	x.bar.about = !exact
 	var err error
 	for _, path := range paths {
 		if err = x.file(path); err != nil {
@@ -140,6 +145,32 @@ func indexFiles(e *env, cl *client, paths []string) (*indexReport, error) {
 	return r, err
 }
 
+// countBytes is the size of files that are read once before, to count their papers. Of larger ones the estimate is near enough.
+const countBytes = 16 << 20
+
+// countPapers counts the papers of files, bad lines too. It is not exact where a file cannot be read twice or is large.
+func countPapers(paths []string) (n int, exact bool) {
+	var size int64
+	for _, path := range paths {
+		if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() && !fi.IsDir() {
+			return 0, false
+		}
+		r, err := ingest.Open(path)
+		if err != nil {
+			return 0, false
+		}
+		papers := 0
+		if size += r.Size(); size <= countBytes {
+			papers, err = r.Count()
+		}
+		if err := errors.Join(err, r.Close()); err != nil || size > countBytes {
+			return 0, false
+		}
+		n += papers
+	}
+	return n, true
+}
+
 // file sends one file's papers. Two calls in flight may be applied in either order, so a paper whose id came
 // before waits until nothing is in flight: of two papers with one id, the later one of the file stays.
 func (x *indexer) file(path string) (err error) {
@@ -148,7 +179,7 @@ func (x *indexer) file(path string) (err error) {
 		return err
 	}
 	defer finish(&err, r.Close)
-	before := x.sent()
+	before := x.done()
 	calls, ctx := newCalls(x.e.ctx)
 	var batch []source
 	bytes, open := 0, map[string]bool{}
@@ -316,21 +347,21 @@ func (x *indexer) count(res *embeddv1.UpsertPapersResponse) {
 	}
 }
 
-func (x *indexer) sent() int {
+// done is how many papers were answered for or rejected.
+func (x *indexer) done() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.report.Created + x.report.Updated + x.report.Unchanged
+	return x.report.Created + x.report.Updated + x.report.Unchanged + len(x.report.Rejected)
 }
 
-// show moves the progress. The number of papers of a file is not known before its end; it is estimated from the part
-// of the file that was read when the batch was cut.
+// show moves the progress. Where the papers were not counted, the number of a file's is estimated from the part of it that was read when
+// the batch was cut.
 func (x *indexer) show(before int, fraction float64) {
-	done := x.sent()
-	total := done
-	if fraction > 0 {
-		total = max(done, before+int(float64(done-before)/fraction))
+	done, total := x.done(), x.total
+	if x.bar.about && fraction > 0 {
+		total = before + int(float64(done-before)/fraction)
 	}
-	x.bar.Set(done, total)
+	x.bar.Set(done, max(done, total))
 }
 
 // maxRejectionLines is how many rejected papers are shown one by one; the report has all.

@@ -273,19 +273,52 @@ func TestProgressLine(t *testing.T) {
 	begin := time.Now()
 	for _, c := range []struct {
 		from, done, total int
+		about             bool
 		after             time.Duration
 		want              string
 	}{
-		{0, 0, 100, 0, "indexing: 0 of about 100 papers"},
-		{0, 50, 200, 10 * time.Second, "indexing: 50 of about 200 papers, 5/s, 30s left"},
-		{0, 200, 200, 40 * time.Second, "indexing: 200 of about 200 papers, 5/s"},
-		{0, 10, 0, time.Second, "indexing: 10 papers, 10/s"},
-		{100, 150, 200, 10 * time.Second, "indexing: 150 of about 200 papers, 5/s, 10s left"},
-		{100, 50, 200, 10 * time.Second, "indexing: 50 of about 200 papers"},
+		{0, 0, 100, false, 0, "indexing: 0 of 100 papers"},
+		{0, 50, 200, false, 10 * time.Second, "indexing: 50 of 200 papers, 5/s, 30s left"},
+		{0, 50, 200, true, 10 * time.Second, "indexing: 50 of about 200 papers, 5/s, 30s left"},
+		{0, 200, 200, false, 40 * time.Second, "indexing: 200 of 200 papers, 5/s"},
+		{0, 10, 0, true, time.Second, "indexing: 10 papers, 10/s"},
+		{100, 150, 200, false, 10 * time.Second, "indexing: 150 of 200 papers, 5/s, 10s left"},
+		{100, 50, 200, false, 10 * time.Second, "indexing: 50 of 200 papers"},
 	} {
-		p := &progress{what: "indexing", unit: "papers", begin: begin, from: c.from, done: c.done, total: c.total}
+		p := &progress{what: "indexing", unit: "papers", begin: begin, from: c.from, done: c.done, total: c.total, about: c.about}
 		if got := p.line(begin.Add(c.after)); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
+// The papers of files that are small, and stay where they are, are counted; of others their number is estimated.
+func TestCountPapers(t *testing.T) {
+	dir := t.TempDir()
+	small, large := filepath.Join(dir, "small.jsonl"), filepath.Join(dir, "large.jsonl")
+	if err := os.WriteFile(small, []byte("{\"id\":\"a\"}\n\nnot a paper\n{\"id\":\"b\"}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(large, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(large, countBytes+1); err != nil {
+		t.Fatal(err)
+	}
+	pipe := filepath.Join(dir, "pipe.jsonl")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil { // opening it would wait
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		paths []string
+		want  int
+		exact bool
+	}{
+		{[]string{small}, 3, true}, {[]string{small, small}, 6, true}, {[]string{small, large}, 0, false}, {[]string{pipe}, 0, false},
+		{[]string{"-"}, 0, false}, {[]string{small, filepath.Join(dir, "none.jsonl")}, 0, false},
+	} {
+		if n, exact := countPapers(c.paths); n != c.want || exact != c.exact {
+			t.Errorf("%v: %d, %v; want %d, %v", c.paths, n, exact, c.want, c.exact)
 		}
 	}
 }

@@ -21,6 +21,7 @@ type progress struct {
 	log        *slog.Logger // instead of out, where it is not nil
 	terminal   bool
 
+	about bool      // the total is an estimate; set before the first Set
 	begin time.Time // never changes
 	from  int       // done before begin, and so not in the rate; set before the first Set
 
@@ -95,7 +96,11 @@ func pace(done, left int, took time.Duration) string {
 func (p *progress) line(now time.Time) string {
 	s := fmt.Sprintf("%s: %d", p.what, p.done)
 	if p.total > 0 {
-		s += fmt.Sprintf(" of about %d", p.total)
+		s += " of "
+		if p.about {
+			s += "about "
+		}
+		s += fmt.Sprint(p.total)
 	}
 	return s + " " + p.unit + pace(p.done-p.from, p.total-p.done, now.Sub(p.begin))
 }

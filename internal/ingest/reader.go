@@ -96,6 +96,35 @@ func (r *Reader) Close() error {
 // Next returns the next paper, or io.EOF after the last. After a *LineError, Next goes on with the next line; if there can
 // be none, as the gzip stream is corrupt, it returns another error. Any other error is final and is returned again.
 func (r *Reader) Next() (Paper, error) {
+	line, err := r.nextPaper()
+	if err != nil {
+		return Paper{}, err
+	}
+	p, bad := parsePaper(line)
+	if bad != nil {
+		return Paper{}, &LineError{File: r.name, Line: r.line, Field: bad.field, Err: bad.err}
+	}
+	return p, nil
+}
+
+// Count reads on to the end, and returns how many papers and *LineErrors Next would have given. It is much faster, as it does not look
+// into the lines.
+func (r *Reader) Count() (n int, err error) {
+	for {
+		_, err := r.nextPaper()
+		var line *LineError
+		switch {
+		case err == io.EOF:
+			return n, nil
+		case err != nil && !errors.As(err, &line):
+			return n, err
+		}
+		n++
+	}
+}
+
+// nextPaper returns the next line that is not blank. It is valid until the next call; the errors are those of Next.
+func (r *Reader) nextPaper() ([]byte, error) {
 	for r.err == nil {
 		if r.in == nil {
 			if len(r.sources) == 0 {
@@ -103,12 +132,12 @@ func (r *Reader) Next() (Paper, error) {
 				break
 			}
 			if err := r.openFile(); err != nil {
-				return Paper{}, r.stop(err)
+				return nil, r.stop(err)
 			}
 		}
 		if r.lines == nil {
 			if err := r.openLines(); err != nil {
-				return Paper{}, r.stop(err)
+				return nil, r.stop(err)
 			}
 		}
 		line, err := r.nextLine()
@@ -117,23 +146,18 @@ func (r *Reader) Next() (Paper, error) {
 			r.closeFile()
 			continue
 		case err == ErrLineTooLong:
-			return Paper{}, &LineError{File: r.name, Line: r.line, Err: err}
+			return nil, &LineError{File: r.name, Line: r.line, Err: err}
 		case err != nil:
-			return Paper{}, r.stop(err)
+			return nil, r.stop(err)
 		}
 		if r.line == 1 {
 			line = bytes.TrimPrefix(line, []byte("\ufeff"))
 		}
-		if len(bytes.TrimLeft(line, blanks)) == 0 {
-			continue
+		if len(bytes.TrimLeft(line, blanks)) > 0 {
+			return line, nil
 		}
-		p, bad := parsePaper(line)
-		if bad != nil {
-			return Paper{}, &LineError{File: r.name, Line: r.line, Field: bad.field, Err: bad.err}
-		}
-		return p, nil
 	}
-	return Paper{}, r.err
+	return nil, r.err
 }
 
 // stop ends reading, and returns the error of this Next. The error of the next ones is never a LineError, so that a caller

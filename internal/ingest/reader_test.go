@@ -225,6 +225,51 @@ func TestReadError(t *testing.T) {
 	}
 }
 
+// Count gives as many as Next does, of papers and of lines that are none.
+func TestCount(t *testing.T) {
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		content []byte
+		want    int
+	}{
+		"empty":         {nil, 0},
+		"two":           {[]byte(line("a") + line("b")), 2},
+		"no last end":   {[]byte(line("a") + strings.TrimSpace(line("b"))), 2},
+		"blank lines":   {[]byte("\n \t\r\n" + line("a") + "\n\n" + line("b") + "\n"), 2},
+		"a mark":        {[]byte("\ufeff\n" + line("a")), 1},
+		"bad lines":     {[]byte(line("a") + "{\n{}\n" + line("b")), 4},
+		"a long line":   {[]byte(line("a") + strings.Repeat("x", MaxLineBytes+1) + "\n" + line("b")), 3},
+		"gzip":          {zip(t, line("a")+"\n"+line("b")), 2},
+		"gzip, cut off": {zip(t, line("a"))[:20], 1},
+	} {
+		path := write(t, dir, "papers.jsonl", c.content)
+		open := func() *Reader {
+			r, err := Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { r.Close() })
+			return r
+		}
+		n, countErr := open().Count()
+		given := 0
+		var nextErr error
+		for r := open(); ; given++ {
+			_, err := r.Next()
+			var line *LineError
+			if err != nil && !errors.As(err, &line) {
+				if err != io.EOF {
+					nextErr = err
+				}
+				break
+			}
+		}
+		if n != c.want || given != c.want || (countErr == nil) != (nextErr == nil) {
+			t.Errorf("%s: Count gives %d, %v; Next gave %d, %v; want %d", name, n, countErr, given, nextErr, c.want)
+		}
+	}
+}
+
 func TestOpenFile(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string][]byte{
