@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
@@ -170,10 +171,19 @@ func inProcess(c *retrieval.Collection, dir string, log *slog.Logger) (conn *grp
 	return conn, func() error { return errors.Join(conn.Close(), end()) }, nil
 }
 
+// reconnect says how long gRPC waits between its tries to connect. By default that is up to two minutes; a server that is restarted is
+// back sooner.
+var reconnect = func() backoff.Config {
+	c := backoff.DefaultConfig
+	c.MaxDelay = lastTry
+	return c
+}()
+
 // dial makes a connection, without TLS or a key where more says nothing else; nothing is sent before the first call.
 func dial(target string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient(target, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: 20 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(server.MaxMessageBytes), grpc.MaxCallSendMsgSize(server.MaxMessageBytes)),
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
 			err := invoke(ctx, method, req, reply, cc, o...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -29,7 +30,8 @@ type indexCmd struct {
 }
 
 func (indexCmd) Help() string {
-	return `Papers that are stored already with the same text are not encoded again, so an interrupted run goes on where it was.
+	return `Papers that are stored already with the same text are not encoded again, so an interrupted run goes on where it was. A server
+that is restarted meanwhile is waited for, up to two minutes.
 A line that cannot be read is reported and left out; the exit status is then 1.
 
 Example:
@@ -96,6 +98,7 @@ type indexer struct {
 	mu     sync.Mutex // guards what follows
 	report indexReport
 	said   time.Time // when it last said that the server has no room
+	outage outage
 }
 
 // saysBusy is how long a server may have no room, and then how often that is said.
@@ -263,6 +266,12 @@ func (x *indexer) upsert(ctx context.Context, batch []source) error {
 			req.Papers = append(req.Papers, s.paper)
 		}
 		res, err := x.cl.papers.UpsertPapers(ctx, req)
+		if wait, again := x.unanswered(err); again {
+			if err := sleep(ctx, wait); err != nil {
+				return err
+			}
+			continue
+		}
 		if i, reason := refusedPaper(err); i >= 0 && i < len(batch) {
 			x.reject(batch[i].where, reason)
 			batch = append(batch[:i:i], batch[i+1:]...)
@@ -282,6 +291,51 @@ func (x *indexer) upsert(ctx context.Context, batch []source) error {
 		return nil
 	}
 	return nil
+}
+
+// outage is the time in which a server that has answered before does not: most likely it is restarted. The same papers may be sent again
+// then, whether or not the server has stored them.
+type outage struct {
+	answered bool      // the server has answered a call
+	begin    time.Time // zero: there is none
+	tries    int
+}
+
+const (
+	// rideOver is how long a server may be away: as long as a large index that is made anew at its start takes.
+	rideOver = 2 * time.Minute
+	// firstTry and lastTry are the longest times until the first and the last tries again, between which they double.
+	firstTry, lastTry = 200 * time.Millisecond, 5 * time.Second
+)
+
+// next is the time to wait after a call that was not answered, and whether to try again at all. The time is random in its second half:
+// who waited for one server would otherwise come back all at once.
+func (o *outage) next(now time.Time) (wait time.Duration, again bool) {
+	if o.begin.IsZero() {
+		o.begin, o.tries = now, 0
+	}
+	if !o.answered || now.Sub(o.begin) >= rideOver {
+		return 0, false
+	}
+	most := min(firstTry<<min(o.tries, 10), lastTry)
+	o.tries++
+	return most/2 + rand.N(most/2), true
+}
+
+// unanswered tells whether, and when, to send a call again that a server did not answer. What it does is said once for each outage.
+func (x *indexer) unanswered(err error) (wait time.Duration, again bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if status.Code(err) != codes.Unavailable {
+		x.outage = outage{answered: true}
+		return 0, false
+	}
+	first := x.outage.begin.IsZero()
+	wait, again = x.outage.next(time.Now())
+	if first && again {
+		fmt.Fprintf(x.e.stderr, "embedd: the server does not answer; trying again for up to %v: %s\n", rideOver, explain(err))
+	}
+	return wait, again
 }
 
 // retryAfter reads the time to wait of a server that has no room for a call at the moment.
