@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"embedd/ann"
 	"embedd/internal/retrieval"
 	"embedd/models"
@@ -177,11 +180,39 @@ func (c *doctorCmd) checkData(e *env) ([]finding, error) {
 			"Stop embedd and run embedd repair --drop-derived: the next start makes the index anew from the papers."),
 		memory,
 	}
-	recall, err := checkRecall(e.ctx, cl)
+	about, err := checkPapers(e.ctx, cl, int(n.GetPapers()))
 	if err = errors.Join(err, cl.close()); err != nil {
 		return nil, err
 	}
-	return append(findings, recall), nil
+	return append(findings, about...), nil
+}
+
+// checkPapers reads a sample of the papers and, where they are whole, searches with them.
+func checkPapers(ctx context.Context, cl *client, stored int) ([]finding, error) {
+	ids, err := someIDs(ctx, cl)
+	if err != nil {
+		return damaged(err)
+	}
+	for _, id := range ids { // the vectors are read by the searches
+		if _, err := cl.papers.GetPaper(ctx, &embeddv1.GetPaperRequest{Id: id}); err != nil {
+			return damaged(err)
+		}
+	}
+	recall, err := checkRecall(ctx, cl, ids)
+	if err != nil {
+		return damaged(err)
+	}
+	return []finding{{papersCheck, good, fmt.Sprintf("%d of %d were read with their vectors, and are as they were written; embedd check reads all", len(ids), stored), ""}, recall}, nil
+}
+
+const papersCheck = "papers"
+
+// damaged is the finding of papers that were damaged, where that is the error.
+func damaged(err error) ([]finding, error) {
+	if status.Code(err) != codes.DataLoss {
+		return nil, err
+	}
+	return []finding{{papersCheck, broken, explain(err), "embedd check reads all papers and says which are damaged. Restore a backup; where there is none, see embedd repair --help."}}, nil
 }
 
 const (
@@ -194,15 +225,8 @@ const (
 )
 
 // checkRecall searches the neighbours of stored papers in the index and exactly.
-func checkRecall(ctx context.Context, cl *client) (finding, error) {
+func checkRecall(ctx context.Context, cl *client, ids []string) (finding, error) {
 	const name = "recall@10"
-	ids, err := someIDs(ctx, cl)
-	if err != nil {
-		return finding{}, err
-	}
-	if len(ids) < 2 {
-		return finding{name, good, "too few papers to compare", ""}, nil
-	}
 	found, all := 0, 0
 	k := int32(recallK)
 	for _, id := range ids {
@@ -229,6 +253,9 @@ func checkRecall(ctx context.Context, cl *client) (finding, error) {
 				found++
 			}
 		}
+	}
+	if all == 0 {
+		return finding{name, good, "too few papers to compare", ""}, nil
 	}
 	recall := float64(min(found, all)) / float64(all)
 	status := doubt
