@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"internal/native":     {},
 	"internal/store":      {},
 	"internal/memory":     {},
+	"internal/metadata":   {},
 	"internal/backup":     {},
 	"internal/ingest":     {},
 	"internal/eval":       {},
@@ -68,10 +69,12 @@ var owners = map[string][]string{
 	"github.com/clipperhouse/uax29/v2":      {"embed"},
 	"github.com/hashicorp/golang-lru/v2":    {"embed", "internal/server"},
 	"golang.org/x/time":                     {"internal/server"},
+	"go.einride.tech/aip":                   {"internal/metadata"},
+	"github.com/RoaringBitmap/roaring/v2":   {"internal/metadata"},
 	"github.com/KimMachineGun/automemlimit": {"internal/memory"},
 	"github.com/prometheus/procfs":          {"internal/memory"},
 	"google.golang.org/grpc":                {"internal/server", "internal/telemetry", "proto/embedd/v1", "cmd/embedd"},
-	"google.golang.org/genproto":            {"internal/server", "internal/telemetry", "cmd/embedd"},
+	"google.golang.org/genproto":            {"internal/metadata", "internal/server", "internal/telemetry", "cmd/embedd"},
 	"google.golang.org/protobuf":            {"models/onnx", "internal/server", "proto/embedd/v1", "cmd/embedd"},
 }
 

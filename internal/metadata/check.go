@@ -1,0 +1,167 @@
+package metadata
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// maxFindings is the most that Check reports.
+const maxFindings = 20
+
+// Check proves the facts that the package's documentation numbers. The error joins one for each violation, up to 20. Writers wait meanwhile.
+func (x *Index) Check() error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	c := checker{x: x}
+	c.papers()
+	for _, f := range x.fields {
+		c.field(f)
+	}
+	c.sizes()
+	return errors.Join(c.findings...)
+}
+
+type checker struct {
+	x        *Index
+	findings []error
+}
+
+func (c *checker) bad(fact int, format string, args ...any) {
+	if len(c.findings) < maxFindings {
+		c.findings = append(c.findings, fmt.Errorf("fact %d: %s", fact, fmt.Sprintf(format, args...)))
+	}
+}
+
+// papers proves facts 1 and 2.
+func (c *checker) papers() {
+	postings := 0
+	for o, terms := range c.x.papers {
+		if !c.x.all.Contains(o) {
+			c.bad(1, "paper %d is not among all", o)
+		}
+		postings += len(terms)
+		for i, t := range terms {
+			if !t.has(o) {
+				c.bad(2, "paper %d is not among those of its value %s of %s", o, t.Value, t.field.name)
+			}
+			if c.x.fields[t.field.name] != t.field || t.field.find(t.Value) != t {
+				c.bad(2, "the value %s of %s of paper %d is not in the index", t.Value, t.field.name, o)
+			}
+			if i > 0 && (terms[i-1].field.name > t.field.name || terms[i-1].field == t.field && compareValues(terms[i-1].Value, t.Value) >= 0) {
+				c.bad(2, "the values of paper %d are not in order", o)
+			}
+		}
+	}
+	if n := int(c.x.all.GetCardinality()); n != len(c.x.papers) {
+		c.bad(1, "%d papers, %d in all", len(c.x.papers), n)
+	}
+	for _, f := range c.x.fields {
+		for t := range f.terms() {
+			postings -= t.count()
+		}
+	}
+	if postings != 0 {
+		c.bad(2, "papers have %d values more than values have papers", postings)
+	}
+}
+
+func (t *term) has(o uint32) bool {
+	if t.many != nil {
+		return t.many.Contains(o)
+	}
+	_, found := slices.BinarySearch(t.few, o)
+	return found
+}
+
+// field proves facts 3 and 4 of a field.
+func (c *checker) field(f *field) {
+	var all union
+	dates := 0
+	for t := range f.terms() {
+		if t.field != f {
+			c.bad(3, "a value of %s is of %s", f.name, t.field.name)
+		}
+		if t.count() == 0 {
+			c.bad(3, "no paper has the value %s of %s", t.Value, f.name)
+		}
+		if !slices.IsSorted(t.few) || len(t.few) > maxFew {
+			c.bad(3, "the papers of %s of %s are not in order, or too many", t.Value, f.name)
+		}
+		if p, ok := parseDate(t.Text); t.dated != (ok && own[f.name] == 0 && t.Kind == String) || t.dated && t.date != p.from {
+			c.bad(3, "whether %s of %s is a date is wrong", t.Value, f.name)
+		}
+		if t.dated {
+			dates++
+		}
+		t.addTo(&all)
+	}
+	union := all.owned()
+	if !union.Equals(f.papers) || f.papers.IsEmpty() {
+		c.bad(3, "%d papers have a value of %s, %d have the field", union.GetCardinality(), f.name, f.papers.GetCardinality())
+	}
+	several := 0
+	for o := range roaring.Values(f.papers) {
+		n := 0
+		for _, t := range c.x.papers[o] {
+			if t.field == f {
+				n++
+			}
+		}
+		if n > 1 {
+			several++
+		}
+	}
+	if several != f.several {
+		c.bad(3, "%d papers have several values of %s, not %d", several, f.name, f.several)
+	}
+	c.sorted(f, &f.byText, "byText", len(f.texts))
+	c.sorted(f, &f.byNumber, "byNumber", len(f.numbers))
+	c.sorted(f, &f.byDate, "byDate", dates)
+}
+
+// sorted proves fact 4.
+func (c *checker) sorted(f *field, s *sorted, name string, want int) {
+	var last *term
+	n := 0
+	for _, b := range s.blocks {
+		if len(b.terms) == 0 || len(b.terms) > maxBlock {
+			c.bad(4, "%s of %s has a block of %d values", name, f.name, len(b.terms))
+		}
+		for _, t := range b.terms {
+			if last != nil && s.order(last, t) >= 0 {
+				c.bad(4, "%s of %s is not in order at %s", name, f.name, t.Value)
+			}
+			if *s.home(t) != b || f.find(t.Value) != t {
+				c.bad(4, "%s of %s has a stray value %s", name, f.name, t.Value)
+			}
+			last = t
+			n++
+		}
+		if !b.union().Equals(b.all) {
+			c.bad(4, "a block of %s of %s has other papers than its values", name, f.name)
+		}
+	}
+	if n != s.n || n != want {
+		c.bad(4, "%s of %s has %d values, counts %d, should have %d", name, f.name, n, s.n, want)
+	}
+}
+
+// sizes proves fact 5.
+func (c *checker) sizes() {
+	var size int64
+	for _, terms := range c.x.papers {
+		size += paperSize(terms)
+	}
+	for _, f := range c.x.fields {
+		size += fieldSize(f)
+		for t := range f.terms() {
+			size += termSize(t)
+		}
+	}
+	if size != c.x.size {
+		c.bad(5, "papers, fields and values take %d bytes, not %d", size, c.x.size)
+	}
+}

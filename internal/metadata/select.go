@@ -1,0 +1,353 @@
+package metadata
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// Set is a set of ordinals. It does not change, and may be used by many goroutines at once.
+type Set struct{ bits *roaring.Bitmap }
+
+// Len is the number of ordinals.
+func (s *Set) Len() int { return int(s.bits.GetCardinality()) }
+
+// Contains tells whether an ordinal is in the set.
+func (s *Set) Contains(ordinal uint64) bool {
+	return ordinal <= 1<<32-1 && s.bits.Contains(uint32(ordinal))
+}
+
+// Ordinals gives the ordinals in ascending order.
+func (s *Set) Ordinals() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		var buffer [256]uint32
+		it := s.bits.ManyIterator()
+		for n := it.NextMany(buffer[:]); n > 0; n = it.NextMany(buffer[:]) {
+			for _, o := range buffer[:n] {
+				if !yield(uint64(o)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Select gives the papers that meet a filter, as they are at one moment. A filter that names a field of the user's that no paper has, or
+// compares a field with what none of its values is, is refused with an *Error.
+func (x *Index) Select(f *Filter) (*Set, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if f.empty() {
+		return &Set{x.all.Clone()}, nil
+	}
+	if err := x.check(f.root); err != nil {
+		return nil, err
+	}
+	b, shared := x.eval(f.root)
+	if shared {
+		b = b.Clone()
+	}
+	return &Set{b}, nil
+}
+
+// check refuses a filter that some comparison of keeps from being what was meant.
+func (x *Index) check(n *node) error {
+	for _, p := range n.parts {
+		if err := x.check(p); err != nil {
+			return err
+		}
+	}
+	if len(n.parts) > 0 || own[n.field] != 0 { // which Parse has checked
+		return nil
+	}
+	f := x.fields[n.field]
+	if f == nil {
+		return &Error{n.text, n.at, x.unknown(n.field)}
+	}
+	if err := n.check(f.typ()); err != nil {
+		return err
+	}
+	return nil
+}
+
+// eval gives the papers that meet a part of a filter. They are shared when the bitmap is one of the index's, and must not be changed.
+func (x *Index) eval(n *node) (b *roaring.Bitmap, shared bool) {
+	switch n.op {
+	case and:
+		return x.every(n.parts), false
+	case or:
+		var u union
+		for _, p := range n.parts {
+			b, _ := x.eval(p)
+			u.maps = append(u.maps, b)
+		}
+		return u.bitmap()
+	case not:
+		b, _ := x.eval(n.parts[0])
+		return roaring.AndNot(x.all, b), false
+	}
+	f := x.fields[n.field]
+	if f == nil {
+		return roaring.New(), false
+	}
+	switch n.op {
+	case has:
+		return f.papers, true
+	case unequal:
+		var u union
+		f.collect(n, &u)
+		b, _ := u.bitmap()
+		return roaring.AndNot(f.papers, b), false
+	}
+	var u union
+	f.collect(n, &u)
+	return u.bitmap()
+}
+
+// every gives the papers that meet all parts.
+func (x *Index) every(parts []*node) *roaring.Bitmap {
+	var yes, no []*roaring.Bitmap
+	for _, p := range parts {
+		if p.op == not {
+			b, _ := x.eval(p.parts[0])
+			no = append(no, b)
+			continue
+		}
+		b, _ := x.eval(p)
+		if b.IsEmpty() {
+			return roaring.New()
+		}
+		yes = append(yes, b)
+	}
+	b := x.all
+	if len(yes) > 0 {
+		slices.SortFunc(yes, func(a, b *roaring.Bitmap) int { return cmp.Compare(a.GetCardinality(), b.GetCardinality()) })
+		b = roaring.FastAnd(yes...)
+	}
+	for _, other := range no {
+		b = roaring.AndNot(b, other)
+	}
+	return b
+}
+
+// collect gives the papers that have a value which meets a comparison; of unequal, one that is equal.
+func (f *field) collect(n *node, u *union) {
+	l := &n.value
+	if l.dated {
+		in, out := n.op.bounds(func(t *term) int {
+			switch {
+			case t.date < l.period.from:
+				return -1
+			case t.date >= l.period.to:
+				return 1
+			}
+			return 0
+		})
+		f.byDate.between(in, out, u)
+	}
+	byItself := func(t *term) int { return compareValues(t.Value, l.Value) }
+	switch {
+	case l.prefix:
+		f.byText.between(
+			func(t *term) bool { return t.Text >= l.Text },
+			func(t *term) bool { return t.Text >= l.Text && !strings.HasPrefix(t.Text, l.Text) }, u)
+	case !n.op.ordered():
+		if t := f.find(l.Value); t != nil {
+			t.addTo(u)
+		}
+	case l.Kind == Number:
+		in, out := n.op.bounds(byItself)
+		f.byNumber.between(in, out, u)
+	case l.Kind == String && (!l.dated || f.byDate.n == 0):
+		in, out := n.op.bounds(byItself)
+		f.byText.between(in, out, u)
+	case l.Kind == String && f.byDate.n < len(f.texts): // dates among other strings: those have been compared, and as dates
+		for _, t := range f.texts {
+			if !t.dated && n.op.meets(byItself(t)) {
+				t.addTo(u)
+			}
+		}
+	}
+}
+
+// bounds turns an operator into the range of terms that meet it: the first for which in holds, and the first after them, for which out holds.
+// side tells on which side of the filter's value a term lies, and grows with the terms.
+func (o op) bounds(side func(*term) int) (in, out func(*term) bool) {
+	begin := func(*term) bool { return true }
+	end := func(*term) bool { return false }
+	at := func(t *term) bool { return side(t) >= 0 }
+	after := func(t *term) bool { return side(t) > 0 }
+	switch o {
+	case less:
+		return begin, at
+	case lessEqual:
+		return begin, after
+	case greater:
+		return after, end
+	case greaterEqual:
+		return at, end
+	}
+	return at, after
+}
+
+// unknown says that no paper has a field, and which it may be instead.
+func (x *Index) unknown(name string) string {
+	const most = 2000 // fields that are looked at, for an answer in a millisecond or two whatever clients have put in
+	type candidate struct {
+		name     string
+		distance int
+	}
+	var near []candidate
+	bare := strings.TrimPrefix(name, userPrefix)
+	consider := func(other string) {
+		near = append(near, candidate{other, distance(bare, strings.TrimPrefix(other, userPrefix))})
+	}
+	for other := range own {
+		consider(other)
+	}
+	for other := range x.fields {
+		if len(near) == most {
+			break
+		}
+		if own[other] == 0 {
+			consider(other)
+		}
+	}
+	slices.SortFunc(near, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.distance, b.distance), strings.Compare(a.name, b.name))
+	})
+	var names []string
+	for _, c := range near[:3] {
+		if len(names) == 0 || c.distance <= len(bare)/2 {
+			names = append(names, shorten(quoteName(c.name)))
+		}
+	}
+	return fmt.Sprintf("no paper has a field %s; is it %s?", shorten(quoteName(name)), strings.Join(names, ", or "))
+}
+
+// distance is how many letters must be changed, put in or taken out (Levenshtein). Of long names it compares the first letters.
+func distance(a, b string) int {
+	const most = 32
+	a, b = a[:min(most, len(a))], b[:min(most, len(b))]
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Facet is a value, and how many papers have it.
+type Facet struct {
+	Value Value
+	Count int
+}
+
+// Facets counts the values that a field has within a set, or where set is nil, within all papers: the n most frequent, then in the order of
+// values. Strings that are too long to be compared are not counted. name is as in a filter; the error, an *Error, says that it is no field's.
+func (x *Index) Facets(name string, set *Set, n int) ([]Facet, error) {
+	f, err := Parse(name + ":*") // so that a name means what it means in a filter, with quotes
+	if err != nil || f.empty() || f.root.op != has {
+		return nil, &Error{Message: fmt.Sprintf("%s is not the name of a field with facets", shorten(name))}
+	}
+	list, err := x.count(f.root.field, set)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(list, func(a, b Facet) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), compareValues(a.Value, b.Value))
+	})
+	return slices.Clip(list[:min(max(n, 0), len(list))]), nil
+}
+
+// count counts the values of a field within a set, in any order.
+func (x *Index) count(name string, set *Set) ([]Facet, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	f := x.fields[name]
+	if f == nil {
+		if own[name] != 0 {
+			return nil, nil
+		}
+		return nil, &Error{Message: x.unknown(name)}
+	}
+	var list []Facet
+	if set != nil && set.Len() < f.values()*facetShare { // look at the papers, not at the values
+		counts := map[*term]int{}
+		for o := range set.Ordinals() {
+			terms := x.papers[uint32(o)]
+			i, _ := slices.BinarySearchFunc(terms, name, func(t *term, name string) int { return strings.Compare(t.field.name, name) })
+			for ; i < len(terms) && terms[i].field == f; i++ {
+				counts[terms[i]]++
+			}
+		}
+		for t, c := range counts {
+			if t.Kind != long {
+				list = append(list, Facet{t.Value, c})
+			}
+		}
+		return list, nil
+	}
+	for t := range f.terms() {
+		if c := t.within(set); c > 0 && t.Kind != long {
+			list = append(list, Facet{t.Value, c})
+		}
+	}
+	return list, nil
+}
+
+// facetShare is how many papers are looked at in the time of one value. Measured: see BenchmarkFacets.
+const facetShare = 4
+
+// within counts the papers of a term that are in a set, or of all.
+func (t *term) within(set *Set) int {
+	switch {
+	case set == nil:
+		return t.count()
+	case t.many != nil:
+		return int(t.many.AndCardinality(set.bits))
+	}
+	n := 0
+	for _, o := range t.few {
+		if set.bits.Contains(o) {
+			n++
+		}
+	}
+	return n
+}
+
+// terms gives the terms of a field, in no order.
+func (f *field) terms() iter.Seq[*term] {
+	return func(yield func(*term) bool) {
+		for _, t := range f.texts {
+			if !yield(t) {
+				return
+			}
+		}
+		for _, t := range f.numbers {
+			if !yield(t) {
+				return
+			}
+		}
+		for _, t := range []*term{f.bools[0], f.bools[1], f.long} {
+			if t != nil && !yield(t) {
+				return
+			}
+		}
+	}
+}
