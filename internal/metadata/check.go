@@ -68,14 +68,6 @@ func (c *checker) papers() {
 	}
 }
 
-func (t *term) has(o uint32) bool {
-	if t.many != nil {
-		return t.many.Contains(o)
-	}
-	_, found := slices.BinarySearch(t.few, o)
-	return found
-}
-
 // field proves facts 3 and 4 of a field.
 func (c *checker) field(f *field) {
 	var all union
@@ -87,7 +79,7 @@ func (c *checker) field(f *field) {
 		if t.count() == 0 {
 			c.bad(3, "no paper has the value %s of %s", t.Value, f.name)
 		}
-		if !slices.IsSorted(t.few) || len(t.few) > maxFew {
+		if !t.posting.ordered() {
 			c.bad(3, "the papers of %s of %s are not in order, or too many", t.Value, f.name)
 		}
 		if p, ok := parseDate(t.Text); t.dated != (ok && own[f.name] == 0 && t.Kind == String) || t.dated && t.date != p.from {
@@ -122,6 +114,17 @@ func (c *checker) field(f *field) {
 	c.sorted(f, &f.byDate, "byDate", dates)
 }
 
+// ordered tells whether a posting is in order.
+func (p *posting) ordered() bool {
+	return slices.IsSorted(p.few) && len(p.few) <= maxFew && (p.many == nil || p.few == nil)
+}
+
+func (p *posting) bitmap() *roaring.Bitmap {
+	var u union
+	p.addTo(&u)
+	return u.owned()
+}
+
 // sorted proves fact 4.
 func (c *checker) sorted(f *field, s *sorted, name string, want int) {
 	var last *term
@@ -140,7 +143,7 @@ func (c *checker) sorted(f *field, s *sorted, name string, want int) {
 			last = t
 			n++
 		}
-		if !b.union().Equals(b.all) {
+		if want, got := b.union(), b.all; !b.all.ordered() || want.count() != got.count() || !want.bitmap().Equals(got.bitmap()) {
 			c.bad(4, "a block of %s of %s has other papers than its values", name, f.name)
 		}
 	}
@@ -158,7 +161,7 @@ func (c *checker) sizes() {
 	for _, f := range c.x.fields {
 		size += fieldSize(f)
 		for t := range f.terms() {
-			size += termSize(t)
+			size += termSize(t) + t.size()
 		}
 	}
 	if size != c.x.size {

@@ -35,7 +35,7 @@ type Index struct {
 	fields map[string]*field
 	papers map[uint32][]*term // what each paper has
 	all    *roaring.Bitmap    // the keys of papers
-	size   int64              // bytes of what is counted as it comes and goes: terms, their texts, and papers
+	size   int64              // bytes of what is counted as it comes and goes: fields, values and their papers, papers and their values
 }
 
 // field is what is known of one field. A field that no paper has is not kept.
@@ -60,7 +60,7 @@ func newField(name string) *field {
 	home := func(t *term) **block { return &t.block }
 	return &field{
 		name: name, papers: roaring.New(), texts: map[string]*term{}, numbers: map[float64]*term{},
-		byText: sorted{order: byValue, home: home}, byNumber: sorted{order: byValue, home: home},
+		byText: sorted{order: byText, home: home}, byNumber: sorted{order: byNumber, home: home},
 		byDate: sorted{order: byDate, home: func(t *term) **block { return &t.dates }},
 	}
 }
@@ -85,12 +85,14 @@ func (x *Index) Add(ordinal uint64, p Fields) error {
 			f.several++
 		}
 		t := f.term(x, e.value)
+		x.size -= t.size()
 		t.add(o)
+		x.size += t.size()
 		if t.block != nil {
-			t.block.all.Add(o)
+			t.block.all.add(o)
 		}
 		if t.dates != nil {
-			t.dates.all.Add(o)
+			t.dates.all.add(o)
 		}
 		terms[i] = t
 	}
@@ -174,12 +176,14 @@ func (x *Index) remove(o uint32) bool {
 	x.all.Remove(o)
 	for i, t := range terms {
 		f := t.field
+		x.size -= t.size()
 		t.remove(o)
+		x.size += t.size()
 		if t.block != nil { // no other term of the block has the paper when this is over
-			t.block.all.Remove(o)
+			t.block.all.remove(o)
 		}
 		if t.dates != nil {
-			t.dates.all.Remove(o)
+			t.dates.all.remove(o)
 		}
 		if t.count() == 0 {
 			f.drop(x, t)
@@ -200,7 +204,7 @@ func (x *Index) remove(o uint32) bool {
 
 // drop forgets a term that no paper has.
 func (f *field) drop(x *Index, t *term) {
-	x.size -= termSize(t)
+	x.size -= termSize(t) + t.size()
 	switch t.Kind {
 	case String:
 		delete(f.texts, t.Text)
@@ -292,17 +296,7 @@ func (x *Index) Bytes() int64 {
 		n += bitmapSize(f.papers)
 		for _, s := range []*sorted{&f.byText, &f.byNumber, &f.byDate} {
 			for _, b := range s.blocks {
-				n += int64(unsafe.Sizeof(*b)) + 8 + 8*int64(cap(b.terms)) + bitmapSize(b.all)
-				if s == &f.byDate {
-					continue // its terms are those of byText
-				}
-				for _, t := range b.terms {
-					if t.many != nil {
-						n += bitmapSize(t.many)
-					} else {
-						n += 4 * int64(cap(t.few))
-					}
-				}
+				n += int64(unsafe.Sizeof(*b)) + 8 + 8*int64(cap(b.terms)) + b.all.size()
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 
@@ -18,7 +19,7 @@ func (s *Set) Len() int { return int(s.bits.GetCardinality()) }
 
 // Contains tells whether an ordinal is in the set.
 func (s *Set) Contains(ordinal uint64) bool {
-	return ordinal <= 1<<32-1 && s.bits.Contains(uint32(ordinal))
+	return ordinal <= math.MaxUint32 && s.bits.Contains(uint32(ordinal))
 }
 
 // Ordinals gives the ordinals in ascending order.
@@ -259,60 +260,77 @@ type Facet struct {
 }
 
 // Facets counts the values that a field has within a set, or where set is nil, within all papers: the n most frequent, then in the order of
-// values. Strings that are too long to be compared are not counted. name is as in a filter; the error, an *Error, says that it is no field's.
+// values. Writers wait meanwhile, which is long for a field with very many values. Strings that are too long to be compared are not counted. name is as in a filter; the error, an *Error, says that it is no field's.
 func (x *Index) Facets(name string, set *Set, n int) ([]Facet, error) {
 	f, err := Parse(name + ":*") // so that a name means what it means in a filter, with quotes
 	if err != nil || f.empty() || f.root.op != has {
 		return nil, &Error{Message: fmt.Sprintf("%s is not the name of a field with facets", shorten(name))}
 	}
-	list, err := x.count(f.root.field, set)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(list, func(a, b Facet) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), compareValues(a.Value, b.Value))
-	})
-	return slices.Clip(list[:min(max(n, 0), len(list))]), nil
-}
-
-// count counts the values of a field within a set, in any order.
-func (x *Index) count(name string, set *Set) ([]Facet, error) {
+	name = f.root.field
+	top := top{n: min(max(n, 0), math.MaxInt32)}
 	x.mu.RLock()
 	defer x.mu.RUnlock()
+	if err := x.count(name, set, &top); err != nil {
+		return nil, err
+	}
+	return top.list(), nil
+}
+
+// top keeps the n most frequent values.
+type top struct {
+	n     int
+	kept  []Facet
+	least int // what a value must be counted to be among them
+}
+
+func (t *top) add(v Value, count int) {
+	if v.Kind == long || count < max(t.least, 1) || t.n == 0 {
+		return
+	}
+	if t.kept = append(t.kept, Facet{v, count}); len(t.kept) >= 2*t.n+64 {
+		t.kept = t.list()
+		t.least = t.kept[t.n-1].Count
+	}
+}
+
+func (t *top) list() []Facet {
+	slices.SortFunc(t.kept, func(a, b Facet) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), compareValues(a.Value, b.Value))
+	})
+	return t.kept[:min(t.n, len(t.kept))]
+}
+
+// count counts the values of a field within a set.
+func (x *Index) count(name string, set *Set, top *top) error {
 	f := x.fields[name]
 	if f == nil {
 		if own[name] != 0 {
-			return nil, nil
+			return nil
 		}
-		return nil, &Error{Message: x.unknown(name)}
+		return &Error{Message: x.unknown(name)}
 	}
-	var list []Facet
-	if set != nil && set.Len() < f.values()*facetShare { // look at the papers, not at the values
-		counts := map[*term]int{}
-		for o := range set.Ordinals() {
-			terms := x.papers[uint32(o)]
-			i, _ := slices.BinarySearchFunc(terms, name, func(t *term, name string) int { return strings.Compare(t.field.name, name) })
-			for ; i < len(terms) && terms[i].field == f; i++ {
-				counts[terms[i]]++
-			}
+	if set == nil || set.Len()*paperCost >= f.values() { // look at the values, not at the papers
+		for t := range f.terms() {
+			top.add(t.Value, t.within(set))
 		}
-		for t, c := range counts {
-			if t.Kind != long {
-				list = append(list, Facet{t.Value, c})
-			}
-		}
-		return list, nil
+		return nil
 	}
-	for t := range f.terms() {
-		if c := t.within(set); c > 0 && t.Kind != long {
-			list = append(list, Facet{t.Value, c})
+	counts := map[*term]int{}
+	for o := range set.Ordinals() {
+		terms := x.papers[uint32(o)]
+		i, _ := slices.BinarySearchFunc(terms, name, func(t *term, name string) int { return strings.Compare(t.field.name, name) })
+		for ; i < len(terms) && terms[i].field == f; i++ {
+			counts[terms[i]]++
 		}
 	}
-	return list, nil
+	for t, c := range counts {
+		top.add(t.Value, c)
+	}
+	return nil
 }
 
-// facetShare is how many papers are looked at in the time of one value. Measured: see BenchmarkFacets.
-const facetShare = 4
+// paperCost is how many values are looked at in the time of one paper: 1.8 and 0.3 microseconds, by BenchmarkFacets.
+const paperCost = 6
 
 // within counts the papers of a term that are in a set, or of all.
 func (t *term) within(set *Set) int {

@@ -15,53 +15,77 @@ type term struct {
 	Value
 	date  float64 // what Text names as a date, where that is so
 	dated bool
-	// Most values are of few papers: a bitmap of its own would take each of them 200 bytes.
-	few  []uint32        // in order, until there are more than maxFew
-	many *roaring.Bitmap // after that
+	posting
 	// The blocks that the term is in, by its value and by its date; nil: none.
 	block, dates *block
 }
 
-const maxFew = 32
+// posting is a set of papers. Most values are of few papers, and a bitmap of its own would take each of them 200 bytes.
+type posting struct {
+	few  []uint32        // in order, until there are more than maxFew
+	many *roaring.Bitmap // after that
+}
 
-func (t *term) add(ordinal uint32) {
-	if t.many != nil {
-		t.many.Add(ordinal)
+const maxFew = 256
+
+func (p *posting) add(ordinal uint32) {
+	if p.many != nil {
+		p.many.Add(ordinal)
 		return
 	}
-	if i, found := slices.BinarySearch(t.few, ordinal); !found {
-		t.few = slices.Insert(t.few, i, ordinal)
+	if n := len(p.few); n == 0 || p.few[n-1] < ordinal {
+		p.few = append(p.few, ordinal)
+	} else if i, found := slices.BinarySearch(p.few, ordinal); !found {
+		p.few = slices.Insert(p.few, i, ordinal)
 	}
-	if len(t.few) > maxFew {
-		t.many, t.few = roaring.BitmapOf(t.few...), nil
-	}
-}
-
-func (t *term) remove(ordinal uint32) {
-	if t.many != nil {
-		t.many.Remove(ordinal)
-	} else if i, found := slices.BinarySearch(t.few, ordinal); found {
-		t.few = slices.Delete(t.few, i, i+1)
+	if len(p.few) > maxFew {
+		p.many, p.few = roaring.BitmapOf(p.few...), nil
 	}
 }
 
-func (t *term) count() int {
-	if t.many != nil {
-		return int(t.many.GetCardinality())
+func (p *posting) remove(ordinal uint32) {
+	if p.many != nil {
+		p.many.Remove(ordinal)
+	} else if i, found := slices.BinarySearch(p.few, ordinal); found {
+		p.few = slices.Delete(p.few, i, i+1)
 	}
-	return len(t.few)
 }
 
-func (t *term) addTo(u *union) {
-	if t.many != nil {
-		u.maps = append(u.maps, t.many)
+func (p *posting) count() int {
+	if p.many != nil {
+		return int(p.many.GetCardinality())
+	}
+	return len(p.few)
+}
+
+func (p *posting) has(ordinal uint32) bool {
+	if p.many != nil {
+		return p.many.Contains(ordinal)
+	}
+	_, found := slices.BinarySearch(p.few, ordinal)
+	return found
+}
+
+func (p *posting) addTo(u *union) {
+	if p.many != nil {
+		u.maps = append(u.maps, p.many)
 	} else {
-		u.few = append(u.few, t.few...)
+		u.few = append(u.few, p.few...)
 	}
 }
 
-// byValue and byDate are the orders in which terms lie in blocks. By date, terms of one date lie in the order of their texts.
-func byValue(a, b *term) int { return compareValues(a.Value, b.Value) }
+// size is the bytes beside the posting itself.
+func (p *posting) size() int64 {
+	if p.many != nil {
+		return bitmapSize(p.many)
+	}
+	return 4 * int64(cap(p.few))
+}
+
+// byText, byNumber and byDate are the orders in which terms lie in blocks. By date, terms of one date lie in the order of their texts.
+func byText(a, b *term) int { return strings.Compare(a.Text, b.Text) }
+
+func byNumber(a, b *term) int { return cmp.Compare(a.Number, b.Number) }
 
 func byDate(a, b *term) int {
 	return cmp.Or(cmp.Compare(a.date, b.date), strings.Compare(a.Text, b.Text))
@@ -78,7 +102,7 @@ type sorted struct {
 
 type block struct {
 	terms []*term // at most maxBlock
-	all   *roaring.Bitmap
+	all   posting
 }
 
 const maxBlock = 128
@@ -92,7 +116,7 @@ func (s *sorted) find(t *term) int {
 func (s *sorted) insert(t *term) {
 	s.n++
 	if len(s.blocks) == 0 {
-		s.blocks = []*block{{terms: []*term{t}, all: roaring.New()}}
+		s.blocks = []*block{{terms: []*term{t}}}
 		*s.home(t) = s.blocks[0]
 		return
 	}
@@ -114,12 +138,16 @@ func (s *sorted) insert(t *term) {
 }
 
 // union is what all must be.
-func (b *block) union() *roaring.Bitmap {
+func (b *block) union() posting {
 	var u union
 	for _, t := range b.terms {
 		t.addTo(&u)
 	}
-	return u.owned()
+	all := u.owned()
+	if all.GetCardinality() > maxFew {
+		return posting{many: all}
+	}
+	return posting{few: all.ToArray()}
 }
 
 // remove takes out a term that no paper has any more.
@@ -147,7 +175,7 @@ func (s *sorted) between(in, out func(*term) bool, u *union) {
 			end = to.term
 		}
 		if first == 0 && end == len(terms) {
-			u.maps = append(u.maps, s.blocks[at].all)
+			s.blocks[at].all.addTo(u)
 			continue
 		}
 		for i := first; i < end; i++ {
@@ -167,6 +195,11 @@ func (s *sorted) search(from func(*term) bool) place {
 	}
 	return place{at, sort.Search(len(s.blocks[at].terms), func(i int) bool { return from(s.blocks[at].terms[i]) })}
 }
+
+const (
+	fewMaps  = 8    // that are united as bitmaps, whatever their size
+	smallMap = 4096 // papers, of one that is better taken apart where there are more
+)
 
 // union collects sets of papers.
 type union struct {
@@ -188,7 +221,32 @@ func (u *union) bitmap() (b *roaring.Bitmap, shared bool) {
 	if len(u.maps) == 1 && len(u.few) == 0 {
 		return u.maps[0], true
 	}
-	b = roaring.FastOr(u.maps...)
-	b.AddMany(u.few)
-	return b, false
+	if len(u.maps) > fewMaps { // each of which would be gone through container by container
+		u.maps = slices.DeleteFunc(u.maps, func(m *roaring.Bitmap) bool {
+			small := m.GetCardinality() <= smallMap
+			if small {
+				u.few = append(u.few, m.ToArray()...)
+			}
+			return small
+		})
+	}
+	few := u.fewMap()
+	if len(u.maps) == 0 {
+		return few, false
+	}
+	return roaring.FastOr(append(u.maps, few)...), false
+}
+
+// fewMap is a bitmap of few.
+func (u *union) fewMap() *roaring.Bitmap {
+	// To set bits takes a nanosecond each, to add to a bitmap ten times that. Where ordinals lie far apart, there would be more zeros to write.
+	if len(u.few) > 64 && int(slices.Max(u.few))/64 < 4*len(u.few) {
+		bits := make([]uint64, slices.Max(u.few)/64+1)
+		for _, o := range u.few {
+			bits[o/64] |= 1 << (o % 64)
+		}
+		return roaring.FromDense(bits, false)
+	}
+	slices.Sort(u.few)
+	return roaring.BitmapOf(u.few...)
 }
