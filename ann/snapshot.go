@@ -279,7 +279,16 @@ func Open(path string) (_ *Index, note []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	return OpenFile(f)
+}
+
+// OpenFile is Open for a file that is open for reading, and becomes the index's. Options.Dir is the folder of its name.
+func OpenFile(f *os.File) (_ *Index, note []byte, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
 	b := make([]byte, headerSize)
 	n, err := io.ReadFull(f, b)
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
@@ -289,7 +298,7 @@ func Open(path string) (_ *Index, note []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	x, err := New(int(h.Dim), &Options{M: int(h.M), EfConstruction: int(h.EfConstruction), Memory: Memory(h.Memory), Code: Code(h.Code), Seed: h.Seed, Dir: filepath.Dir(path)})
+	x, err := New(int(h.Dim), &Options{M: int(h.M), EfConstruction: int(h.EfConstruction), Memory: Memory(h.Memory), Code: Code(h.Code), Seed: h.Seed, Dir: filepath.Dir(f.Name())})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: its header is out of range: %w", ErrSnapshot, err)
 	}
@@ -329,11 +338,7 @@ func Open(path string) (_ *Index, note []byte, err error) {
 			}
 		}
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, nil, errors.Join(err, x.Close())
-	}
-	x.unverified = &unverified{file: file, body: body}
+	x.unverified = &unverified{file: f, body: body}
 	return x, note, nil
 }
 

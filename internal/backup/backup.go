@@ -59,13 +59,8 @@ type Info struct {
 // Progress is called with the bytes that were read, of those that there are.
 type Progress func(done, total int64)
 
-// Seal adds the two files. It returns when they are on disk.
-func Seal(ctx context.Context, dir string, info Info) (Info, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return info, err
-	}
-	defer root.Close()
+// Seal adds the two files to a folder. It returns when they are on disk.
+func Seal(ctx context.Context, root *os.Root, info Info) (Info, error) {
 	files, err := list(root)
 	if err != nil {
 		return info, err

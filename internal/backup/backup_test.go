@@ -24,7 +24,12 @@ func sealed(t *testing.T) (dir string, info Info) {
 			t.Fatal(err)
 		}
 	}
-	info, err := Seal(t.Context(), dir, Info{Made: time.Unix(1, 0).UTC(), Store: "uuid", Revision: 7, Papers: 3})
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	info, err = Seal(t.Context(), root, Info{Made: time.Unix(1, 0).UTC(), Store: "uuid", Revision: 7, Papers: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

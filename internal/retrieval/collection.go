@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +40,7 @@ type Options struct {
 // goroutines at once.
 type Collection struct {
 	dir     string
+	root    *os.Root // dir, which no file is opened outside of
 	encoder Encoder
 	store   *store.Store
 	index   *ann.Index
@@ -82,12 +83,20 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if c.log == nil {
 		c.log = slog.Default()
 	}
-	if err := checkStoreIsThere(dir); err != nil {
+	if c.root, err = store.MakeRoot(dir); err != nil {
+		return nil, internal("open data directory "+dir, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.root.Close())
+		}
+	}()
+	if err := checkStoreIsThere(c.root); err != nil {
 		return nil, err
 	}
 	m := encoder.Model()
-	c.store, err = store.Open(filepath.Join(dir, storeName), store.Identity{Model: m.ID, Fingerprint: m.Fingerprint, Dimension: m.Dimension}, &store.Options{
-		Log: c.log, Reserve: o.Reserve, Ballast: o.Ballast, OnWritable: o.OnWritable,
+	c.store, err = store.Open(storeName, store.Identity{Model: m.ID, Fingerprint: m.Fingerprint, Dimension: m.Dimension}, &store.Options{
+		Root: c.root, Log: c.log, Reserve: o.Reserve, Ballast: o.Ballast, OnWritable: o.OnWritable,
 	})
 	if err != nil {
 		return nil, storeError("open data directory "+dir, err)
@@ -233,7 +242,7 @@ func (c *Collection) Close() error {
 			errs = append(errs, fmt.Errorf("save snapshot of the index: %w", err))
 		}
 	}
-	return errors.Join(append(errs, c.index.Close(), c.store.Close())...)
+	return errors.Join(append(errs, c.index.Close(), c.store.Close(), c.root.Close())...)
 }
 
 // Writable returns nil, or why no papers are taken: a disk that is nearly full.

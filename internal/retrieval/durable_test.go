@@ -208,7 +208,7 @@ func TestBackup(t *testing.T) {
 			put(t, c, all[i:i+5]...)
 		}
 	})
-	name := filepath.Join(t.TempDir(), "backups", "monday")
+	name := filepath.Join(dir, "backups", "monday")
 	info, err := c.Backup(t.Context(), name, "test")
 	wg.Wait()
 	if err != nil || info.Papers < 200 {
@@ -216,6 +216,9 @@ func TestBackup(t *testing.T) {
 	}
 	if _, err := c.Backup(t.Context(), name, "test"); KindOf(err) != FailedPrecondition || err == nil {
 		t.Errorf("a second of that name: %v", err)
+	}
+	if _, err := c.Backup(t.Context(), filepath.Join(dir, "..", "monday"), "test"); KindOf(err) != Invalid || err == nil {
+		t.Errorf("outside of the data directory: %v", err)
 	}
 	target := filepath.Join(t.TempDir(), "data")
 	if _, _, err := backup.Restore(t.Context(), name, target, false, nil); err != nil {

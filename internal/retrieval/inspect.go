@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"embedd/ann"
@@ -65,19 +64,28 @@ const sampled = 100
 // Inspect reads all of a data directory that is not in use, without a model, changes nothing, and proves what can be proved of the
 // house's invariants. The error is one that kept it from looking.
 func Inspect(ctx context.Context, dir string, progress func(stage string)) (*Inspection, error) {
+	root, err := store.OpenRoot(dir)
+	if err != nil {
+		return nil, internal("open data directory "+dir, err)
+	}
+	defer root.Close()
+	return inspect(ctx, root, progress)
+}
+
+func inspect(ctx context.Context, root *os.Root, progress func(stage string)) (*Inspection, error) {
 	if progress == nil {
 		progress = func(string) {}
 	}
-	i := &inspector{ctx: ctx, dir: dir, by: map[int][]string{}}
+	i := &inspector{ctx: ctx, root: root, by: map[int][]string{}}
 	progress("the store's end")
 	quiet := slog.New(slog.DiscardHandler)
-	s, err := store.Open(filepath.Join(dir, storeName), store.Identity{}, &store.Options{ReadOnly: true, Log: quiet})
+	s, err := store.Open(storeName, store.Identity{}, &store.Options{Root: root, ReadOnly: true, Log: quiet})
 	if errors.Is(err, store.ErrLoss) || errors.Is(err, store.ErrCorrupt) {
 		i.bad(1, err)
 		return i.report("the store does not open", ""), nil
 	}
 	if err != nil {
-		return nil, storeError("open data directory "+dir, err)
+		return nil, storeError("open data directory "+root.Name(), err)
 	}
 	defer s.Close()
 	i.store = s
@@ -111,7 +119,7 @@ func Inspect(ctx context.Context, dir string, progress func(stage string)) (*Ins
 
 type inspector struct {
 	ctx   context.Context
-	dir   string
+	root  *os.Root
 	store *store.Store
 	by    map[int][]string // violations
 	x     Inspection
@@ -123,11 +131,7 @@ func (i *inspector) bad(invariant int, err error) {
 
 // snapshot reads a snapshot of the index, compares it with the store, and searches it.
 func (i *inspector) snapshot(name string) error {
-	path := filepath.Join(i.dir, name)
-	if _, err := os.Stat(path); err != nil {
-		return err
-	}
-	index, text, err := ann.Open(path)
+	index, text, err := openIndex(i.root, name)
 	if err != nil {
 		return err
 	}
@@ -248,16 +252,21 @@ func DropDerived(dir string) (removed []string, err error) {
 		return nil, err
 	}
 	defer lock.Close()
+	root, err := store.OpenRoot(dir)
+	if err != nil {
+		return nil, internal("open data directory "+dir, err)
+	}
+	defer root.Close()
 	for _, pattern := range []string{snapshotName, oldSnapshotName, newSnapshots} {
-		paths, err := glob(dir, pattern)
+		names, err := fs.Glob(root.FS(), pattern)
 		if err != nil {
 			return removed, err
 		}
-		for _, path := range paths {
-			if err := os.Remove(path); err != nil {
+		for _, name := range names {
+			if err := root.Remove(name); err != nil {
 				return removed, err
 			}
-			removed = append(removed, filepath.Base(path))
+			removed = append(removed, name)
 		}
 	}
 	return removed, nil
@@ -265,16 +274,29 @@ func DropDerived(dir string) (removed []string, err error) {
 
 // Repair makes a new store of what is whole of a damaged one: see [store.Repair].
 func Repair(dir string, log *slog.Logger) (store.Repaired, error) {
-	r, err := store.Repair(filepath.Join(dir, storeName), log)
+	root, err := store.OpenRoot(dir)
+	if err != nil {
+		return store.Repaired{}, internal("open data directory "+dir, err)
+	}
+	defer root.Close()
+	r, err := store.Repair(root, storeName, log)
 	return r, storeError("repair data directory "+dir, err)
 }
 
 // Exists tells whether the folder dir has a store in it. Where it has lost the one that it had, that is the error.
 func Exists(dir string) (bool, error) {
-	if err := checkStoreIsThere(dir); err != nil {
+	root, err := store.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, internal("open data directory "+dir, err)
+	}
+	defer root.Close()
+	if err := checkStoreIsThere(root); err != nil {
 		return false, err
 	}
-	_, err := os.Stat(filepath.Join(dir, storeName))
+	_, err = root.Stat(storeName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -284,10 +306,17 @@ func Exists(dir string) (bool, error) {
 // Lock keeps everybody from opening the data directory dir until it is closed, or says who has it. Where there is no store it does
 // nothing.
 func Lock(dir string) (io.Closer, error) {
-	path := filepath.Join(dir, storeName)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	root, err := store.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
 		return io.NopCloser(nil), nil
 	}
-	lock, err := store.Lock(path)
+	if err != nil {
+		return nil, internal("open data directory "+dir, err)
+	}
+	defer root.Close() // the lock is a file of its own
+	if _, err := root.Lstat(storeName); errors.Is(err, fs.ErrNotExist) {
+		return io.NopCloser(nil), nil
+	}
+	lock, err := store.Lock(root, storeName)
 	return lock, storeError("lock data directory "+dir, err)
 }

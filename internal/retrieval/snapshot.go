@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
-	"path/filepath"
+	"path"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,17 +63,17 @@ type snapshotNote struct {
 }
 
 // checkStoreIsThere refuses to make a store where there has been one.
-func checkStoreIsThere(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, storeName)); !errors.Is(err, fs.ErrNotExist) {
+func checkStoreIsThere(root *os.Root) error {
+	if _, err := root.Lstat(storeName); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	for _, pattern := range []string{snapshotName, oldSnapshotName, "backups/*", storeName + ".damaged-*", storeName + ".repairing"} {
-		found, err := glob(dir, pattern)
+		found, err := fs.Glob(root.FS(), pattern)
 		if err != nil {
-			return internal("look into data directory "+dir, err)
+			return internal("look into data directory "+root.Name(), err)
 		}
 		if len(found) > 0 {
-			return &Error{Kind: DataLoss, Message: fmt.Sprintf("the data directory %s has %s and no store: it has lost its papers; restore a backup, or use a new directory", dir, filepath.Base(found[0]))}
+			return &Error{Kind: DataLoss, Message: fmt.Sprintf("the data directory %s has %s and no store: it has lost its papers; restore a backup, or use a new directory", root.Name(), path.Base(found[0]))}
 		}
 	}
 	return nil
@@ -79,9 +82,9 @@ func checkStoreIsThere(dir string) error {
 // tidy removes what a process that was killed has left half done. The store is open: nobody else is doing it.
 func (c *Collection) tidy() {
 	for _, pattern := range []string{newSnapshots, "backups/*.making-*"} {
-		left, err := glob(c.dir, pattern)
-		for _, path := range left {
-			err = errors.Join(err, os.RemoveAll(path))
+		left, err := fs.Glob(c.root.FS(), pattern)
+		for _, name := range left {
+			err = errors.Join(err, c.root.RemoveAll(name))
 		}
 		if err != nil {
 			c.log.Warn("what an earlier process has left half done stays", "error", err)
@@ -89,13 +92,9 @@ func (c *Collection) tidy() {
 	}
 }
 
-// glob gives the paths in a folder that fit a pattern. The folder's own name, which may have brackets, is not part of it.
-func glob(dir, pattern string) ([]string, error) {
-	paths, err := fs.Glob(os.DirFS(dir), pattern)
-	for i, p := range paths {
-		paths[i] = filepath.Join(dir, filepath.FromSlash(p))
-	}
-	return paths, err
+// fresh gives a name that nothing has: a pattern with a random number in the place of its star.
+func fresh(pattern string) string {
+	return strings.Replace(pattern, "*", strconv.FormatUint(rand.Uint64(), 10), 1)
 }
 
 // useSnapshot puts the latest snapshot that can be used in the place of c.index, which is new, and gives its revision; 0 for none. The
@@ -118,7 +117,7 @@ func (c *Collection) useSnapshot(ctx context.Context) (revision uint64, err erro
 		if reasons != nil {
 			c.log.Warn("the latest snapshot of the index is not used, the one before it is", "reason", errors.Join(reasons...))
 			// The next one would push the good one out, and keep this.
-			if err := os.Remove(filepath.Join(c.dir, snapshotName)); err != nil {
+			if err := c.root.Remove(snapshotName); err != nil {
 				c.log.Warn("a snapshot that is of no use stays", "error", err)
 			}
 		}
@@ -126,7 +125,7 @@ func (c *Collection) useSnapshot(ctx context.Context) (revision uint64, err erro
 		c.index = index
 		c.calibrated.Store(note.Calibrated)
 		c.snapshots.at.Store(note.Revision)
-		if info, err := os.Stat(filepath.Join(c.dir, name)); err == nil {
+		if info, err := c.root.Stat(name); err == nil {
 			c.snapshots.written.Store(info.ModTime().UnixNano())
 		}
 		return note.Revision, empty.Close()
@@ -139,7 +138,7 @@ func (c *Collection) useSnapshot(ctx context.Context) (revision uint64, err erro
 
 // openSnapshot opens a snapshot and proves that it is whole, made from this store by this model, and of the options of c.index.
 func (c *Collection) openSnapshot(ctx context.Context, name string) (_ *ann.Index, note snapshotNote, err error) {
-	index, text, err := ann.Open(filepath.Join(c.dir, name))
+	index, text, err := openIndex(c.root, name)
 	if err != nil {
 		return nil, note, err
 	}
@@ -147,6 +146,20 @@ func (c *Collection) openSnapshot(ctx context.Context, name string) (_ *ann.Inde
 		return nil, note, errors.Join(err, index.Close())
 	}
 	return index, note, nil
+}
+
+// openIndex opens the snapshot of that name in a folder, and gives its note.
+func openIndex(root *os.Root, name string) (*ann.Index, []byte, error) {
+	if info, err := root.Stat(name); err != nil {
+		return nil, nil, err
+	} else if !info.Mode().IsRegular() { // opening a pipe would wait for somebody to write into it
+		return nil, nil, fmt.Errorf("%w: it is no plain file", ann.ErrSnapshot)
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ann.OpenFile(f)
 }
 
 func (c *Collection) checkSnapshot(ctx context.Context, index *ann.Index, text []byte, note *snapshotNote) error {
@@ -279,7 +292,7 @@ func (c *Collection) saveSnapshot() error {
 	defer s.mu.Unlock()
 	s.touched.Store(false)
 	changes := s.changes.Load()
-	revision, err := c.writeSnapshot(c.dir, snapshotName)
+	revision, err := c.writeSnapshot(c.root, snapshotName)
 	if err != nil {
 		s.touched.Store(true)
 		s.notBefore.Store(time.Now().Add(saveAfter).UnixNano())
@@ -294,17 +307,18 @@ func (c *Collection) saveSnapshot() error {
 }
 
 // writeSnapshot writes a snapshot into a folder, and gives the revision up to which it surely has everything.
-func (c *Collection) writeSnapshot(dir, name string) (revision uint64, err error) {
+func (c *Collection) writeSnapshot(root *os.Root, name string) (revision uint64, err error) {
 	revision = c.version.load()
 	note, err := json.Marshal(snapshotNote{Store: c.store.UUID(), Fingerprint: c.store.Identity().Fingerprint, Revision: revision, Calibrated: c.calibrated.Load()})
 	if err != nil {
 		return 0, err
 	}
-	f, err := os.CreateTemp(dir, newSnapshots)
+	making := fresh(newSnapshots)
+	f, err := root.OpenFile(making, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(f.Name()) // gone already if all went well
+	defer root.Remove(making) // gone already if all went well
 	w := bufio.NewWriterSize(f, 1<<20)
 	err = c.index.WriteSnapshot(w, note)
 	// gofail: var duringIndexSnapshotWrite struct{}
@@ -314,18 +328,22 @@ func (c *Collection) writeSnapshot(dir, name string) (revision uint64, err error
 	}
 	// gofail: var beforeSnapshotRename struct{}
 
-	latest := filepath.Join(dir, name)
-	if err := os.Rename(latest, filepath.Join(dir, oldSnapshotName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := root.Rename(name, oldSnapshotName); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
-	if err := os.Rename(f.Name(), latest); err != nil {
+	if err := root.Rename(making, name); err != nil {
 		return 0, err
 	}
 	// gofail: var afterSnapshotRename struct{}
 
-	d, err := os.Open(dir)
+	return revision, syncFolder(root, ".")
+}
+
+// syncFolder syncs the names in a folder.
+func syncFolder(root *os.Root, name string) error {
+	d, err := root.Open(name)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return revision, errors.Join(d.Sync(), d.Close())
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Backup makes a copy of the store, as of the revision that it returns, in dir, which must not exist; its parent must. The copy is a
+// Backup makes a copy of the store, as of the revision that it returns, in dir, which must not exist; its parent must. dir is a path in
+// Options.Root: without one there is no place for a copy. The copy is a
 // store of its own, with the same UUID. Where the file system can, tables are linked and not copied: the copy is made in a moment and takes
 // next to no room, and damage of the disk to one is damage to the other, until the copy is brought elsewhere. Writes wait meanwhile.
 func (s *Store) Backup(dir string) (revision uint64, err error) {
@@ -16,6 +17,9 @@ func (s *Store) Backup(dir string) (revision uint64, err error) {
 		return 0, err
 	}
 	defer s.calls.leave()
+	if f, ok := s.disk.fs.(*rootFS); ok {
+		dir = f.PathJoin(f.base, dir)
+	}
 	if revision, err = s.backup(dir); err != nil {
 		return 0, fmt.Errorf("back up store %s to %s: %w", s.dir, dir, err)
 	}

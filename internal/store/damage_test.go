@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"embedd/internal/testkit"
 )
 
@@ -266,7 +268,7 @@ func TestRepair(t *testing.T) {
 	}
 	_, err := Open(dir, testIdentity, nil)
 	wantError(t, err, ErrLoss, "4 papers", "5 with", "--accept-data-loss")
-	r, err := Repair(dir, log)
+	r, err := Repair(rootOf(t, filepath.Dir(dir)), "store", log)
 	if err != nil || r.Papers != 3 || r.Lost != 2 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -278,13 +280,13 @@ func TestRepair(t *testing.T) {
 		wantPaper(t, s, testWrite(id, 1))
 	}
 	put(t, s, "b")
-	_, err = Repair(dir, log)
+	_, err = Repair(rootOf(t, filepath.Dir(dir)), "store", log)
 	wantError(t, err, ErrLocked)
 	checkAndClose(t, s)
 	if _, err := os.Stat(filepath.Join(r.Damaged, madeName)); err != nil {
 		t.Errorf("the damaged store is not kept: %v", err)
 	}
-	if r, err := Repair(dir, log); err != nil || r.Papers != 4 || r.Lost != 0 {
+	if r, err := Repair(rootOf(t, filepath.Dir(dir)), "store", log); err != nil || r.Papers != 4 || r.Lost != 0 {
 		t.Errorf("of a whole store: %+v, %v", r, err)
 	}
 }
@@ -320,7 +322,7 @@ func TestRepairOfDamagedBlocks(t *testing.T) {
 		if err := os.WriteFile(table, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r, err := Repair(dir, log)
+		r, err := Repair(rootOf(t, filepath.Dir(dir)), "store", log)
 		if errors.Is(err, ErrCorrupt) { // of the identity or the state
 			continue
 		}
@@ -372,7 +374,7 @@ func TestTornMark(t *testing.T) {
 		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
-		m, err := readMark(s.disk.fs, killed)
+		m, err := readMark(vfs.Default, killed)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -27,47 +26,36 @@ const lockName = "LOCK"
 // pebbleNames are the patterns of the files that are made before a store is whole: Pebble's, and the mark.
 var pebbleNames = []string{"MANIFEST-*", "OPTIONS-*", "marker.*", "temporary.*.dbtmp", "*.log", "*.sst", markName, markName + ".new"}
 
-// prepareDir makes sure that dir is a directory, and ours or empty. It returns the one name that the directory has, by
-// which the lock knows it: Pebble's lock does not keep this process from opening the directory twice by two names.
-func prepareDir(fsys vfs.FS, dir string) (string, error) {
+// prepareDir makes sure that dir is a directory, and ours or empty.
+func prepareDir(fsys vfs.FS, dir string) error {
 	info, err := fsys.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := makeDir(fsys, dir); err != nil {
-			return "", err
+			return err
 		}
 	case err != nil:
-		return "", err
+		return err
 	case !info.IsDir():
-		return "", errors.New("it is a file, not a directory")
-	}
-	if fsys == vfs.Default {
-		real, err := filepath.EvalSymlinks(dir)
-		if err == nil {
-			real, err = filepath.Abs(real)
-		}
-		if err != nil {
-			return "", err
-		}
-		dir = real
+		return errors.New("it is a file, not a directory")
 	}
 	names, err := fsys.List(dir)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if slices.Contains(names, madeName) || slices.Contains(names, makingName) {
-		return dir, nil
+		return nil
 	}
 	// The lock may be there alone: of an Open that was killed before it could write the mark.
 	names = slices.DeleteFunc(names, func(name string) bool { return name == lockName })
 	if slices.Contains(names, markName) {
-		return "", fmt.Errorf("%w: the file %s is missing: restore a backup", ErrCorrupt, madeName)
+		return fmt.Errorf("%w: the file %s is missing: restore a backup", ErrCorrupt, madeName)
 	}
 	if len(names) > 0 {
-		return "", fmt.Errorf("the directory is neither empty nor a store of embedd (it has %s and no %s): use a new directory",
+		return fmt.Errorf("the directory is neither empty nor a store of embedd (it has %s and no %s): use a new directory",
 			slices.Min(names), madeName)
 	}
-	return dir, nil
+	return nil
 }
 
 // makeDir makes dir and its parents, so that they survive power loss.

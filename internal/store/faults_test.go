@@ -140,7 +140,7 @@ func childFaults() {
 			}
 			return nil
 		})
-		err := runSteps(errorfs.Wrap(vfs.Default, inject), filepath.Join(os.Getenv(childDir), fmt.Sprint(i), "store"), func(steps int) { fmt.Println("ack", i, steps) })
+		err := runSteps(errorfs.Wrap(rooted(os.Getenv(childDir)), inject), filepath.Join(os.Getenv(childDir), fmt.Sprint(i), "store"), func(steps int) { fmt.Println("ack", i, steps) })
 		hang.Stop()
 		fmt.Println("end", i, err != nil)
 	}
@@ -160,7 +160,8 @@ func TestFaults(t *testing.T) {
 		}
 		return nil
 	})
-	if err := runSteps(errorfs.Wrap(vfs.Default, count), filepath.Join(t.TempDir(), "store"), func(int) {}); err != nil {
+	base := t.TempDir()
+	if err := runSteps(errorfs.Wrap(rooted(base), count), filepath.Join(base, "store"), func(int) {}); err != nil {
 		t.Fatal(err)
 	}
 	var cells []fault

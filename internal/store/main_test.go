@@ -48,6 +48,30 @@ func open(t testing.TB, dir string, o *Options) *Store {
 	return s
 }
 
+// rootOf opens a folder until the test ends.
+func rootOf(t testing.TB, dir string) *os.Root {
+	t.Helper()
+	root, err := OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return root
+}
+
+// rooted is the machine's file system below a folder.
+func rooted(dir string) vfs.FS {
+	root, err := OpenRoot(dir)
+	if err != nil {
+		panic(err)
+	}
+	fsys, err := newRootFS(root)
+	if err != nil {
+		panic(err)
+	}
+	return fsys
+}
+
 func checkAndClose(t testing.TB, s *Store) {
 	t.Helper()
 	if err := s.Check(); err != nil && !errors.Is(err, ErrClosed) {

@@ -88,20 +88,22 @@ func contents(t *testing.T, dir string) map[string]string {
 // A copy is a store of the moment in which it was made, while others write.
 func TestBackup(t *testing.T) {
 	base := t.TempDir()
-	s := open(t, filepath.Join(base, "store"), nil)
+	o := &Options{Root: rootOf(t, base)}
+	s := open(t, "store", o)
 	put(t, s, "a", "b")
-	copied := filepath.Join(base, "copy")
-	revision, err := s.Backup(copied)
+	revision, err := s.Backup("copy")
 	if err != nil || revision != 1 {
 		t.Fatalf("revision %d, %v", revision, err)
 	}
 	put(t, s, "c")
-	c := open(t, copied, nil)
+	c := open(t, filepath.Join(base, "copy"), nil)
 	if c.Count() != 2 || c.Revision() != 1 || c.UUID() != s.UUID() {
 		t.Errorf("the copy has %d papers at revision %d", c.Count(), c.Revision())
 	}
 	wantPaper(t, c, testWrite("b", 1))
-	if _, err := s.Backup(copied); err == nil {
+	if _, err := s.Backup("copy"); err == nil {
 		t.Error("a copy was written over another")
 	}
+	_, err = s.Backup("../copy")
+	wantError(t, err, errOutside)
 }

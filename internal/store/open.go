@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -28,7 +30,7 @@ const (
 const pebbleFormat = pebble.FormatTableFormatV6
 
 // Open opens the store in dir, or creates it where dir is missing or empty. One Store at a time may have dir open, in
-// this process or any other. A store of an earlier format is brought to the present one.
+// this process or any other. A store of an earlier format is brought to the present one. With Options.Root, dir is a path in that.
 //
 // Open proves that nothing is missing that was on disk a second before the store was last closed or cut off, which takes about
 // a second for a million papers.
@@ -39,11 +41,52 @@ func Open(dir string, id Identity, o *Options) (*Store, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	s, err := openStore(dir, cmp.Or(o.FS, vfs.Default), id, o)
+	s, err := openRooted(dir, id, o)
 	if err != nil {
+		if o.Root != nil {
+			dir = filepath.Join(o.Root.Name(), dir)
+		}
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	return s, nil
+}
+
+// openRooted sees to what the store does not lead out of.
+func openRooted(dir string, id Identity, o *Options) (*Store, error) {
+	if o.FS != nil {
+		return openStore(dir, o.FS, id, o)
+	}
+	root := o.Root
+	if root == nil {
+		open := MakeRoot
+		if o.ReadOnly {
+			open = OpenRoot
+		} else if err := id.check(); err != nil { // before anything is made
+			return nil, err
+		}
+		own, err := open(dir)
+		if err != nil {
+			return nil, err
+		}
+		root, dir = own, "."
+	}
+	s, err := openIn(root, dir, id, o)
+	switch {
+	case root == o.Root:
+	case err != nil:
+		err = errors.Join(err, root.Close())
+	default:
+		s.root = root
+	}
+	return s, err
+}
+
+func openIn(root *os.Root, dir string, id Identity, o *Options) (*Store, error) {
+	fsys, err := newRootFS(root)
+	if err != nil {
+		return nil, err
+	}
+	return openStore(fsys.PathJoin(fsys.base, dir), fsys, id, o)
 }
 
 func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err error) {
@@ -59,7 +102,7 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 		if err := id.check(); err != nil {
 			return nil, err
 		}
-		if dir, err = prepareDir(fsys, dir); err != nil {
+		if err := prepareDir(fsys, dir); err != nil {
 			return nil, err
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"embedd/internal/testkit"
@@ -81,7 +80,7 @@ func childFails() {
 		}
 		return nil
 	})
-	s, err := Open(os.Getenv(childDir), testIdentity, &Options{FS: errorfs.Wrap(vfs.Default, &broken)})
+	s, err := Open(os.Getenv(childDir), testIdentity, &Options{FS: errorfs.Wrap(rooted(os.Getenv(childDir)), &broken)})
 	if err != nil {
 		panic(err)
 	}

@@ -10,12 +10,16 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Lock keeps others from opening the store in dir until it is closed, or says ErrLocked. It is for who moves the directory.
-func Lock(dir string) (io.Closer, error) {
-	lock, err := lockDir(vfs.Default, dir)
+// Lock keeps others from opening the store in dir, a path in root, until it is closed, or says ErrLocked. It is for who moves the directory.
+func Lock(root *os.Root, dir string) (io.Closer, error) {
+	fsys, err := newRootFS(root)
+	if err != nil {
+		return nil, err
+	}
+	dir = fsys.PathJoin(fsys.base, dir)
+	lock, err := lockDir(fsys, dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -33,37 +37,41 @@ type Repaired struct {
 // repairBatch is how many papers are put at once.
 const repairBatch = 500
 
-// Repair makes a new store of the papers of the one in dir that are whole, and puts it in its place; the old one is kept beside it. The
+// Repair makes a new store of the papers of the one in dir, a path in root, that are whole, and puts it in its place; the old one is kept beside it. The
 // new one has another UUID and other ordinals, so that nothing derived from the old one passes for its own. It needs the store's identity and
 // Pebble's MANIFEST: where these are damaged there is only a backup.
-func Repair(dir string, log *slog.Logger) (r Repaired, err error) {
-	dir = filepath.Clean(dir)
-	old, err := Open(dir, Identity{}, &Options{ReadOnly: true, Log: log, asItIs: true})
+func Repair(root *os.Root, dir string, log *slog.Logger) (r Repaired, err error) {
+	fsys, err := newRootFS(root)
+	if err != nil {
+		return r, err
+	}
+	path := fsys.PathJoin(fsys.base, dir)
+	old, err := Open(dir, Identity{}, &Options{Root: root, ReadOnly: true, Log: log, asItIs: true})
 	if err != nil {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, old.Close()) }()
-	making := dir + ".repairing"
-	if err := os.RemoveAll(making); err != nil {
+	making := path + ".repairing"
+	if err := fsys.RemoveAll(making); err != nil {
 		return r, err
 	}
-	fresh, err := Open(making, old.id, &Options{Log: log})
+	fresh, err := Open(filepath.Clean(dir)+".repairing", old.id, &Options{Root: root, Log: log})
 	if err != nil {
 		return r, err
 	}
 	err = old.rescue(fresh)
 	r.Papers = fresh.Count()
 	if err = errors.Join(err, fresh.Close()); err != nil {
-		return r, errors.Join(err, os.RemoveAll(making))
+		return r, errors.Join(err, fsys.RemoveAll(making))
 	}
 	had := old.Count()
-	if m, err := readMark(vfs.Default, dir); err == nil {
+	if m, err := readMark(fsys, path); err == nil {
 		had = max(had, int(m.Count))
 	}
 	r.Lost = max(0, had-r.Papers)
-	r.Damaged = dir + ".damaged-" + time.Now().UTC().Format("20060102T150405.000Z")
+	r.Damaged = path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000Z")
 	// The lock is on the old directory, and goes with it.
-	return r, errors.Join(os.Rename(dir, r.Damaged), os.Rename(making, dir), syncDir(vfs.Default, filepath.Dir(dir)))
+	return r, errors.Join(fsys.Rename(path, r.Damaged), fsys.Rename(making, path), syncDir(fsys, filepath.Dir(path)))
 }
 
 // rescue puts every paper that is whole into another store. It asks for each ordinal alone: a damaged block ends a scan.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +90,9 @@ type Placement struct {
 type Options struct {
 	// FS is where the files are. Default: the machine's. Tests put a file system here that crashes or fails.
 	FS vfs.FS
+	// Root, of OpenRoot or MakeRoot, is a folder that the store is in and that nothing of it leads out of: no path and no link, of the store's
+	// directory or below it. It stays open for as long as the Store, and is the caller's to close. Default: the store's directory.
+	Root *os.Root
 	// CacheBytes is the size of the cache of blocks read. Default: 64 MiB. It lies outside Go's heap.
 	CacheBytes int64
 	// Log is told of damage and failures that no call returns, because they come up in the background. Default:
@@ -115,6 +119,7 @@ type Store struct {
 	id   Identity
 	uuid string
 	db   *pebble.DB
+	root *os.Root     // the store's own; nil: it was given one
 	lock *pebble.Lock // on the directory
 	log  *logger
 	disk disk
@@ -165,6 +170,9 @@ func (s *Store) Close() error { return s.close() }
 func (s *Store) closeOnce() error {
 	s.calls.end()
 	err := s.shut()
+	if s.root != nil {
+		err = errors.Join(err, s.root.Close())
+	}
 	if err != nil {
 		return fmt.Errorf("close store %s: %w", s.dir, err)
 	}
