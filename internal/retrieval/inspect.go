@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"embedd/ann"
@@ -272,7 +273,7 @@ func DropDerived(dir string) (removed []string, err error) {
 	return removed, nil
 }
 
-// Repair makes a new store of what is whole of a damaged one: see [store.Repair].
+// Repair makes a new store of what is whole of a damaged one: see [store.Repair]. Damaged is a path as dir is.
 func Repair(dir string, log *slog.Logger) (store.Repaired, error) {
 	root, err := store.OpenRoot(dir)
 	if err != nil {
@@ -280,6 +281,7 @@ func Repair(dir string, log *slog.Logger) (store.Repaired, error) {
 	}
 	defer root.Close()
 	r, err := store.Repair(root, storeName, log)
+	r.Damaged = filepath.Join(dir, r.Damaged)
 	return r, storeError("repair data directory "+dir, err)
 }
 

@@ -283,7 +283,7 @@ func TestRepair(t *testing.T) {
 	_, err = Repair(rootOf(t, filepath.Dir(dir)), "store", log)
 	wantError(t, err, ErrLocked)
 	checkAndClose(t, s)
-	if _, err := os.Stat(filepath.Join(r.Damaged, madeName)); err != nil {
+	if _, err := os.Stat(filepath.Join(filepath.Dir(dir), r.Damaged, madeName)); err != nil {
 		t.Errorf("the damaged store is not kept: %v", err)
 	}
 	if r, err := Repair(rootOf(t, filepath.Dir(dir)), "store", log); err != nil || r.Papers != 4 || r.Lost != 0 {

@@ -30,7 +30,7 @@ func Lock(root *os.Root, dir string) (io.Closer, error) {
 type Repaired struct {
 	// Papers are left; Lost are not, as far as that is known.
 	Papers, Lost int
-	// Damaged is where the store as it was is kept.
+	// Damaged is where the store as it was is kept, a path in the root.
 	Damaged string
 }
 
@@ -69,9 +69,10 @@ func Repair(root *os.Root, dir string, log *slog.Logger) (r Repaired, err error)
 		had = max(had, int(m.Count))
 	}
 	r.Lost = max(0, had-r.Papers)
-	r.Damaged = path + ".damaged-" + time.Now().UTC().Format("20060102T150405.000Z")
+	damaged := ".damaged-" + time.Now().UTC().Format("20060102T150405.000Z")
+	r.Damaged = filepath.Clean(dir) + damaged
 	// The lock is on the old directory, and goes with it.
-	return r, errors.Join(fsys.Rename(path, r.Damaged), fsys.Rename(making, path), syncDir(fsys, filepath.Dir(path)))
+	return r, errors.Join(fsys.Rename(path, path+damaged), fsys.Rename(making, path), syncDir(fsys, filepath.Dir(path)))
 }
 
 // rescue puts every paper that is whole into another store. It asks for each ordinal alone: a damaged block ends a scan.
