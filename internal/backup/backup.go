@@ -82,6 +82,8 @@ func Seal(ctx context.Context, root *os.Root, info Info) (Info, error) {
 	text = append(text, '\n')
 	sum := sha256.Sum256(text)
 	fmt.Fprintf(&sums, "%s  %s\n", hex.EncodeToString(sum[:]), infoName)
+	// gofail: var beforeSeal struct{}
+
 	return info, errors.Join(write(root, infoName, text), write(root, sumsName, sums.Bytes()), syncDir(root))
 }
 
@@ -147,7 +149,8 @@ func verify(ctx context.Context, root *os.Root, progress Progress) (info Info, e
 }
 
 // Restore verifies a sealed folder and only then puts a copy of what it had in target, which must be missing or empty, and is whole
-// or as before when Restore returns. With replace, what was there is kept beside it, under the name that is returned.
+// or as before when Restore returns, and whenever the process is killed; see swap. With replace, what was there is kept beside it, under
+// the name that is returned. What an earlier Restore to target that was killed has left half done is removed.
 func Restore(ctx context.Context, dir, target string, replace bool, progress Progress) (info Info, kept string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -165,7 +168,7 @@ func Restore(ctx context.Context, dir, target string, replace bool, progress Pro
 	case len(entries) > 0 && !replace:
 		return info, "", fmt.Errorf("%s is not empty: choose another folder, or put the backup in its place with --force", target)
 	case len(entries) > 0:
-		kept = fmt.Sprintf("%s.before-%s", target, time.Now().UTC().Format("20060102T150405Z"))
+		kept = fmt.Sprintf("%s.before-%s", target, time.Now().UTC().Format("20060102T150405.000Z"))
 	}
 	if info, err = verify(ctx, root, progress); err != nil {
 		return info, "", err
@@ -174,11 +177,11 @@ func Restore(ctx context.Context, dir, target string, replace bool, progress Pro
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return info, "", err
 	}
-	making, err := os.MkdirTemp(parent, filepath.Base(target)+".restoring-*")
+	making, done, err := begin(parent, filepath.Base(target)+halfDone)
 	if err != nil {
 		return info, "", err
 	}
-	defer os.RemoveAll(making) // gone already if all went well
+	defer done()
 	if err := copyAll(ctx, root, making); err != nil {
 		return info, "", err
 	}
@@ -186,24 +189,91 @@ func Restore(ctx context.Context, dir, target string, replace bool, progress Pro
 	if err := compare(ctx, root, making); err != nil {
 		return info, "", err
 	}
+	// gofail: var beforeRestoreSwap struct{}
+
 	if kept != "" {
-		if err := os.Rename(target, kept); err != nil {
-			return info, "", err
-		}
-	} else if err := os.Remove(target); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = swap(making, target, kept, exchange)
+	} else if err = os.Remove(target); err == nil || errors.Is(err, fs.ErrNotExist) {
+		// gofail: var beforeRestoreRename struct{}
+
+		err = os.Rename(making, target)
+	}
+	if err != nil {
 		return info, "", err
 	}
-	if err := os.Rename(making, target); err != nil {
-		if kept != "" {
-			err = errors.Join(err, os.Rename(kept, target))
-		}
-		return info, "", err
-	}
+	// gofail: var afterRestoreSwap struct{}
+
 	d, err := os.OpenRoot(parent)
 	if err != nil {
 		return info, kept, err
 	}
 	return info, kept, errors.Join(syncDir(d), d.Close())
+}
+
+// halfDone stands in the name of a copy that is not complete, after the target's.
+const halfDone = ".restoring-"
+
+// begin makes a folder for a copy, and removes those of processes that were killed. done removes the folder, if it still has its name.
+func begin(parent, prefix string) (making string, done func(), err error) {
+	root, err := os.OpenRoot(parent)
+	if err != nil {
+		return "", nil, err
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return "", nil, err
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		left, err := root.Open(e.Name())
+		if err != nil {
+			continue // it has gone, or is not ours
+		}
+		if claim(left) {
+			err = root.RemoveAll(e.Name())
+		}
+		if err := errors.Join(err, left.Close()); err != nil {
+			return "", nil, fmt.Errorf("remove what an earlier restore has left: %w", err)
+		}
+	}
+	if making, err = os.MkdirTemp(parent, prefix+"*"); err != nil {
+		return "", nil, err
+	}
+	folder, err := os.Open(making)
+	if err != nil {
+		return "", nil, errors.Join(err, os.Remove(making))
+	}
+	claim(folder) // where it cannot be, nobody else can claim it either
+	return making, func() { _ = errors.Join(os.RemoveAll(making), folder.Close()) }, nil
+}
+
+// swap puts a complete copy in the place of target, and what was there under the name kept, where the copy waits before: one step, by
+// exchange, takes both to their places. A process that is killed just before it leaves under that name the copy, complete; in the
+// target there is always the one or the other. Where names cannot be exchanged there are two steps, and a moment without a target: after
+// a kill in it the old one is under the name kept, and the copy is made again.
+func swap(copied, target, kept string, exchange func(a, b string) error) error {
+	if err := os.Rename(copied, kept); err != nil {
+		return err
+	}
+	// gofail: var betweenRestoreSteps struct{}
+
+	err := exchange(kept, target)
+	if err == nil {
+		return nil
+	}
+	if e := os.Rename(kept, copied); e != nil || !errors.Is(err, errors.ErrUnsupported) {
+		return errors.Join(err, e)
+	}
+	if err := os.Rename(target, kept); err != nil {
+		return err
+	}
+	if err := os.Rename(copied, target); err != nil {
+		return errors.Join(err, os.Rename(kept, target))
+	}
+	return nil
 }
 
 // file is one plain file of a folder, by its path with slashes.
@@ -340,6 +410,7 @@ func copyAll(ctx context.Context, from *os.Root, dir string) error {
 		if err := copyFile(from, to, filepath.FromSlash(f.name)); err != nil {
 			return err
 		}
+		// gofail: var duringRestore struct{}
 	}
 	for folder := range folders {
 		sub, err := to.OpenRoot(filepath.FromSlash(folder))

@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -139,6 +141,92 @@ func TestRestore(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Dir(target))
 	if err != nil || len(entries) != 2 {
 		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// With and without a file system that exchanges names, the copy is in the target and what was there is kept; where something fails all is as
+// it was.
+func TestSwap(t *testing.T) {
+	unsupported := func(a, b string) error { return fmt.Errorf("exchange: %w", errors.ErrUnsupported) }
+	broken := func(a, b string) error { return syscall.EIO }
+	for _, x := range []struct {
+		name     string
+		exchange func(a, b string) error
+		target   bool // is there
+		swapped  bool
+	}{
+		{"as the system can", exchange, true, true},
+		{"in two steps", unsupported, true, true},
+		{"an error", broken, true, false},
+		{"no target", exchange, false, false},
+		{"no target, in two steps", unsupported, false, false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			dir := t.TempDir()
+			name := func(of string) string { return filepath.Join(dir, of) }
+			for _, of := range []string{"copy", "target"} {
+				if of == "target" && !x.target {
+					continue
+				}
+				if err := errors.Join(os.Mkdir(name(of), 0o755), os.WriteFile(filepath.Join(name(of), of), nil, 0o644)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := swap(name("copy"), name("target"), name("kept"), x.exchange)
+			want := []string{"copy/copy", "target/target"}
+			switch {
+			case (err == nil) != x.swapped:
+				t.Errorf("%v", err)
+			case x.swapped:
+				want = []string{"kept/target", "target/copy"}
+			case !x.target:
+				want = want[:1]
+			}
+			if got, err := fs.Glob(os.DirFS(dir), "*/*"); err != nil || !slices.Equal(got, want) {
+				t.Errorf("there is %v, want %v; %v", got, want, err)
+			}
+		})
+	}
+}
+
+// What a restore that was killed has left is removed by the next, and what one that runs is making is not.
+func TestHalfDone(t *testing.T) {
+	dir, _ := sealed(t)
+	parent := t.TempDir()
+	target := filepath.Join(parent, "data")
+	for _, name := range []string{"data.restoring-1/store", "other.restoring-1", "data.before-1"} {
+		if err := os.MkdirAll(filepath.Join(parent, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink(dir, filepath.Join(parent, "data.restoring-link")), os.WriteFile(filepath.Join(parent, "data.restoring-file"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	running, done, err := begin(parent, "data"+halfDone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Restore(t.Context(), dir, target, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	left := func() []string {
+		names, err := fs.Glob(os.DirFS(parent), "*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	want := []string{"data", "data.before-1", "data.restoring-file", "data.restoring-link", filepath.Base(running), "other.restoring-1"}
+	slices.Sort(want)
+	if got := left(); !slices.Equal(got, want) {
+		t.Errorf("there is %v, want %v", got, want)
+	}
+	done()
+	if got := left(); slices.Contains(got, filepath.Base(running)) {
+		t.Errorf("there is %v", got)
+	}
+	if _, err := Verify(t.Context(), dir, nil); err != nil {
+		t.Errorf("behind a link: %v", err)
 	}
 }
 

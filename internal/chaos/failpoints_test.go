@@ -33,6 +33,7 @@ const (
 	backingUp
 	stopping
 	starting
+	working // a command, not a server: see restoring
 )
 
 // failpoints are all that a server comes by.
@@ -43,6 +44,7 @@ var failpoints = []failpoint{
 	{"beforeUnindex", writing, 100},
 	{"beforeMark", writing, 0},
 	{"duringBackup", backingUp, 0},
+	{"beforeSeal", backingUp, 0},
 	{"duringShutdownFlush", stopping, 0},
 	{"duringIndexSnapshotWrite", stopping, 0},
 	{"beforeSnapshotRename", stopping, 0},
@@ -78,7 +80,7 @@ var withFailpoints = sync.OnceValues(func() (string, error) {
 	if err := os.Symlink(base, filepath.Join(tree, ".embedd")); err != nil {
 		return "", err
 	}
-	enable := exec.Command("go", "run", "go.etcd.io/gofail", "enable", "internal/store", "internal/retrieval")
+	enable := exec.Command("go", "run", "go.etcd.io/gofail", "enable", "internal/store", "internal/retrieval", "internal/backup")
 	enable.Dir = tree
 	if out, err := enable.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("gofail enable: %w\n%s", err, out)
