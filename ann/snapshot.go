@@ -203,6 +203,19 @@ func (x *Index) WriteSnapshot(w io.Writer, note []byte) error {
 	return b.close()
 }
 
+// SnapshotSize is how many bytes WriteSnapshot would write now.
+func (x *Index) SnapshotSize() int64 {
+	x.writers.Lock()
+	defer x.writers.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return 0
+	}
+	body := fileSize(x.sections(int(x.look().n), int(x.highs), len(x.mem.table.places.data)))
+	return body + trailerSize(body)
+}
+
 // freeze gives the header and the sections of a snapshot. Those that Delete changes are copied, so that it need not wait. The caller
 // holds writers.
 func (x *Index) freeze(note []byte) (header, []section, error) {

@@ -54,7 +54,11 @@ func TestSnapshotGivesTheSameIndexBack(t *testing.T) {
 					}
 				}
 			}
+			size := x.SnapshotSize()
 			data := snapshot(t, x, "a note")
+			if int64(len(data)) != size {
+				t.Errorf("the snapshot has %d bytes, %d were said", len(data), size)
+			}
 			y, note, err := open(t, data)
 			if err != nil {
 				t.Fatal(err)

@@ -49,6 +49,13 @@ func (c *Collection) Backup(ctx context.Context, dir, program string) (info back
 		return info, internal("open the backup's folder", err)
 	}
 	defer making.Close()
+	size, err := c.store.BackupSize(half)
+	if err == nil {
+		err = c.store.Room(size + c.index.SnapshotSize())
+	}
+	if err != nil {
+		return info, storeError("make a backup", err)
+	}
 	// The index first: the store's change log leads from it to the store's revision.
 	if _, err := c.writeSnapshot(making, snapshotName); err != nil {
 		return info, internal("copy the index", err)

@@ -238,7 +238,9 @@ func (c *Collection) Close() error {
 	_ = c.Settle(context.Background()) // its context does not end
 	var errs []error
 	if c.unsaved() {
-		if err := c.saveSnapshot(); err != nil {
+		if err := c.saveSnapshot(); errors.Is(err, store.ErrRoom) {
+			c.log.Warn("the index is not saved; the next start takes longer", "error", err)
+		} else if err != nil {
 			errs = append(errs, fmt.Errorf("save snapshot of the index: %w", err))
 		}
 	}

@@ -341,3 +341,54 @@ func TestLeftoversAreRemoved(t *testing.T) {
 		}
 	}
 }
+
+// Where a snapshot or a backup would leave less than the reserve on the disk none is begun; a stop without a snapshot is none that failed.
+func TestNoRoom(t *testing.T) {
+	dir := t.TempDir()
+	c, _ := openLogged(t, dir, Options{})
+	put(t, c, words(t, 50)...)
+	shut(t, c)
+	snapshot := filepath.Join(dir, snapshotName)
+	before, err := os.ReadFile(snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, log := openLogged(t, dir, Options{Reserve: 1 << 60})
+	if _, _, _, err := c.Delete(t.Context(), []string{"p0007"}); err != nil { // that is taken all the same
+		t.Fatal(err)
+	}
+	for range 2 {
+		c.snapshots.changes.Store(saveFrom + 100)
+		c.snapshots.notBefore.Store(0)
+		c.tend()
+		settle(t, c)
+	}
+	if n, jobs := strings.Count(log.String(), "no snapshot of the index was written"), c.Figures().Upkeep[saved]; n != 1 || jobs.Failed != 2 || jobs.Done != 0 {
+		t.Errorf("it is logged %d times, and counted as %+v", n, jobs)
+	}
+	_, err = c.Backup(t.Context(), filepath.Join(dir, "backups", "monday"), "test")
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Exhausted || e.RetryAfter == 0 || !strings.Contains(e.Message, "MiB are needed and") || !strings.Contains(e.Message, "are the reserve") {
+		t.Errorf("a backup: %v", err)
+	}
+	shut(t, c)
+	if !strings.Contains(log.String(), "the index is not saved; the next start takes longer") {
+		t.Errorf("the log says %s", log.String())
+	}
+	for _, left := range []string{oldSnapshotName, "*.new", "backups/*"} {
+		if found, err := fs.Glob(os.DirFS(dir), left); err != nil || len(found) > 0 {
+			t.Errorf("there is %v, %v", found, err)
+		}
+	}
+	if after, err := os.ReadFile(snapshot); err != nil || !slices.Equal(after, before) {
+		t.Errorf("the snapshot of before is another: %v", err)
+	}
+	c, _ = openLogged(t, dir, Options{})
+	if c.start.Rebuilt || c.start.Inserted != 0 {
+		t.Errorf("the start: %+v", c.start)
+	}
+	shut(t, c)
+	if info, err := os.Stat(snapshot); err != nil || info.Size() == 0 {
+		t.Error(err)
+	}
+}

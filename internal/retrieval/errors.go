@@ -73,7 +73,7 @@ func storeError(doing string, err error) error {
 		return nil
 	case errors.As(err, &mismatch), errors.Is(err, store.ErrLocked), errors.Is(err, store.ErrFormat):
 		return &Error{Kind: FailedPrecondition, Message: err.Error(), Err: err}
-	case errors.Is(err, store.ErrFull):
+	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrRoom):
 		return &Error{Kind: Exhausted, Message: doing + ": " + err.Error(), RetryAfter: fullRetry, Err: err}
 	case errors.Is(err, store.ErrDisk):
 		return &Error{Kind: Unavailable, Message: doing + ": " + err.Error() + "; try again", Err: err}

@@ -46,6 +46,7 @@ type snapshots struct {
 	written atomic.Int64  // when the latest was, in Unix nanoseconds; 0: there is none
 	touched atomic.Bool   // the upkeep changed the index since the latest
 	wrong   atomic.Bool   // the index lacks what the store has, until the next start
+	short   atomic.Bool   // the latest was not written for want of room, and that was logged
 	changes atomic.Int64  // vectors that came or went since the latest
 	// since is when the first of them was seen, 0 for none; notBefore is when another try may be made after one that failed. In Unix
 	// nanoseconds.
@@ -292,13 +293,18 @@ func (c *Collection) saveSnapshot() error {
 	defer s.mu.Unlock()
 	s.touched.Store(false)
 	changes := s.changes.Load()
-	revision, err := c.writeSnapshot(c.root, snapshotName)
+	var revision uint64
+	err := c.store.Room(c.index.SnapshotSize()) // for the store, what is acknowledged comes first
+	if err == nil {
+		revision, err = c.writeSnapshot(c.root, snapshotName)
+	}
 	if err != nil {
 		s.touched.Store(true)
 		s.notBefore.Store(time.Now().Add(saveAfter).UnixNano())
 		c.upkeep.timer.Reset(saveAfter)
 		return err
 	}
+	s.short.Store(false)
 	s.changes.Add(-changes)
 	before := s.at.Swap(revision)
 	s.written.Store(time.Now().UnixNano())

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"embedd/internal/store"
 )
 
 // When the index is tended.
@@ -111,6 +113,8 @@ func (c *Collection) keepUp(done chan struct{}) {
 			c.log.Info("the index was "+next.name, about...)
 		case errors.Is(err, context.Canceled):
 			c.log.Debug("the index is closed before it was " + next.name)
+		case next.name == saved && errors.Is(err, store.ErrRoom) && c.snapshots.short.Swap(true):
+			c.log.Debug("no snapshot of the index was written: there still is no room for one", append(about, "error", err)...)
 		case next.name == saved:
 			c.log.Warn("no snapshot of the index was written; a start would take longer. It is tried again", append(about, "in", saveAfter, "error", err)...)
 		case next.name == probed:

@@ -3,6 +3,8 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,6 +26,44 @@ func (s *Store) Backup(dir string) (revision uint64, err error) {
 		return 0, fmt.Errorf("back up store %s to %s: %w", s.dir, dir, err)
 	}
 	return revision, nil
+}
+
+// BackupSize is how many bytes a Backup into a folder would take now: next to nothing where tables can be linked, which is tried. The
+// folder, a path in Options.Root, must be there.
+func (s *Store) BackupSize(into string) (size int64, err error) {
+	if err := s.calls.enter(); err != nil {
+		return 0, err
+	}
+	defer s.calls.leave()
+	fsys := s.disk.fs
+	if f, ok := fsys.(*rootFS); ok {
+		into = f.PathJoin(f.base, into)
+	}
+	probe := fsys.PathJoin(into, "link")
+	links := fsys.Link(fsys.PathJoin(s.dir, madeName), probe) == nil
+	if links {
+		if err := fsys.Remove(probe); err != nil {
+			return 0, err
+		}
+	}
+	names, err := fsys.List(s.dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		if name == ballastName || links && filepath.Ext(name) == ".sst" {
+			continue
+		}
+		info, err := fsys.Stat(fsys.PathJoin(s.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // Pebble has put another in its place
+		}
+		if err != nil {
+			return 0, err
+		}
+		size += info.Size()
+	}
+	return size, nil
 }
 
 func (s *Store) backup(dir string) (uint64, error) {

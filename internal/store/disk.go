@@ -15,6 +15,9 @@ import (
 // answers, and deletes.
 var ErrFull = errors.New("the disk takes no more papers")
 
+// ErrRoom: what was about to be written would leave less than the reserve on the disk.
+var ErrRoom = errors.New("there is not enough room on the disk")
+
 // The room that is left on the disk. Below the reserve nothing is put any more: Pebble waits for ever, or ends the process, where
 // it finds no room for what it must write. A share of the disk, as others have it, would refuse papers on a large disk with hundreds of
 // gigabytes free; what compactions need does not grow with the disk.
@@ -57,6 +60,23 @@ func (s *Store) Writable() error {
 	defer s.disk.mu.Unlock()
 	return s.disk.full
 }
+
+// Room returns nil if size bytes more leave the reserve on the disk, or an ErrRoom that says what is needed and what is free. It is for who
+// writes beside the store.
+func (s *Store) Room(size int64) error {
+	usage, err := s.disk.fs.GetDiskUsage(s.dir)
+	if err != nil {
+		return nil // a file system that does not say is taken to have enough
+	}
+	reserve, _ := s.disk.needs(usage.TotalBytes)
+	if need := uint64(max(size, 0)); usage.AvailBytes < need || usage.AvailBytes-need < reserve {
+		return fmt.Errorf("%w: %.1f MiB are needed and %.1f MiB are free beside %s, of which %.1f MiB are the reserve; make room, or lower --disk-reserve",
+			ErrRoom, mib(need), mib(usage.AvailBytes), s.dir, mib(reserve))
+	}
+	return nil
+}
+
+func mib(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
 
 // needs is the room below which nothing is put, and that at which it is again.
 func (d *disk) needs(total uint64) (reserve, again uint64) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -15,6 +16,11 @@ type usageFS struct {
 
 func (f *usageFS) GetDiskUsage(string) (vfs.DiskUsage, error) { return f.usage, nil }
 func (f *usageFS) Unwrap() vfs.FS                             { return f.FS }
+
+// noLinks is a file system that has none.
+type noLinks struct{ vfs.FS }
+
+func (noLinks) Link(string, string) error { return errors.ErrUnsupported }
 
 // On a disk that fills up nothing is put any more, what is there can be read and deleted, and when there is room again papers are taken.
 func TestFull(t *testing.T) {
@@ -52,6 +58,29 @@ func TestFull(t *testing.T) {
 	}
 	if len(told) != 4 || told[0] == nil || told[1] != nil || told[2] == nil || told[3] != nil {
 		t.Errorf("told %v", told)
+	}
+
+	for _, x := range []struct {
+		free uint64
+		size int64
+		room bool
+	}{{reserve, 0, true}, {reserve, 1, false}, {reserve + 100, 100, true}, {reserve + 100, 101, false}, {reserve - 1, 0, false}, {50, 100, false}} {
+		disk.usage.AvailBytes = x.free
+		if err := s.Room(x.size); (err == nil) != x.room {
+			t.Errorf("%d bytes with %d free: %v", x.size, x.free, err)
+		} else if err != nil {
+			wantError(t, err, ErrRoom, "MiB are needed and", "MiB are free beside store", "2048.0 MiB are the reserve")
+		}
+	}
+	disk.usage.AvailBytes = total
+	linked, err := s.BackupSize("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.FS = noLinks{disk.FS}
+	copied, err := s.BackupSize("")
+	if tables := s.db.Metrics().Total().TablesSize; err != nil || linked <= 0 || copied-linked < tables || tables == 0 {
+		t.Errorf("a backup takes %d bytes with links, %d without, and there are %d in tables; %v", linked, copied, tables, err)
 	}
 
 	for _, d := range []struct{ total, reserve uint64 }{{10 << 30, 1 << 30}, {30 << 30, 2 << 30}, {1 << 40, 2 << 30}} {
