@@ -47,7 +47,7 @@ type Options struct {
 	Local bool
 	// Room returns nil, or why papers must not be added for want of memory. Default: they always may.
 	Room func() error
-	// Backups is the folder in which backups are made. Default: none are.
+	// Backups is the folder in which backups are made, below the data directory. Default: none are.
 	Backups string
 }
 
