@@ -51,6 +51,9 @@ func (c *infoCmd) Run(e *env) (err error) {
 	}
 	t.row("recall measured", calibrated)
 	t.row("index version", fmt.Sprint(res.GetIndexVersion()))
+	for _, f := range res.GetFields() {
+		t.row("field "+printable(f.GetName()), fieldLine(f))
+	}
 	t.row("limits", fmt.Sprintf("k %d, ef %d, papers a call %d, texts a call %d, id %d bytes, text %d bytes, metadata %d bytes, page %d, message %d bytes, authors a paper %d",
 		l.GetK(), l.GetEf(), l.GetPapersPerCall(), l.GetTextsPerCall(), l.GetIdBytes(), l.GetTextBytes(), l.GetMetadataBytes(), l.GetPageSize(), l.GetMessageBytes(), l.GetAuthorsPerPaper()))
 	for _, c := range l.GetClasses() {
@@ -62,6 +65,15 @@ func (c *infoCmd) Run(e *env) (err error) {
 	t.row("limits, memory", memoryLine(l.GetMemoryBytes(), l.GetMessageBytesAtOnce()))
 	t.row("limits, rate", fmt.Sprintf("%s calls and %s writes a second", orAny(l.GetCallsPerSecond()), orAny(l.GetWritesPerSecond())))
 	return t.flush()
+}
+
+// fieldLine is what filters may find in a field.
+func fieldLine(f *embeddv1.Field) string {
+	kind := strings.ToLower(strings.TrimPrefix(f.GetType().String(), "FIELD_TYPE_"))
+	if f.GetRepeated() {
+		kind += ", several"
+	}
+	return fmt.Sprintf("%s; %d values in %d papers", kind, f.GetValues(), f.GetPapers())
 }
 
 // memoryLine is what the server may take of memory. Without a server there are no limits.

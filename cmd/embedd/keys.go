@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"embedd/internal/access"
+	"embedd/internal/retrieval"
 )
 
 type keysCmd struct {
@@ -24,6 +25,7 @@ type keysCreateCmd struct {
 	Name    string        `help:"Whose key it is, for lists." placeholder:"NAME"`
 	Expires time.Duration `help:"How long it is good for, as 720h; 0: until it is revoked." default:"0" placeholder:"TIME"`
 	Origin  []string      `help:"Make a key for a web page, that everybody can see: it only reads, and only for pages of this origin; can be given more than once." placeholder:"https://HOST"`
+	Filter  string        `help:"Make a key for a part of the papers, as categories:cs.CL: for who has it there are no others, and it only reads. See docs/filters.md." placeholder:"FILTER"`
 
 	keysFlags
 	outputFlags
@@ -41,7 +43,10 @@ func (c *keysCreateCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	k := access.Key{Name: c.Name, Role: role, Origins: c.Origin}
+	k := access.Key{Name: c.Name, Role: role, Origins: c.Origin, Filter: c.Filter}
+	if _, err := retrieval.ParseFilter("--filter", c.Filter); err != nil {
+		return err
+	}
 	switch {
 	case c.Expires < 0:
 		return fmt.Errorf("--expires: is %v; must be 0 or more", c.Expires)
@@ -83,13 +88,13 @@ func (c *keysListCmd) Run(e *env) error {
 	if c.JSON {
 		return printJSON(e.stdout, keys.List())
 	}
-	t := newTable(e.stdout, "ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "ORIGINS")
+	t := newTable(e.stdout, "ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "ORIGINS", "FILTER")
 	for _, k := range keys.List() {
 		expires := "never"
 		if !k.Expires.IsZero() {
 			expires = k.Expires.Format(time.RFC3339)
 		}
-		t.row(k.ID, k.Name, k.Role.String(), k.State(time.Now()), k.Created.Format(time.RFC3339), expires, strings.Join(k.Origins, " "))
+		t.row(k.ID, k.Name, k.Role.String(), k.State(time.Now()), k.Created.Format(time.RFC3339), expires, strings.Join(k.Origins, " "), k.Filter)
 	}
 	return t.flush()
 }

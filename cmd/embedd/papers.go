@@ -54,6 +54,7 @@ func (c *getCmd) Run(e *env) (err error) {
 }
 
 type listCmd struct {
+	Filter    string `help:"Which papers, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
 	PageSize  *int32 `help:"Papers at most; default 100." placeholder:"N"`
 	PageToken string `help:"Go on after the page that gave this token." placeholder:"TOKEN"`
 
@@ -72,7 +73,7 @@ func (c *listCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.papers.ListPapers(e.ctx, &embeddv1.ListPapersRequest{PageSize: c.PageSize, PageToken: c.PageToken, View: c.view()})
+	res, err := cl.papers.ListPapers(e.ctx, &embeddv1.ListPapersRequest{PageSize: c.PageSize, PageToken: c.PageToken, Filter: c.Filter, View: c.view()})
 	if err != nil {
 		return err
 	}

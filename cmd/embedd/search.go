@@ -17,6 +17,7 @@ type searchFlags struct {
 	Recall *float64 `help:"Share of the exact answer that is wanted on average, 0.5 to 0.9999; default 0.99." placeholder:"SHARE"`
 	Ef     *int32   `help:"HNSW: candidates looked at, instead of --recall; more is slower and nearer to exact." placeholder:"N"`
 	Exact  bool     `help:"Compare with every paper by its vector."`
+	Filter string   `help:"Which papers may be in the answer, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
 	Plan   string   `help:"Force a way to search, for measurements: graph or scan; auto takes the faster." enum:"auto,graph,scan" default:"auto"`
 }
 
@@ -85,7 +86,7 @@ func (c *searchCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.search.Search(e.ctx, &embeddv1.SearchRequest{Query: in, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), View: c.view()})
+	res, err := cl.search.Search(e.ctx, &embeddv1.SearchRequest{Query: in, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), Filter: c.Filter, View: c.view()})
 	if err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func (c *relatedCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.search.Related(e.ctx, &embeddv1.RelatedRequest{Id: c.ID, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), View: c.view()})
+	res, err := cl.search.Related(e.ctx, &embeddv1.RelatedRequest{Id: c.ID, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), Filter: c.Filter, View: c.view()})
 	if err != nil {
 		return err
 	}

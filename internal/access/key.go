@@ -75,6 +75,8 @@ type Key struct {
 	Revoked time.Time `json:"revoked,omitzero"`
 	// Origins make the key publishable: it is only good for requests from a page of one of them.
 	Origins []string `json:"origins,omitempty"`
+	// Filter, where it is not empty, says which papers there are for who has the key; it only reads. Its language is not known here.
+	Filter string `json:"filter,omitempty"`
 }
 
 // prefix of a secret: who finds one somewhere, a scanner for secrets too, knows what it is.
@@ -111,6 +113,8 @@ func (k *Key) check() error {
 		return errors.New("sha256 is not a SHA-256 in hexadecimal")
 	case len(k.Origins) > 0 && k.Role != Read:
 		return fmt.Errorf("a key with origins is for everybody to see: its role must be read, and is %v", k.Role)
+	case k.Filter != "" && k.Role != Read:
+		return fmt.Errorf("a key with a filter only reads: its role must be read, and is %v", k.Role)
 	case len(k.Origins) > 0 && k.Expires.IsZero():
 		return errors.New("a key with origins is for everybody to see: it must expire")
 	}

@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"internal/backup":     {},
 	"internal/ingest":     {},
 	"internal/eval":       {},
-	"internal/retrieval":  {"ann", "internal/backup", "internal/store"},
+	"internal/retrieval":  {"ann", "internal/backup", "internal/metadata", "internal/store"},
 	"internal/reload":     {},
 	"internal/access":     {},
 	"internal/admission":  {},

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"embedd/ann"
+	"embedd/internal/metadata"
 	"embedd/internal/store"
 )
 
@@ -51,6 +52,7 @@ type Collection struct {
 	// version is the store's revision up to which the index has everything.
 	version watermark
 	moves   moves
+	fields  fields
 
 	upkeep     upkeep
 	calibrated atomic.Int64 // vectors when recall was last measured
@@ -80,6 +82,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 		o = &Options{}
 	}
 	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer}
+	c.fields.index, c.fields.made = metadata.New(), make(chan struct{})
 	if c.log == nil {
 		c.log = slog.Default()
 	}
@@ -207,7 +210,7 @@ func (c *Collection) Check() error {
 	if n != c.index.Len() {
 		errs = append(errs, fmt.Errorf("invariant 3: %d papers are stored, %d are in the index", n, c.index.Len()))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.checkFields())...)
 }
 
 // enter begins a call; leave ends it. Between the two nothing is closed.
@@ -233,6 +236,7 @@ func (c *Collection) Close() error {
 	c.closed = true
 	c.commits.Wait()
 	c.upkeep.cancel()
+	c.fields.loading.Wait()
 	c.upkeep.timer.Stop()
 	c.probe.timer.Stop()
 	_ = c.Settle(context.Background()) // its context does not end

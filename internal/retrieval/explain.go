@@ -15,6 +15,8 @@ type ExplainRequest struct {
 	Field string
 	// PaperID is the paper.
 	PaperID string
+	// Which has the scope that both papers must be in.
+	Which Which
 }
 
 // Explain says which sentences of a paper make it alike to an input. Both are encoded anew, in one Run each.
@@ -23,18 +25,18 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 		return nil, err
 	}
 	defer c.leave()
-	paper, err := c.paper("id", r.PaperID)
+	paper, err := c.paper("id", r.PaperID, r.Which)
 	if err != nil {
 		return nil, err
 	}
-	vector, _, err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field}, &SearchResult{})
+	vector, _, err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field, Which: r.Which}, &SearchResult{})
 	if err != nil {
 		return nil, err
 	}
 	var query *Paper
 	var passage *Passage
 	if r.Input.Text == nil && r.Input.Vector == nil {
-		if query, err = c.paper(r.Field+".paper_id", r.Input.PaperID); err != nil {
+		if query, err = c.paper(r.Field+".paper_id", r.Input.PaperID, r.Which); err != nil {
 			return nil, err
 		}
 		p := passageOf(query)
@@ -51,8 +53,8 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 	return x, nil
 }
 
-// paper reads a stored paper.
-func (c *Collection) paper(field, id string) (*Paper, error) {
+// paper reads a stored paper that is in scope.
+func (c *Collection) paper(field, id string, w Which) (*Paper, error) {
 	if err := checkID(field, id); err != nil {
 		return nil, err
 	}
@@ -62,6 +64,9 @@ func (c *Collection) paper(field, id string) (*Paper, error) {
 	}
 	if err != nil {
 		return nil, internal("read paper", err)
+	}
+	if !w.sees(&rec.Paper) {
+		return nil, notFound(field, id)
 	}
 	return &rec.Paper, nil
 }

@@ -124,6 +124,9 @@ func checkPaper(field string, p *Paper) error {
 	if len(p.Metadata) > 0 && (!json.Valid(p.Metadata) || !bytes.HasPrefix(bytes.TrimSpace(p.Metadata), []byte("{"))) {
 		return invalid(field+".metadata", "is not a JSON object")
 	}
+	if _, err := fieldsOf(p); err != nil {
+		return invalid(field+".metadata", "cannot be filtered by: %v", err)
+	}
 	return nil
 }
 

@@ -125,7 +125,7 @@ func (l *linearClient) step(ctx context.Context) error {
 	case 0, 1, 2, 3:
 		call.Kind = "upsert"
 		if l.rng.IntN(4) == 0 { // which may be just what is stored
-			if p, _, err := l.c.Get(call.ID); err == nil {
+			if p, _, err := l.c.Get(call.ID, Which{}); err == nil {
 				call.Paper = p
 			}
 		}
@@ -150,7 +150,7 @@ func (l *linearClient) step(ctx context.Context) error {
 		}
 		r.Deleted = n == 1
 	case "get":
-		p, _, err := l.c.Get(call.ID)
+		p, _, err := l.c.Get(call.ID, Which{})
 		if err != nil && KindOf(err) != NotFound {
 			return err
 		}
@@ -236,6 +236,9 @@ func linearChild(dir string) {
 	var seed uint64
 	fmt.Sscan(os.Getenv(linearChildSeed), &seed)
 	c, err := Open(context.Background(), dir, newBag(), nil)
+	if err == nil {
+		c.LoadFields() // which Check proves
+	}
 	if err != nil {
 		panic(err)
 	}
@@ -291,7 +294,7 @@ func TestLinearizableThroughKills(t *testing.T) {
 		for i := range linearIDs {
 			call := linearCall{Kind: "get", ID: fmt.Sprint("p", i)}
 			id := h.begun(0, call)
-			p, _, err := c.Get(call.ID)
+			p, _, err := c.Get(call.ID, Which{})
 			if err != nil && KindOf(err) != NotFound {
 				t.Fatal(err)
 			}

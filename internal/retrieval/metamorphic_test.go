@@ -203,11 +203,11 @@ func (o configuration) run(t *testing.T, history []write, queries [][]float32) *
 	}
 	a := &answers{}
 	var err error
-	if a.papers, _, err = c.List("", ptr(MaxPageSize)); err != nil {
+	if a.papers, _, err = c.List(t.Context(), "", ptr(MaxPageSize), Which{}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range a.papers {
-		if p, _, err := c.Get(a.papers[i].ID); err != nil || !samePaper(&p, &a.papers[i]) {
+		if p, _, err := c.Get(a.papers[i].ID, Which{}); err != nil || !samePaper(&p, &a.papers[i]) {
 			t.Errorf("Get gives %v, %v; List %v", p, err, a.papers[i])
 		}
 	}

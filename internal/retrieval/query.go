@@ -38,6 +38,8 @@ type SearchRequest struct {
 	Exact bool
 	// Plan forces a way to search. Not beside Exact.
 	Plan Plan
+	// Which papers may be in the answer. An input paper need not meet the filter, but must be in scope.
+	Which Which
 }
 
 // Plan is a way to search the index where the search is not exact.
@@ -71,6 +73,8 @@ type SearchResult struct {
 	Version uint64
 	// TextUse is set for a text.
 	TextUse *TextUse
+	// Filter is the caller's own.
+	Filter *Filter
 }
 
 // Search returns the papers nearest to the input. A paper that is the input is not among them.
@@ -79,7 +83,7 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 		return nil, err
 	}
 	defer c.leave()
-	res := &SearchResult{K: DefaultK, Exact: r.Exact, Version: c.version.load()}
+	res := &SearchResult{K: DefaultK, Exact: r.Exact, Filter: r.Which.Filter, Version: c.version.load()}
 	if r.K != nil {
 		res.K = *r.K
 	}
@@ -87,11 +91,14 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err != nil {
 		return nil, err
 	}
+	if query.Filter, err = c.chosen(ctx, r.Which); err != nil {
+		return nil, err
+	}
 	vector, self, err := c.resolve(ctx, r, res)
 	if err != nil {
 		return nil, err
 	}
-	res.Hits, err = c.nearest(ctx, vector, self, query, r.Input.PaperID, res)
+	res.Hits, err = c.nearest(ctx, vector, self, query, r, res)
 	return res, err
 }
 
@@ -164,6 +171,11 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 			if err != nil {
 				return nil, 0, storeError("look up paper", err)
 			}
+			if r.Which.Scope != nil {
+				if _, err := c.paper(name, in.PaperID, r.Which); err != nil {
+					return nil, 0, err
+				}
+			}
 			v, err = c.store.Vector(self)
 			if errors.Is(err, store.ErrNotFound) && self != last {
 				continue
@@ -184,7 +196,7 @@ const searchTries = 5
 
 // nearest searches the index and reads the papers. A paper that was removed between the two is missing from the first try, so the search is
 // widened by what was missing until k are found or there are no more. One that moved between the two is searched for again.
-func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, query ann.Query, id string, res *SearchResult) ([]Hit, error) {
+func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, query ann.Query, r SearchRequest, res *SearchResult) ([]Hit, error) {
 	query.Done = ctx.Done()
 	if self != 0 {
 		query.K++ // itself
@@ -198,7 +210,7 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 		var err error
 		if res.Exact {
 			var answer ann.Answer
-			answer, err = c.index.Search(v, ann.Query{K: query.K, Plan: ann.Scan, Done: ctx.Done()})
+			answer, err = c.index.Search(v, ann.Query{K: query.K, Plan: ann.Scan, Filter: query.Filter, Done: ctx.Done()})
 			found = answer.Neighbors
 		} else {
 			var answer ann.Answer
@@ -213,7 +225,7 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 			return nil, internal("search the index", err)
 		}
 		begin = time.Now()
-		hits, missing, err := c.hits(found, self, id, res.K)
+		hits, missing, err := c.hits(found, self, r, res.K)
 		c.observe(ctx, OpSearch, StageFetch, begin)
 		switch {
 		case err != nil:
@@ -229,7 +241,7 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 
 // hits reads the papers of neighbours, leaving out the paper that is the input, until k are there. A paper that is moving
 // is found where it was. missing counts neighbours without a paper of their own.
-func (c *Collection) hits(found []ann.Neighbor, self uint64, id string, k int) (hits []Hit, missing int, err error) {
+func (c *Collection) hits(found []ann.Neighbor, self uint64, r SearchRequest, k int) (hits []Hit, missing int, err error) {
 	ordinals := make([]uint64, 0, len(found))
 	scores := make([]float32, 0, len(found))
 	for _, n := range found {
@@ -246,7 +258,7 @@ func (c *Collection) hits(found []ann.Neighbor, self uint64, id string, k int) (
 		if present[i] {
 			continue
 		}
-		if records[i], present[i] = c.moves.under(ordinal); present[i] && (records[i].Paper.ID == id || has(records, present, i)) {
+		if records[i], present[i] = c.moves.under(ordinal); present[i] && (records[i].Paper.ID == r.Input.PaperID || has(records, present, i)) {
 			present[i] = false // the input, or found where it has moved to
 		}
 		if !present[i] {
@@ -255,7 +267,7 @@ func (c *Collection) hits(found []ann.Neighbor, self uint64, id string, k int) (
 	}
 	hits = make([]Hit, 0, k)
 	for i, rec := range records {
-		if present[i] && len(hits) < k {
+		if present[i] && len(hits) < k && r.Which.meets(&rec.Paper) { // which may have changed since the search
 			hits = append(hits, Hit{Paper: rec.Paper, Score: scores[i]})
 		}
 	}
@@ -319,8 +331,8 @@ func encodeError(err error, field func(i int) string) error {
 	return internal("encode", err)
 }
 
-// Get returns a stored paper and what the model read of it.
-func (c *Collection) Get(id string) (Paper, TextUse, error) {
+// Get returns a stored paper, where it is in scope, and what the model read of it.
+func (c *Collection) Get(id string, w Which) (Paper, TextUse, error) {
 	if err := c.enter(); err != nil {
 		return Paper{}, TextUse{}, err
 	}
@@ -335,14 +347,20 @@ func (c *Collection) Get(id string) (Paper, TextUse, error) {
 	if err != nil {
 		return Paper{}, TextUse{}, storeError("read paper", err)
 	}
+	if !w.sees(&rec.Paper) {
+		return Paper{}, TextUse{}, notFound("id", id)
+	}
 	return rec.Paper, TextUse{rec.Tokens, rec.Truncated}, nil
 }
 
-// List returns up to limit papers (nil: DefaultPageSize) in the byte order of their ids, beginning after the id after.
-// more tells whether there are papers beyond them.
-func (c *Collection) List(after string, limit *int) (papers []Paper, more bool, err error) {
+// listRead is how many papers a call of List reads at most: where few of them meet a filter, a page may have fewer than were asked for.
+const listRead = 10_000
+
+// List returns up to limit papers (nil: DefaultPageSize) in the byte order of their ids, beginning after the id after, of those that w is about.
+// next is the id to go on after, empty where there are no papers beyond.
+func (c *Collection) List(ctx context.Context, after string, limit *int, w Which) (papers []Paper, next string, err error) {
 	if err := c.enter(); err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
 	defer c.leave()
 	n := DefaultPageSize
@@ -350,17 +368,35 @@ func (c *Collection) List(after string, limit *int) (papers []Paper, more bool, 
 		n = *limit
 	}
 	if n < 1 || n > MaxPageSize {
-		return nil, false, invalid("page_size", "is %d; must be 1 to %d", n, MaxPageSize)
+		return nil, "", invalid("page_size", "is %d; must be 1 to %d", n, MaxPageSize)
 	}
-	records, err := c.store.List(after, n+1)
-	if err != nil {
-		return nil, false, storeError("list papers", err)
+	if _, err := c.chosen(ctx, w); err != nil { // a filter that no paper could meet
+		return nil, "", err
 	}
-	if len(records) > n {
-		records, more = records[:n], true
+	for read := 0; ; {
+		records, err := c.store.List(after, n+1)
+		if err != nil {
+			return nil, "", storeError("list papers", err)
+		}
+		for i := range records {
+			p := &records[i].Paper
+			if !w.meets(p) {
+				after = p.ID
+				continue
+			}
+			if len(papers) == n {
+				return papers, after, nil
+			}
+			papers, after = append(papers, *p), p.ID
+		}
+		if len(records) <= n {
+			return papers, "", nil
+		}
+		if read += len(records); read >= listRead {
+			return papers, after, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, "", err
+		}
 	}
-	for _, rec := range records {
-		papers = append(papers, rec.Paper)
-	}
-	return papers, more, nil
 }

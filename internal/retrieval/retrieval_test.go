@@ -179,17 +179,17 @@ func TestUpsertSearchGetListDelete(t *testing.T) {
 	if got := related(t, c, "a", 10); !slices.Equal(got, []string{"b", "c"}) && !slices.Equal(got, []string{"c", "b"}) {
 		t.Errorf("related gives %v: itself is not related to itself", got)
 	}
-	p, use, err := c.Get("a")
+	p, use, err := c.Get("a", Which{})
 	if err != nil || p.Title != "graph neural networks" || use.Tokens != 3 {
 		t.Errorf("get gives %v %v %v", p, use, err)
 	}
-	list, more, err := c.List("", ptr(2))
-	if err != nil || len(list) != 2 || !more || list[1].ID != "b" {
-		t.Errorf("list gives %v %v %v", list, more, err)
+	list, next, err := c.List(t.Context(), "", ptr(2), Which{})
+	if err != nil || len(list) != 2 || next != "b" || list[1].ID != "b" {
+		t.Errorf("list gives %v %v %v", list, next, err)
 	}
-	list, more, err = c.List("b", nil)
-	if err != nil || len(list) != 1 || more || list[0].ID != "c" {
-		t.Errorf("the second page is %v %v %v", list, more, err)
+	list, next, err = c.List(t.Context(), "b", nil, Which{})
+	if err != nil || len(list) != 1 || next != "" || list[0].ID != "c" {
+		t.Errorf("the second page is %v %v %v", list, next, err)
 	}
 	before, _ := c.Info()
 	n, missing, version, err := c.Delete(t.Context(), []string{"b", "nobody"})
@@ -199,7 +199,7 @@ func TestUpsertSearchGetListDelete(t *testing.T) {
 	if got := related(t, c, "a", 10); !slices.Equal(got, []string{"c"}) {
 		t.Errorf("a deleted paper is found: %v", got)
 	}
-	if _, _, err := c.Get("b"); KindOf(err) != NotFound {
+	if _, _, err := c.Get("b", Which{}); KindOf(err) != NotFound {
 		t.Errorf("get of a deleted paper: %v", err)
 	}
 }
@@ -234,7 +234,7 @@ func TestUpsertEncodesOnlyWhatChanged(t *testing.T) {
 		if after, _ := c.Info(); after.Version <= version.Version {
 			t.Errorf("%s: the version stays", step.name)
 		}
-		if p, _, err := c.Get("a"); err != nil || p.Year != a.Year || p.Title != a.Title {
+		if p, _, err := c.Get("a", Which{}); err != nil || p.Year != a.Year || p.Title != a.Title {
 			t.Errorf("%s: stored is %v, %v", step.name, p, err)
 		}
 	}
@@ -505,9 +505,9 @@ func TestRefusals(t *testing.T) {
 		{remove(), Invalid, "ids", "1000"},
 		{remove("a", ""), Invalid, "ids[1]", "empty"},
 		{remove("x", "x"), Invalid, "ids[1]", "ids[0]"},
-		{func() error { _, _, err := c.Get(""); return err }, Invalid, "id", "empty"},
-		{func() error { _, _, err := c.List("", ptr(0)); return err }, Invalid, "page_size", "1 to 1000"},
-		{func() error { _, _, err := c.List("", ptr(1001)); return err }, Invalid, "page_size", "1 to 1000"},
+		{func() error { _, _, err := c.Get("", Which{}); return err }, Invalid, "id", "empty"},
+		{func() error { _, _, err := c.List(t.Context(), "", ptr(0), Which{}); return err }, Invalid, "page_size", "1 to 1000"},
+		{func() error { _, _, err := c.List(t.Context(), "", ptr(1001), Which{}); return err }, Invalid, "page_size", "1 to 1000"},
 	} {
 		err := x.call()
 		var e *Error

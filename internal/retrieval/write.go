@@ -195,6 +195,9 @@ func (u *upsert) commit() (version uint64, err error) {
 	// gofail: var beforeApplyIndex struct{}
 
 	for j, p := range placements {
+		if e := c.putFields(p.Ordinal); err == nil && e != nil { // before it can be found
+			err = e
+		}
 		if writes[j].Vector == nil {
 			continue
 		}
@@ -227,6 +230,9 @@ func (c *Collection) place(p store.Placement, vector []float32) error {
 	if p.Replaced != 0 {
 		c.moves.left(p.Replaced)
 		c.remove(p.Replaced)
+		if err := c.putFields(p.Replaced); err != nil {
+			return err
+		}
 	}
 	if c.moves.came(p.Ordinal) {
 		c.index.Delete(p.Ordinal)
@@ -281,6 +287,9 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 				c.remove(ordinal)
 				c.snapshots.changes.Add(1)
 			}
+		}
+		if err := c.putFields(slices.DeleteFunc(slices.Clone(ordinals), func(ordinal uint64) bool { return ordinal == 0 })...); err != nil {
+			c.log.Error("papers are deleted, and filters still count them", "error", err)
 		}
 		c.version.reach(revision)
 		c.tend()

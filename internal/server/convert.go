@@ -82,7 +82,7 @@ func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit
 }
 
 func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
-	return &embeddv1.Effective{K: int32(r.K), Ef: int32(min(r.Ef, math.MaxInt32)), Exact: r.Exact, Plan: planToProto[r.Plan]}
+	return &embeddv1.Effective{K: int32(r.K), Ef: int32(min(r.Ef, math.MaxInt32)), Exact: r.Exact, Plan: planToProto[r.Plan], Filter: r.Filter.String()}
 }
 
 var planToProto = map[retrieval.Plan]embeddv1.Plan{

@@ -58,6 +58,7 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 		return nil, err
 	}
 	m, x := info.Model, info.Index
+	fields, ready := c.Fields()
 	return &embeddv1.GetInfoResponse{
 		Version: s.version,
 		Model: &embeddv1.Model{
@@ -72,5 +73,6 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 			Vectors: int64(x.Vectors), Tombstones: int64(x.Tombstones), Free: int64(x.Free),
 			MemoryBytes: x.MemoryBytes, FileBytes: x.FileBytes, BytesPerVector: x.BytesPerVector(), CalibratedVectors: int64(x.Calibrated),
 		},
+		Fields: fieldsToProto(fields), FieldsReady: ready,
 	}, nil
 }

@@ -50,7 +50,7 @@ func (s *Server) GetPaper(ctx context.Context, req *embeddv1.GetPaperRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	p, use, err := c.Get(req.GetId())
+	p, use, err := c.Get(req.GetId(), retrieval.Which{Scope: scopeOf(ctx)})
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,11 @@ func (s *Server) ListPapers(ctx context.Context, req *embeddv1.ListPapersRequest
 	if err != nil {
 		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "page_token", Message: "is not a next_page_token of this server", Err: err}
 	}
-	papers, more, err := c.List(string(after), intFromProto(req.PageSize))
+	which, err := which(ctx, req.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	papers, next, err := c.List(ctx, string(after), intFromProto(req.PageSize), which)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +89,7 @@ func (s *Server) ListPapers(ctx context.Context, req *embeddv1.ListPapersRequest
 			return nil, err
 		}
 	}
-	if more {
-		res.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(papers[len(papers)-1].ID))
-	}
+	res.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(next))
 	return res, nil
 }
 

@@ -23,6 +23,8 @@ type rule struct {
 	stream bool
 	role   access.Role
 	class  embeddv1.Class
+	// scoped: it keeps to the filter of a key.
+	scoped bool
 }
 
 // foreign are the rules of the services that are not ours, whose contracts cannot carry them.
@@ -64,7 +66,7 @@ func ruleOf(service, method string) (rule, error) {
 		return rule{}, fmt.Errorf("method %s/%s: %w", service, method, err)
 	}
 	written, _ := proto.GetExtension(found.Options(), embeddv1.E_Rule).(*embeddv1.Rule)
-	r := rule{role: roles[written.GetRole()], class: written.GetClass()}
+	r := rule{role: roles[written.GetRole()], class: written.GetClass(), scoped: written.GetScoped()}
 	if r.role == access.Nobody || r.class == embeddv1.Class_CLASS_UNSPECIFIED {
 		return rule{}, fmt.Errorf("method %s/%s has no rule of who may call it; give it the option embedd.v1.rule", service, method)
 	}

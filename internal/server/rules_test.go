@@ -80,6 +80,7 @@ func makeKeys(t *testing.T) someKeys {
 		"read": {Role: access.Read}, "write": {Role: access.Write}, "admin": {Role: access.Admin},
 		"expired": {Role: access.Admin, Expires: now.Add(-time.Minute)}, "revoked": {Role: access.Admin},
 		"publishable": {Role: access.Read, Expires: now.Add(time.Hour), Origins: []string{"https://journal.example"}},
+		"filtered":    {Role: access.Read, Filter: "categories:cs.CL"},
 	} {
 		k.Name = name
 		k, secret, err := access.New(k, now)
@@ -105,6 +106,8 @@ type caller struct {
 	role access.Role // of the key; Nobody: UNAUTHENTICATED
 	md   metadata.MD
 	to   string // appended to the path
+	// scoped: the key has a filter.
+	scoped bool
 }
 
 // callers are all the ways to call that the table of authorisation goes through.
@@ -125,6 +128,7 @@ func callers(k someKeys) []caller {
 		{name: "admin", role: access.Admin, md: metadata.Pairs("authorization", bearer("admin"))},
 		{name: "small letters", role: access.Admin, md: metadata.Pairs("authorization", "bearer "+k.secrets["admin"])},
 		{name: "x-api-key", role: access.Write, md: metadata.Pairs("x-api-key", k.secrets["write"])},
+		{name: "with a filter", role: access.Read, scoped: true, md: metadata.Pairs("authorization", bearer("filtered"))},
 		{name: "expired", md: metadata.Pairs("authorization", bearer("expired"))},
 		{name: "revoked", md: metadata.Pairs("authorization", bearer("revoked"))},
 		{name: "publishable, its origin", role: access.Read, md: metadata.Pairs("authorization", bearer("publishable"), "origin", "https://journal.example")},
@@ -170,6 +174,8 @@ func TestAuthorisation(t *testing.T) {
 			switch {
 			case c.to != "":
 				want, ok = "Unimplemented", got == codes.Unimplemented
+			case c.scoped && !rule.open && !rule.scoped:
+				want, ok = "PermissionDenied", got == codes.PermissionDenied
 			case rule.open || c.role >= rule.role:
 				// An empty request of a method that asks for more is refused by the method itself.
 				want, ok = "let in", got == codes.OK || got == codes.InvalidArgument || got == codes.NotFound || got == codes.FailedPrecondition

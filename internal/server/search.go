@@ -24,8 +24,12 @@ func (s *Server) Search(ctx context.Context, req *embeddv1.SearchRequest) (*embe
 	if err != nil {
 		return nil, err
 	}
+	which, err := which(ctx, req.GetFilter())
+	if err != nil {
+		return nil, err
+	}
 	r, err := c.Search(ctx, retrieval.SearchRequest{
-		Input: in, Field: "query", K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan,
+		Input: in, Field: "query", K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan, Which: which,
 	})
 	if err != nil {
 		return nil, err
@@ -54,8 +58,12 @@ func (s *Server) Related(ctx context.Context, req *embeddv1.RelatedRequest) (*em
 	if err != nil {
 		return nil, err
 	}
+	which, err := which(ctx, req.GetFilter())
+	if err != nil {
+		return nil, err
+	}
 	r, err := c.Search(ctx, retrieval.SearchRequest{
-		Input: retrieval.Input{PaperID: req.GetId()}, K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan,
+		Input: retrieval.Input{PaperID: req.GetId()}, K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan, Which: which,
 	})
 	if err != nil {
 		return nil, err
@@ -77,7 +85,7 @@ func (s *Server) Explain(ctx context.Context, req *embeddv1.ExplainRequest) (*em
 	if err != nil {
 		return nil, err
 	}
-	x, err := c.Explain(ctx, retrieval.ExplainRequest{Input: in, Field: "query", PaperID: req.GetId()})
+	x, err := c.Explain(ctx, retrieval.ExplainRequest{Input: in, Field: "query", PaperID: req.GetId(), Which: retrieval.Which{Scope: scopeOf(ctx)}})
 	if err != nil {
 		return nil, err
 	}

@@ -269,9 +269,10 @@ const file_embedd_v1_encode_service_proto_rawDesc = "" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10LANE_INTERACTIVE\x10\x01\x12\r\n" +
-	"\tLANE_BULK\x10\x022X\n" +
-	"\rEncodeService\x12G\n" +
-	"\x06Encode\x12\x18.embedd.v1.EncodeRequest\x1a\x19.embedd.v1.EncodeResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x02B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\tLANE_BULK\x10\x022Z\n" +
+	"\rEncodeService\x12I\n" +
+	"\x06Encode\x12\x18.embedd.v1.EncodeRequest\x1a\x19.embedd.v1.EncodeResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_encode_service_proto_rawDescOnce sync.Once

@@ -21,6 +21,68 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// FieldType is what all values of a field have in common.
+type FieldType int32
+
+const (
+	// There are no values.
+	FieldType_FIELD_TYPE_UNSPECIFIED FieldType = 0
+	FieldType_FIELD_TYPE_STRING      FieldType = 1
+	FieldType_FIELD_TYPE_NUMBER      FieldType = 2
+	FieldType_FIELD_TYPE_BOOL        FieldType = 3
+	// Strings that are dates: YYYY, YYYY-MM, YYYY-MM-DD or a time of RFC 3339.
+	FieldType_FIELD_TYPE_DATE FieldType = 4
+	// Of several types.
+	FieldType_FIELD_TYPE_MIXED FieldType = 5
+)
+
+// Enum value maps for FieldType.
+var (
+	FieldType_name = map[int32]string{
+		0: "FIELD_TYPE_UNSPECIFIED",
+		1: "FIELD_TYPE_STRING",
+		2: "FIELD_TYPE_NUMBER",
+		3: "FIELD_TYPE_BOOL",
+		4: "FIELD_TYPE_DATE",
+		5: "FIELD_TYPE_MIXED",
+	}
+	FieldType_value = map[string]int32{
+		"FIELD_TYPE_UNSPECIFIED": 0,
+		"FIELD_TYPE_STRING":      1,
+		"FIELD_TYPE_NUMBER":      2,
+		"FIELD_TYPE_BOOL":        3,
+		"FIELD_TYPE_DATE":        4,
+		"FIELD_TYPE_MIXED":       5,
+	}
+)
+
+func (x FieldType) Enum() *FieldType {
+	p := new(FieldType)
+	*p = x
+	return p
+}
+
+func (x FieldType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FieldType) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedd_v1_info_service_proto_enumTypes[0].Descriptor()
+}
+
+func (FieldType) Type() protoreflect.EnumType {
+	return &file_embedd_v1_info_service_proto_enumTypes[0]
+}
+
+func (x FieldType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FieldType.Descriptor instead.
+func (FieldType) EnumDescriptor() ([]byte, []int) {
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{0}
+}
+
 type GetInfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -65,8 +127,12 @@ type GetInfoResponse struct {
 	Limits  *Limits `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
 	Counts  *Counts `protobuf:"bytes,4,opt,name=counts,proto3" json:"counts,omitempty"`
 	// Grows with every change of the collection.
-	IndexVersion  uint64 `protobuf:"varint,5,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
-	Index         *Index `protobuf:"bytes,6,opt,name=index,proto3" json:"index,omitempty"`
+	IndexVersion uint64 `protobuf:"varint,5,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
+	Index        *Index `protobuf:"bytes,6,opt,name=index,proto3" json:"index,omitempty"`
+	// What filters may speak of, by name: the papers' own fields, and those of their metadata. Of the papers read so far, until fields_ready.
+	Fields []*Field `protobuf:"bytes,7,rep,name=fields,proto3" json:"fields,omitempty"`
+	// The fields of all papers are in memory: from some seconds after the start of a server on, or after the first filter.
+	FieldsReady   bool `protobuf:"varint,8,opt,name=fields_ready,json=fieldsReady,proto3" json:"fields_ready,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +209,101 @@ func (x *GetInfoResponse) GetIndex() *Index {
 	return nil
 }
 
+func (x *GetInfoResponse) GetFields() []*Field {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *GetInfoResponse) GetFieldsReady() bool {
+	if x != nil {
+		return x.FieldsReady
+	}
+	return false
+}
+
+// Field is a field of papers.
+type Field struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// year, or metadata.categories.
+	Name string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Type FieldType `protobuf:"varint,2,opt,name=type,proto3,enum=embedd.v1.FieldType" json:"type,omitempty"`
+	// Some paper has several values.
+	Repeated bool `protobuf:"varint,3,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	// How many papers have a value.
+	Papers int64 `protobuf:"varint,4,opt,name=papers,proto3" json:"papers,omitempty"`
+	// How many different values there are.
+	Values        int64 `protobuf:"varint,5,opt,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Field) Reset() {
+	*x = Field{}
+	mi := &file_embedd_v1_info_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Field) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Field) ProtoMessage() {}
+
+func (x *Field) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_info_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Field.ProtoReflect.Descriptor instead.
+func (*Field) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Field) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Field) GetType() FieldType {
+	if x != nil {
+		return x.Type
+	}
+	return FieldType_FIELD_TYPE_UNSPECIFIED
+}
+
+func (x *Field) GetRepeated() bool {
+	if x != nil {
+		return x.Repeated
+	}
+	return false
+}
+
+func (x *Field) GetPapers() int64 {
+	if x != nil {
+		return x.Papers
+	}
+	return 0
+}
+
+func (x *Field) GetValues() int64 {
+	if x != nil {
+		return x.Values
+	}
+	return 0
+}
+
 // Model is the sentence encoder in use.
 type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -160,7 +321,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -172,7 +333,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -185,7 +346,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{2}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Model) GetId() string {
@@ -278,7 +439,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[3]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -290,7 +451,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[3]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -303,7 +464,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{3}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Limits) GetK() int32 {
@@ -456,7 +617,7 @@ type ClassLimits struct {
 
 func (x *ClassLimits) Reset() {
 	*x = ClassLimits{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -468,7 +629,7 @@ func (x *ClassLimits) String() string {
 func (*ClassLimits) ProtoMessage() {}
 
 func (x *ClassLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -481,7 +642,7 @@ func (x *ClassLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassLimits.ProtoReflect.Descriptor instead.
 func (*ClassLimits) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{4}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ClassLimits) GetClass() Class {
@@ -532,7 +693,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +705,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +718,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{5}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Counts) GetPapers() int64 {
@@ -608,7 +769,7 @@ type Index struct {
 
 func (x *Index) Reset() {
 	*x = Index{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +781,7 @@ func (x *Index) String() string {
 func (*Index) ProtoMessage() {}
 
 func (x *Index) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +794,7 @@ func (x *Index) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Index.ProtoReflect.Descriptor instead.
 func (*Index) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{6}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Index) GetM() int32 {
@@ -718,14 +879,22 @@ var File_embedd_v1_info_service_proto protoreflect.FileDescriptor
 const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1cembedd/v1/info_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\"\x10\n" +
-	"\x0eGetInfoRequest\"\xf6\x01\n" +
+	"\x0eGetInfoRequest\"\xc3\x02\n" +
 	"\x0fGetInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12&\n" +
 	"\x05model\x18\x02 \x01(\v2\x10.embedd.v1.ModelR\x05model\x12)\n" +
 	"\x06limits\x18\x03 \x01(\v2\x11.embedd.v1.LimitsR\x06limits\x12)\n" +
 	"\x06counts\x18\x04 \x01(\v2\x11.embedd.v1.CountsR\x06counts\x12#\n" +
 	"\rindex_version\x18\x05 \x01(\x04R\findexVersion\x12&\n" +
-	"\x05index\x18\x06 \x01(\v2\x10.embedd.v1.IndexR\x05index\"\xc8\x01\n" +
+	"\x05index\x18\x06 \x01(\v2\x10.embedd.v1.IndexR\x05index\x12(\n" +
+	"\x06fields\x18\a \x03(\v2\x10.embedd.v1.FieldR\x06fields\x12!\n" +
+	"\ffields_ready\x18\b \x01(\bR\vfieldsReady\"\x91\x01\n" +
+	"\x05Field\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x14.embedd.v1.FieldTypeR\x04type\x12\x1a\n" +
+	"\brepeated\x18\x03 \x01(\bR\brepeated\x12\x16\n" +
+	"\x06papers\x18\x04 \x01(\x03R\x06papers\x12\x16\n" +
+	"\x06values\x18\x05 \x01(\x03R\x06values\"\xc8\x01\n" +
 	"\x05Model\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x1c\n" +
@@ -784,7 +953,14 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"file_bytes\x18\t \x01(\x03R\tfileBytes\x12(\n" +
 	"\x10bytes_per_vector\x18\n" +
 	" \x01(\x01R\x0ebytesPerVector\x12-\n" +
-	"\x12calibrated_vectors\x18\v \x01(\x03R\x11calibratedVectors2Y\n" +
+	"\x12calibrated_vectors\x18\v \x01(\x03R\x11calibratedVectors*\x95\x01\n" +
+	"\tFieldType\x12\x1a\n" +
+	"\x16FIELD_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11FIELD_TYPE_STRING\x10\x01\x12\x15\n" +
+	"\x11FIELD_TYPE_NUMBER\x10\x02\x12\x13\n" +
+	"\x0fFIELD_TYPE_BOOL\x10\x03\x12\x13\n" +
+	"\x0fFIELD_TYPE_DATE\x10\x04\x12\x14\n" +
+	"\x10FIELD_TYPE_MIXED\x10\x052Y\n" +
 	"\vInfoService\x12J\n" +
 	"\aGetInfo\x12\x19.embedd.v1.GetInfoRequest\x1a\x1a.embedd.v1.GetInfoResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
@@ -800,31 +976,36 @@ func file_embedd_v1_info_service_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_info_service_proto_rawDescData
 }
 
-var file_embedd_v1_info_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_embedd_v1_info_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_embedd_v1_info_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_embedd_v1_info_service_proto_goTypes = []any{
-	(*GetInfoRequest)(nil),  // 0: embedd.v1.GetInfoRequest
-	(*GetInfoResponse)(nil), // 1: embedd.v1.GetInfoResponse
-	(*Model)(nil),           // 2: embedd.v1.Model
-	(*Limits)(nil),          // 3: embedd.v1.Limits
-	(*ClassLimits)(nil),     // 4: embedd.v1.ClassLimits
-	(*Counts)(nil),          // 5: embedd.v1.Counts
-	(*Index)(nil),           // 6: embedd.v1.Index
-	(Class)(0),              // 7: embedd.v1.Class
+	(FieldType)(0),          // 0: embedd.v1.FieldType
+	(*GetInfoRequest)(nil),  // 1: embedd.v1.GetInfoRequest
+	(*GetInfoResponse)(nil), // 2: embedd.v1.GetInfoResponse
+	(*Field)(nil),           // 3: embedd.v1.Field
+	(*Model)(nil),           // 4: embedd.v1.Model
+	(*Limits)(nil),          // 5: embedd.v1.Limits
+	(*ClassLimits)(nil),     // 6: embedd.v1.ClassLimits
+	(*Counts)(nil),          // 7: embedd.v1.Counts
+	(*Index)(nil),           // 8: embedd.v1.Index
+	(Class)(0),              // 9: embedd.v1.Class
 }
 var file_embedd_v1_info_service_proto_depIdxs = []int32{
-	2, // 0: embedd.v1.GetInfoResponse.model:type_name -> embedd.v1.Model
-	3, // 1: embedd.v1.GetInfoResponse.limits:type_name -> embedd.v1.Limits
-	5, // 2: embedd.v1.GetInfoResponse.counts:type_name -> embedd.v1.Counts
-	6, // 3: embedd.v1.GetInfoResponse.index:type_name -> embedd.v1.Index
-	4, // 4: embedd.v1.Limits.classes:type_name -> embedd.v1.ClassLimits
-	7, // 5: embedd.v1.ClassLimits.class:type_name -> embedd.v1.Class
-	0, // 6: embedd.v1.InfoService.GetInfo:input_type -> embedd.v1.GetInfoRequest
-	1, // 7: embedd.v1.InfoService.GetInfo:output_type -> embedd.v1.GetInfoResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	4, // 0: embedd.v1.GetInfoResponse.model:type_name -> embedd.v1.Model
+	5, // 1: embedd.v1.GetInfoResponse.limits:type_name -> embedd.v1.Limits
+	7, // 2: embedd.v1.GetInfoResponse.counts:type_name -> embedd.v1.Counts
+	8, // 3: embedd.v1.GetInfoResponse.index:type_name -> embedd.v1.Index
+	3, // 4: embedd.v1.GetInfoResponse.fields:type_name -> embedd.v1.Field
+	0, // 5: embedd.v1.Field.type:type_name -> embedd.v1.FieldType
+	6, // 6: embedd.v1.Limits.classes:type_name -> embedd.v1.ClassLimits
+	9, // 7: embedd.v1.ClassLimits.class:type_name -> embedd.v1.Class
+	1, // 8: embedd.v1.InfoService.GetInfo:input_type -> embedd.v1.GetInfoRequest
+	2, // 9: embedd.v1.InfoService.GetInfo:output_type -> embedd.v1.GetInfoResponse
+	9, // [9:10] is the sub-list for method output_type
+	8, // [8:9] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_info_service_proto_init() }
@@ -838,13 +1019,14 @@ func file_embedd_v1_info_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_info_service_proto_rawDesc), len(file_embedd_v1_info_service_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   7,
+			NumEnums:      1,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_embedd_v1_info_service_proto_goTypes,
 		DependencyIndexes: file_embedd_v1_info_service_proto_depIdxs,
+		EnumInfos:         file_embedd_v1_info_service_proto_enumTypes,
 		MessageInfos:      file_embedd_v1_info_service_proto_msgTypes,
 	}.Build()
 	File_embedd_v1_info_service_proto = out.File

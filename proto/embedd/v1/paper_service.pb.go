@@ -336,8 +336,10 @@ type ListPapersRequest struct {
 	// 1 to Limits.page_size papers; 100 when absent.
 	PageSize *int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3,oneof" json:"page_size,omitempty"`
 	// next_page_token of the page before; empty for the first page.
-	PageToken     string    `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	View          PaperView `protobuf:"varint,3,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
+	PageToken string    `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	View      PaperView `protobuf:"varint,3,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
+	// As in SearchRequest. A page may have fewer papers than page_size, or none, and not be the last: where few papers meet the filter.
+	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -391,6 +393,13 @@ func (x *ListPapersRequest) GetView() PaperView {
 		return x.View
 	}
 	return PaperView_PAPER_VIEW_UNSPECIFIED
+}
+
+func (x *ListPapersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
 }
 
 type ListPapersResponse struct {
@@ -570,12 +579,13 @@ const file_embedd_v1_paper_service_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"i\n" +
 	"\x10GetPaperResponse\x12&\n" +
 	"\x05paper\x18\x01 \x01(\v2\x10.embedd.v1.PaperR\x05paper\x12-\n" +
-	"\btext_use\x18\x02 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\x8c\x01\n" +
+	"\btext_use\x18\x02 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\xa4\x01\n" +
 	"\x11ListPapersRequest\x12 \n" +
 	"\tpage_size\x18\x01 \x01(\x05H\x00R\bpageSize\x88\x01\x01\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12(\n" +
-	"\x04view\x18\x03 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04viewB\f\n" +
+	"\x04view\x18\x03 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filterB\f\n" +
 	"\n" +
 	"_page_size\"f\n" +
 	"\x12ListPapersResponse\x12(\n" +
@@ -591,12 +601,14 @@ const file_embedd_v1_paper_service_proto_rawDesc = "" +
 	"\x1aUPSERT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16UPSERT_OUTCOME_CREATED\x10\x01\x12\x1a\n" +
 	"\x16UPSERT_OUTCOME_UPDATED\x10\x02\x12\x1c\n" +
-	"\x18UPSERT_OUTCOME_UNCHANGED\x10\x032\xe8\x02\n" +
+	"\x18UPSERT_OUTCOME_UNCHANGED\x10\x032\xec\x02\n" +
 	"\fPaperService\x12Y\n" +
-	"\fUpsertPapers\x12\x1e.embedd.v1.UpsertPapersRequest\x1a\x1f.embedd.v1.UpsertPapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03\x12M\n" +
-	"\bGetPaper\x12\x1a.embedd.v1.GetPaperRequest\x1a\x1b.embedd.v1.GetPaperResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12S\n" +
+	"\fUpsertPapers\x12\x1e.embedd.v1.UpsertPapersRequest\x1a\x1f.embedd.v1.UpsertPapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03\x12O\n" +
+	"\bGetPaper\x12\x1a.embedd.v1.GetPaperRequest\x1a\x1b.embedd.v1.GetPaperResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12U\n" +
 	"\n" +
-	"ListPapers\x12\x1c.embedd.v1.ListPapersRequest\x1a\x1d.embedd.v1.ListPapersResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12Y\n" +
+	"ListPapers\x12\x1c.embedd.v1.ListPapersRequest\x1a\x1d.embedd.v1.ListPapersResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12Y\n" +
 	"\fDeletePapers\x12\x1e.embedd.v1.DeletePapersRequest\x1a\x1f.embedd.v1.DeletePapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (

@@ -138,9 +138,12 @@ func (Class) EnumDescriptor() ([]byte, []int) {
 
 // Rule is who may call a method, and what its calls are counted as.
 type Rule struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Role          KeyRole                `protobuf:"varint,1,opt,name=role,proto3,enum=embedd.v1.KeyRole" json:"role,omitempty"`
-	Class         Class                  `protobuf:"varint,2,opt,name=class,proto3,enum=embedd.v1.Class" json:"class,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Role  KeyRole                `protobuf:"varint,1,opt,name=role,proto3,enum=embedd.v1.KeyRole" json:"role,omitempty"`
+	Class Class                  `protobuf:"varint,2,opt,name=class,proto3,enum=embedd.v1.Class" json:"class,omitempty"`
+	// A key may have a filter: for who has it, there are no other papers than those that meet it. A method that says so here keeps to that; the
+	// others are not for such a key.
+	Scoped        bool `protobuf:"varint,3,opt,name=scoped,proto3" json:"scoped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -189,6 +192,13 @@ func (x *Rule) GetClass() Class {
 	return Class_CLASS_UNSPECIFIED
 }
 
+func (x *Rule) GetScoped() bool {
+	if x != nil {
+		return x.Scoped
+	}
+	return false
+}
+
 var file_embedd_v1_rule_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -212,10 +222,11 @@ var File_embedd_v1_rule_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_rule_proto_rawDesc = "" +
 	"\n" +
-	"\x14embedd/v1/rule.proto\x12\tembedd.v1\x1a google/protobuf/descriptor.proto\"V\n" +
+	"\x14embedd/v1/rule.proto\x12\tembedd.v1\x1a google/protobuf/descriptor.proto\"n\n" +
 	"\x04Rule\x12&\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x12.embedd.v1.KeyRoleR\x04role\x12&\n" +
-	"\x05class\x18\x02 \x01(\x0e2\x10.embedd.v1.ClassR\x05class*^\n" +
+	"\x05class\x18\x02 \x01(\x0e2\x10.embedd.v1.ClassR\x05class\x12\x16\n" +
+	"\x06scoped\x18\x03 \x01(\bR\x06scoped*^\n" +
 	"\aKeyRole\x12\x18\n" +
 	"\x14KEY_ROLE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKEY_ROLE_READ\x10\x01\x12\x12\n" +

@@ -36,7 +36,10 @@ type SearchRequest struct {
 	// its own papers; 0.99 when absent. Not together with ef.
 	Recall *float64 `protobuf:"fixed64,6,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
 	// Forces a way to search, for measurements. Not together with exact.
-	Plan          Plan `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
+	Plan Plan `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
+	// Which papers may be in the answer, in the language of AIP-160, for example: categories:cs.CL AND year >= 2020. Empty: all. The paper
+	// that is the query need not be one of them. See docs/filters.md.
+	Filter        string `protobuf:"bytes,8,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,6 +123,13 @@ func (x *SearchRequest) GetPlan() Plan {
 	return Plan_PLAN_UNSPECIFIED
 }
 
+func (x *SearchRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
 type SearchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Nearest first; equal scores in the order in which the papers were stored.
@@ -201,6 +211,7 @@ type RelatedRequest struct {
 	View          PaperView `protobuf:"varint,5,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
 	Recall        *float64  `protobuf:"fixed64,6,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
 	Plan          Plan      `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
+	Filter        string    `protobuf:"bytes,8,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,6 +293,13 @@ func (x *RelatedRequest) GetPlan() Plan {
 		return x.Plan
 	}
 	return Plan_PLAN_UNSPECIFIED
+}
+
+func (x *RelatedRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
 }
 
 type RelatedResponse struct {
@@ -644,7 +662,7 @@ var File_embedd_v1_search_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\xf9\x01\n" +
+	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\x91\x02\n" +
 	"\rSearchRequest\x12&\n" +
 	"\x05query\x18\x01 \x01(\v2\x10.embedd.v1.InputR\x05query\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
@@ -652,7 +670,8 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x05exact\x18\x04 \x01(\bR\x05exact\x12(\n" +
 	"\x04view\x18\x05 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x1b\n" +
 	"\x06recall\x18\x06 \x01(\x01H\x02R\x06recall\x88\x01\x01\x12#\n" +
-	"\x04plan\x18\a \x01(\x0e2\x0f.embedd.v1.PlanR\x04planB\x04\n" +
+	"\x04plan\x18\a \x01(\x0e2\x0f.embedd.v1.PlanR\x04plan\x12\x16\n" +
+	"\x06filter\x18\b \x01(\tR\x06filterB\x04\n" +
 	"\x02_kB\x05\n" +
 	"\x03_efB\t\n" +
 	"\a_recall\"\xbc\x01\n" +
@@ -660,7 +679,7 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.embedd.v1.HitR\x04hits\x122\n" +
 	"\teffective\x18\x02 \x01(\v2\x14.embedd.v1.EffectiveR\teffective\x12#\n" +
 	"\rindex_version\x18\x03 \x01(\x04R\findexVersion\x12-\n" +
-	"\btext_use\x18\x04 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\xe2\x01\n" +
+	"\btext_use\x18\x04 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\xfa\x01\n" +
 	"\x0eRelatedRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
@@ -668,7 +687,8 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x05exact\x18\x04 \x01(\bR\x05exact\x12(\n" +
 	"\x04view\x18\x05 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x1b\n" +
 	"\x06recall\x18\x06 \x01(\x01H\x02R\x06recall\x88\x01\x01\x12#\n" +
-	"\x04plan\x18\a \x01(\x0e2\x0f.embedd.v1.PlanR\x04planB\x04\n" +
+	"\x04plan\x18\a \x01(\x0e2\x0f.embedd.v1.PlanR\x04plan\x12\x16\n" +
+	"\x06filter\x18\b \x01(\tR\x06filterB\x04\n" +
 	"\x02_kB\x05\n" +
 	"\x03_efB\t\n" +
 	"\a_recall\"\x8e\x01\n" +
@@ -697,11 +717,14 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\fSentencePair\x12%\n" +
 	"\x0equery_sentence\x18\x01 \x01(\x05R\rquerySentence\x12\x1a\n" +
 	"\bsentence\x18\x02 \x01(\x05R\bsentence\x12\x14\n" +
-	"\x05score\x18\x03 \x01(\x01R\x05score2\xf0\x01\n" +
-	"\rSearchService\x12G\n" +
-	"\x06Search\x12\x18.embedd.v1.SearchRequest\x1a\x19.embedd.v1.SearchResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12J\n" +
-	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12J\n" +
-	"\aExplain\x12\x19.embedd.v1.ExplainRequest\x1a\x1a.embedd.v1.ExplainResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\x05score\x18\x03 \x01(\x01R\x05score2\xf6\x01\n" +
+	"\rSearchService\x12I\n" +
+	"\x06Search\x12\x18.embedd.v1.SearchRequest\x1a\x19.embedd.v1.SearchResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12L\n" +
+	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12L\n" +
+	"\aExplain\x12\x19.embedd.v1.ExplainRequest\x1a\x1a.embedd.v1.ExplainResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_search_service_proto_rawDescOnce sync.Once

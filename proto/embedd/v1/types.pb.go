@@ -581,7 +581,9 @@ type Effective struct {
 	// As asked for. The answer of a scan is the exact one too.
 	Exact bool `protobuf:"varint,3,opt,name=exact,proto3" json:"exact,omitempty"`
 	// The way that was taken.
-	Plan          Plan `protobuf:"varint,4,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
+	Plan Plan `protobuf:"varint,4,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
+	// The filter as it was understood, with all its parentheses.
+	Filter        string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -644,6 +646,13 @@ func (x *Effective) GetPlan() Plan {
 	return Plan_PLAN_UNSPECIFIED
 }
 
+func (x *Effective) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
 var File_embedd_v1_types_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_types_proto_rawDesc = "" +
@@ -675,12 +684,13 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\aTextUse\x12\x1f\n" +
 	"\vtoken_count\x18\x01 \x01(\x05R\n" +
 	"tokenCount\x12\x1c\n" +
-	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"d\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"|\n" +
 	"\tEffective\x12\f\n" +
 	"\x01k\x18\x01 \x01(\x05R\x01k\x12\x0e\n" +
 	"\x02ef\x18\x02 \x01(\x05R\x02ef\x12\x14\n" +
 	"\x05exact\x18\x03 \x01(\bR\x05exact\x12#\n" +
-	"\x04plan\x18\x04 \x01(\x0e2\x0f.embedd.v1.PlanR\x04plan*e\n" +
+	"\x04plan\x18\x04 \x01(\x0e2\x0f.embedd.v1.PlanR\x04plan\x12\x16\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filter*e\n" +
 	"\tPaperView\x12\x1a\n" +
 	"\x16PAPER_VIEW_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPAPER_VIEW_ID\x10\x01\x12\x14\n" +

@@ -1,0 +1,232 @@
+package retrieval
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"embedd/ann"
+	"embedd/internal/metadata"
+)
+
+// Filter says which papers may be in an answer: a text in the language of AIP-160, see package metadata. The nil Filter is met by every paper.
+type Filter = metadata.Filter
+
+// ParseFilter reads a filter; of an empty text, nil. field is the request's, for errors.
+func ParseFilter(field, text string) (*Filter, error) {
+	if text == "" {
+		return nil, nil
+	}
+	f, err := metadata.Parse(text)
+	if err != nil {
+		return nil, &Error{Kind: Invalid, Field: field, Message: err.Error(), Err: err}
+	}
+	return f, nil
+}
+
+// Which says which papers a call is about.
+type Which struct {
+	// Filter is the caller's own, Field the request's field that it came from.
+	Filter *Filter
+	Field  string
+	// Scope is what the caller may see at all; for who asks, there are no other papers.
+	Scope *Filter
+}
+
+// all tells whether it is about every paper.
+func (w Which) all() bool { return w.Filter == nil && w.Scope == nil }
+
+// Field is a field that filters may speak of.
+type Field = metadata.Field
+
+// FieldType is what all values of a field have in common.
+type FieldType = metadata.Type
+
+// The types of fields.
+const (
+	StringField = metadata.StringType
+	NumberField = metadata.NumberType
+	BoolField   = metadata.BoolType
+	DateField   = metadata.DateType
+	MixedField  = metadata.MixedType
+)
+
+// fields are the papers' fields, in memory, for filters. They are derived: what is in the store is read anew by each change, one after the other, so
+// that the last one to read has read the last state.
+//
+// They are made when they are asked for first, which takes some seconds for 100,000 papers: a start does not wait for them, and neither does
+// who never filters.
+type fields struct {
+	index *metadata.Index
+
+	mu      sync.Mutex // held while papers are read and put
+	begun   bool
+	made    chan struct{} // closed when all papers are there, or err is set
+	err     error
+	loading sync.WaitGroup
+}
+
+// fieldsAtOnce is how many papers are read at once while the fields are made: others who write wait for so many.
+const fieldsAtOnce = 64
+
+// LoadFields begins to make the papers' fields, where nobody has before, so that who filters first need not wait for them.
+func (c *Collection) LoadFields() {
+	if c.enter() != nil {
+		return // it is being closed
+	}
+	defer c.leave()
+	c.beginFields()
+}
+
+func (c *Collection) beginFields() {
+	f := &c.fields
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.begun {
+		return
+	}
+	f.begun = true
+	f.loading.Go(func() {
+		begin := time.Now()
+		if f.err = c.loadFields(c.upkeep.ctx); f.err != nil && !errors.Is(f.err, context.Canceled) {
+			c.log.Error("the papers cannot be filtered", "error", f.err)
+		} else if f.err == nil {
+			c.log.Debug("the papers can be filtered", "papers", f.index.Len(), "took", time.Since(begin))
+		}
+		close(f.made)
+	})
+}
+
+// loadFields puts every paper that is in the store.
+func (c *Collection) loadFields(ctx context.Context) error {
+	batch := make([]uint64, 0, fieldsAtOnce)
+	put := func() error {
+		err := c.putFields(batch...)
+		batch = batch[:0]
+		return err
+	}
+	err := c.store.Ordinals(func(ordinal uint64) error {
+		if batch = append(batch, ordinal); len(batch) < fieldsAtOnce {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return put()
+	})
+	return errors.Join(err, put())
+}
+
+// putFields brings the fields of papers to what is stored of them, once they are being made.
+func (c *Collection) putFields(ordinals ...uint64) error {
+	f := &c.fields
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.begun || len(ordinals) == 0 {
+		return nil
+	}
+	records, present, err := c.store.Records(ordinals)
+	if err != nil {
+		return err
+	}
+	for i, ordinal := range ordinals {
+		if !present[i] {
+			f.index.Remove(ordinal)
+			continue
+		}
+		of, _ := fieldsOf(&records[i].Paper) // what is over a limit was stored before there was one, and cannot be asked for
+		if err := f.index.Add(ordinal, of); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fieldsOf are a paper's fields; the error says what of its metadata cannot be asked for.
+func fieldsOf(p *Paper) (metadata.Fields, error) {
+	return metadata.NewFields(metadata.Paper{
+		ID: p.ID, Authors: p.Authors, Year: p.Year, Venue: p.Venue, DOI: p.DOI, ArxivID: p.ArxivID, URL: p.URL, Metadata: p.Metadata,
+	})
+}
+
+// chosen gives the ordinals of the papers that a call is about; nil for all.
+func (c *Collection) chosen(ctx context.Context, w Which) (*ann.Filter, error) {
+	if w.all() {
+		return nil, nil
+	}
+	c.beginFields()
+	select {
+	case <-c.fields.made:
+	case <-ctx.Done():
+		return nil, &Error{Kind: Unavailable, Message: "the papers' fields are still being read for filters, which takes some seconds after a start; try again", Err: ctx.Err()}
+	}
+	if c.fields.err != nil {
+		return nil, storeError("read the papers' fields", c.fields.err)
+	}
+	// One after the other, so that an error tells whose filter it is about.
+	if _, err := c.fields.index.Select(w.Scope); err != nil {
+		return nil, scopeError(err)
+	}
+	set, err := c.fields.index.Select(metadata.And(w.Filter, w.Scope))
+	if err != nil {
+		return nil, &Error{Kind: Invalid, Field: w.Field, Message: err.Error(), Err: err}
+	}
+	return ann.NewFilter(set.Ordinals()), nil
+}
+
+// scopeError is about a filter that the caller did not write, and must not read.
+func scopeError(err error) error {
+	return &Error{Kind: FailedPrecondition, Message: "the filter of the key does not fit the papers that there are; ask who runs the server", Err: err}
+}
+
+// meets tells whether a paper is one that a call is about.
+func (w Which) meets(p *Paper) bool {
+	if w.all() {
+		return true
+	}
+	f, _ := fieldsOf(p)
+	return w.Filter.Matches(f) && w.Scope.Matches(f)
+}
+
+// sees tells whether a paper is there at all for who calls.
+func (w Which) sees(p *Paper) bool { return Which{Scope: w.Scope}.meets(p) }
+
+// Fields are what filters may speak of, by name. ready is false while they are being made: the fields are those of the papers so far.
+func (c *Collection) Fields() (all []Field, ready bool) {
+	select {
+	case <-c.fields.made:
+		ready = c.fields.err == nil
+	default:
+	}
+	return c.fields.index.Fields(), ready
+}
+
+// checkFields proves that the fields are those of the stored papers.
+func (c *Collection) checkFields() error {
+	select {
+	case <-c.fields.made:
+	default:
+		return nil // not all are there
+	}
+	if c.fields.err != nil {
+		return c.fields.err
+	}
+	all, err := c.fields.index.Select(nil)
+	if err != nil {
+		return err
+	}
+	n := 0
+	err = c.store.Ordinals(func(ordinal uint64) error {
+		n++
+		if !all.Contains(ordinal) {
+			return fmt.Errorf("invariant 3: paper %d is stored, and has no fields", ordinal)
+		}
+		return nil
+	})
+	if err == nil && n != all.Len() {
+		err = fmt.Errorf("invariant 3: %d papers are stored, %d have fields", n, all.Len())
+	}
+	return errors.Join(err, c.fields.index.Check())
+}
