@@ -90,8 +90,8 @@ func classLimits() map[embeddv1.Class]ClassLimits {
 		return admission.Options{Name: name, Running: running, Waiting: waiting, Burst: 100 * time.Millisecond, Standing: 10 * time.Millisecond}
 	}
 	return map[embeddv1.Class]ClassLimits{
-		embeddv1.Class_CLASS_SEARCH: {MessageBytes: 1 << 20, Deadline: 10 * time.Second, Gate: gate("search", 4*cores, 256)},
-		embeddv1.Class_CLASS_ENCODE: {MessageBytes: 4 << 20, Deadline: 30 * time.Second, Gate: gate("encode", 4*cores, 64)},
+		embeddv1.Class_CLASS_SEARCH: {MessageBytes: 1 << 20, Deadline: 10 * time.Second, Gate: gate("search", 2*cores, 256)},
+		embeddv1.Class_CLASS_ENCODE: {MessageBytes: 4 << 20, Deadline: 30 * time.Second, Gate: gate("encode", 2*cores, 64)},
 		embeddv1.Class_CLASS_WRITE:  {MessageBytes: MaxMessageBytes, Deadline: time.Minute, Gate: gate("write", max(8, 2*cores), 64), BeforeReading: true},
 		embeddv1.Class_CLASS_ADMIN:  {MessageBytes: 1 << 20, Deadline: 10 * time.Minute, Gate: gate("admin", 4, 4)},
 	}
