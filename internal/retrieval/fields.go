@@ -170,7 +170,10 @@ func (c *Collection) chosen(ctx context.Context, w Which) (*ann.Filter, error) {
 		return nil, scopeError(err)
 	}
 	set, err := c.fields.index.Select(metadata.And(w.Filter, w.Scope))
-	if err != nil {
+	switch {
+	case err != nil && w.Scope != nil: // which fields there are beyond the scope is not said
+		return nil, &Error{Kind: Invalid, Field: w.Field, Message: "names a field that no paper has, or compares one with what it never is", Err: err}
+	case err != nil:
 		return nil, &Error{Kind: Invalid, Field: w.Field, Message: err.Error(), Err: err}
 	}
 	return ann.NewFilter(set.Ordinals()), nil

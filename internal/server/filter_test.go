@@ -108,6 +108,13 @@ func TestAKeyWithAFilter(t *testing.T) {
 	if _, err := search.Search(as("read"), &embeddv1.SearchRequest{Query: text, Filter: "categories ="}); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "filter") {
 		t.Errorf("%v", err)
 	}
+	// Which fields other papers have is not said.
+	for _, filter := range []string{"secret = x", "categorie = x"} {
+		_, err := search.Search(as("filtered"), &embeddv1.SearchRequest{Query: text, Filter: filter})
+		if status.Code(err) != codes.InvalidArgument || strings.Contains(err.Error(), "categories") {
+			t.Errorf("%q: %v", filter, err)
+		}
+	}
 	res, err := search.Search(as("filtered"), &embeddv1.SearchRequest{Query: text, Filter: "year > 2000 OR id:*"})
 	if err != nil || strings.Contains(res.GetEffective().GetFilter(), "cs.CL") || !strings.Contains(res.GetEffective().GetFilter(), "year > 2000") {
 		t.Errorf("the filter in effect is %q, %v: want the caller's, and not the key's", res.GetEffective().GetFilter(), err)
