@@ -174,7 +174,7 @@ func Restore(ctx context.Context, dir, target string, replace bool, progress Pro
 		return info, "", err
 	}
 	parent := filepath.Dir(target)
-	if err := os.MkdirAll(parent, 0o755); err != nil {
+	if err := makeFolder(parent); err != nil {
 		return info, "", err
 	}
 	making, done, err := begin(parent, filepath.Base(target)+halfDone)
@@ -208,6 +208,25 @@ func Restore(ctx context.Context, dir, target string, replace bool, progress Pro
 		return info, kept, err
 	}
 	return info, kept, errors.Join(syncDir(d), d.Close())
+}
+
+// makeFolder makes a folder and those that it is in, so that they survive power loss.
+func makeFolder(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeFolder(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	d, err := os.OpenRoot(parent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(syncDir(d), d.Close())
 }
 
 // halfDone stands in the name of a copy that is not complete, after the target's.
@@ -271,7 +290,10 @@ func swap(copied, target, kept string, exchange func(a, b string) error) error {
 		return err
 	}
 	if err := os.Rename(copied, target); err != nil {
-		return errors.Join(err, os.Rename(kept, target))
+		if e := os.Rename(kept, target); e != nil { // a server began a new one there
+			return fmt.Errorf("%w; what was in %s is now in %s: %w", err, target, kept, e)
+		}
+		return err
 	}
 	return nil
 }

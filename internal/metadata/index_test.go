@@ -535,3 +535,50 @@ func TestReadersBesideAWriter(t *testing.T) {
 		}
 	}
 }
+
+// What papers beyond a scope have does not show, neither in the set nor in the error.
+func TestSelectWithin(t *testing.T) {
+	x := New()
+	for i, metadata := range []string{`{"c": "in", "n": 1}`, `{"c": "in"}`, `{"c": "out", "n": 2, "secret": true}`} {
+		f, err := NewFields(Paper{ID: string(rune('a' + i)), Metadata: []byte(metadata)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Add(uint64(i+1), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parse := func(text string) *Filter {
+		f, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	in := parse("c = in")
+	for _, c := range []struct {
+		filter string
+		want   []uint64
+	}{{"id:*", []uint64{1, 2}}, {"n >= 1", []uint64{1}}, {"NOT n = 1", []uint64{2}}, {`n = "x"`, nil}, {"c = out", nil}} {
+		set, err := x.SelectWithin(in, parse(c.filter))
+		if err != nil || !slices.Equal(slices.Collect(set.Ordinals()), c.want) {
+			t.Errorf("%q: %v %v, want %v", c.filter, set, err, c.want)
+		}
+	}
+	if set, err := x.SelectWithin(in, nil); err != nil || set.Len() != 2 {
+		t.Errorf("%v %v", set, err)
+	}
+	_, there := x.SelectWithin(in, parse("secret:*"))
+	_, not := x.SelectWithin(in, parse("nosuch:*"))
+	if there == nil || not == nil || strings.ReplaceAll(there.Error(), "secret", "nosuch") != not.Error() {
+		t.Errorf("a field of others: %v; one that nobody has: %v", there, not)
+	}
+	for _, scope := range []*Filter{nil, parse("nosuch = 1"), parse(`n = "x"`)} {
+		if _, err := x.SelectWithin(scope, nil); !errors.Is(err, ErrScope) {
+			t.Errorf("scope %v: %v, want ErrScope", scope, err)
+		}
+	}
+	if err := x.Check(); err != nil {
+		t.Error(err)
+	}
+}

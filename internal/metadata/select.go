@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -53,6 +54,51 @@ func (x *Index) Select(f *Filter) (*Set, error) {
 		b = b.Clone()
 	}
 	return &Set{b}, nil
+}
+
+// ErrScope is in the error of SelectWithin where the scope is what is wrong.
+var ErrScope = errors.New("the scope does not fit the papers")
+
+// SelectWithin gives the papers that meet both a scope and a filter, as if there were no others than those of the scope: what papers beyond it
+// have does not show in the error. A filter that names a field of the user's that no paper of the scope has is refused; compared may be what is never
+// equal.
+func (x *Index) SelectWithin(scope, f *Filter) (*Set, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if scope.empty() {
+		return nil, fmt.Errorf("%w: it is empty", ErrScope)
+	}
+	if err := x.check(scope.root); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrScope, err)
+	}
+	all, shared := x.eval(scope.root)
+	if f.empty() {
+		if shared {
+			all = all.Clone()
+		}
+		return &Set{all}, nil
+	}
+	if err := x.checkWithin(f.root, all); err != nil {
+		return nil, err
+	}
+	some, _ := x.eval(f.root)
+	return &Set{roaring.And(all, some)}, nil
+}
+
+// checkWithin refuses a filter that names a field that none of some papers has.
+func (x *Index) checkWithin(n *node, of *roaring.Bitmap) error {
+	for _, p := range n.parts {
+		if err := x.checkWithin(p, of); err != nil {
+			return err
+		}
+	}
+	if len(n.parts) > 0 || own[n.field] != 0 {
+		return nil
+	}
+	if f := x.fields[n.field]; f == nil || !f.papers.Intersects(of) {
+		return &Error{n.text, n.at, fmt.Sprintf("no paper has a field %s", shorten(quoteName(n.field)))}
+	}
+	return nil
 }
 
 // check refuses a filter that some comparison of keeps from being what was meant.

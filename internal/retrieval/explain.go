@@ -25,7 +25,7 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 		return nil, err
 	}
 	defer c.leave()
-	paper, err := c.paper("id", r.PaperID, r.Which)
+	paper, err := c.paper(ctx, "id", r.PaperID, r.Which)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 	var query *Paper
 	var passage *Passage
 	if r.Input.Text == nil && r.Input.Vector == nil {
-		if query, err = c.paper(r.Field+".paper_id", r.Input.PaperID, r.Which); err != nil {
+		if query, err = c.paper(ctx, r.Field+".paper_id", r.Input.PaperID, r.Which); err != nil {
 			return nil, err
 		}
 		p := passageOf(query)
@@ -54,18 +54,20 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 }
 
 // paper reads a stored paper that is in scope.
-func (c *Collection) paper(field, id string, w Which) (*Paper, error) {
+func (c *Collection) paper(ctx context.Context, field, id string, w Which) (*Paper, error) {
 	if err := checkID(field, id); err != nil {
 		return nil, err
 	}
-	rec, _, err := c.store.Get(id)
+	rec, ordinal, err := c.store.Get(id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, notFound(field, id)
 	}
 	if err != nil {
 		return nil, internal("read paper", err)
 	}
-	if !w.sees(&rec.Paper) {
+	if sees, err := c.sees(ctx, w, ordinal, &rec.Paper); err != nil {
+		return nil, err
+	} else if !sees {
 		return nil, notFound(field, id)
 	}
 	return &rec.Paper, nil

@@ -165,23 +165,20 @@ func (c *Collection) chosen(ctx context.Context, w Which) (*ann.Filter, error) {
 	if c.fields.err != nil {
 		return nil, storeError("read the papers' fields", c.fields.err)
 	}
-	// One after the other, so that an error tells whose filter it is about.
-	if _, err := c.fields.index.Select(w.Scope); err != nil {
-		return nil, scopeError(err)
+	var set *metadata.Set
+	var err error
+	if w.Scope != nil {
+		set, err = c.fields.index.SelectWithin(w.Scope, w.Filter)
+	} else {
+		set, err = c.fields.index.Select(w.Filter)
 	}
-	set, err := c.fields.index.Select(metadata.And(w.Filter, w.Scope))
 	switch {
-	case err != nil && w.Scope != nil: // which fields there are beyond the scope is not said
-		return nil, &Error{Kind: Invalid, Field: w.Field, Message: "names a field that no paper has, or compares one with what it never is", Err: err}
+	case errors.Is(err, metadata.ErrScope): // which the caller did not write, and must not read
+		return nil, &Error{Kind: FailedPrecondition, Message: "the filter of the key does not fit the papers that there are; ask who runs the server", Err: err}
 	case err != nil:
 		return nil, &Error{Kind: Invalid, Field: w.Field, Message: err.Error(), Err: err}
 	}
 	return ann.NewFilter(set.Ordinals()), nil
-}
-
-// scopeError is about a filter that the caller did not write, and must not read.
-func scopeError(err error) error {
-	return &Error{Kind: FailedPrecondition, Message: "the filter of the key does not fit the papers that there are; ask who runs the server", Err: err}
 }
 
 // meets tells whether a paper is one that a call is about.
@@ -193,8 +190,18 @@ func (w Which) meets(p *Paper) bool {
 	return w.Filter.Matches(f) && w.Scope.Matches(f)
 }
 
-// sees tells whether a paper is there at all for who calls.
-func (w Which) sees(p *Paper) bool { return Which{Scope: w.Scope}.meets(p) }
+// sees tells whether a paper is there at all for who calls. What is beyond the scope is not read: it would take its time.
+func (c *Collection) sees(ctx context.Context, w Which, ordinal uint64, p *Paper) (bool, error) {
+	if w.Scope == nil {
+		return true, nil
+	}
+	scope := Which{Scope: w.Scope}
+	all, err := c.chosen(ctx, scope)
+	if err != nil {
+		return false, err
+	}
+	return all.Contains(ordinal) && scope.meets(p), nil
+}
 
 // Fields are what filters may speak of, by name. ready is false while they are being made: the fields are those of the papers so far.
 func (c *Collection) Fields() (all []Field, ready bool) {

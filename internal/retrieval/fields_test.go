@@ -77,11 +77,11 @@ func TestWhichPapers(t *testing.T) {
 	}
 
 	scope := Which{Scope: filtered(t, "categories:cs.CL")}
-	if _, _, err := c.Get("a", scope); err != nil {
+	if _, _, err := c.Get(context.Background(), "a", scope); err != nil {
 		t.Errorf("in scope: %v", err)
 	}
 	for what, call := range map[string]func() error{
-		"get": func() error { _, _, err := c.Get("c", scope); return err },
+		"get": func() error { _, _, err := c.Get(context.Background(), "c", scope); return err },
 		"related": func() error {
 			_, err := c.Search(t.Context(), SearchRequest{Input: Input{PaperID: "c"}, Which: scope})
 			return err

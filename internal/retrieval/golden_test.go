@@ -3,6 +3,7 @@ package retrieval
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -69,11 +70,11 @@ func TestOldDataDirectories(t *testing.T) {
 				if got := related(t, c, "ARXIV:2001.00000", 1); !slices.Equal(got, []string{"ARXIV:2001.00003"}) {
 					t.Errorf("related are %v", got)
 				}
-				p, _, err := c.Get("ARXIV:2001.00002", Which{})
+				p, _, err := c.Get(context.Background(), "ARXIV:2001.00002", Which{})
 				if err != nil || p.Title != texts[2] || p.Authors[0] != "Émilie du Châtelet" || string(p.Metadata) != `{"n":1}` {
 					t.Errorf("%+v, %v", p, err)
 				}
-				if _, _, err := c.Get("gone", Which{}); KindOf(err) != NotFound {
+				if _, _, err := c.Get(context.Background(), "gone", Which{}); KindOf(err) != NotFound {
 					t.Errorf("what was deleted is there: %v", err)
 				}
 				if opened == 0 {

@@ -125,7 +125,7 @@ func (l *linearClient) step(ctx context.Context) error {
 	case 0, 1, 2, 3:
 		call.Kind = "upsert"
 		if l.rng.IntN(4) == 0 { // which may be just what is stored
-			if p, _, err := l.c.Get(call.ID, Which{}); err == nil {
+			if p, _, err := l.c.Get(context.Background(), call.ID, Which{}); err == nil {
 				call.Paper = p
 			}
 		}
@@ -150,7 +150,7 @@ func (l *linearClient) step(ctx context.Context) error {
 		}
 		r.Deleted = n == 1
 	case "get":
-		p, _, err := l.c.Get(call.ID, Which{})
+		p, _, err := l.c.Get(context.Background(), call.ID, Which{})
 		if err != nil && KindOf(err) != NotFound {
 			return err
 		}
@@ -294,7 +294,7 @@ func TestLinearizableThroughKills(t *testing.T) {
 		for i := range linearIDs {
 			call := linearCall{Kind: "get", ID: fmt.Sprint("p", i)}
 			id := h.begun(0, call)
-			p, _, err := c.Get(call.ID, Which{})
+			p, _, err := c.Get(context.Background(), call.ID, Which{})
 			if err != nil && KindOf(err) != NotFound {
 				t.Fatal(err)
 			}

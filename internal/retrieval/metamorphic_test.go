@@ -1,6 +1,7 @@
 package retrieval
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -207,7 +208,7 @@ func (o configuration) run(t *testing.T, history []write, queries [][]float32) *
 		t.Fatal(err)
 	}
 	for i := range a.papers {
-		if p, _, err := c.Get(a.papers[i].ID, Which{}); err != nil || !samePaper(&p, &a.papers[i]) {
+		if p, _, err := c.Get(context.Background(), a.papers[i].ID, Which{}); err != nil || !samePaper(&p, &a.papers[i]) {
 			t.Errorf("Get gives %v, %v; List %v", p, err, a.papers[i])
 		}
 	}

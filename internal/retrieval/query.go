@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"embedd/ann"
@@ -91,7 +93,11 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err != nil {
 		return nil, err
 	}
-	if query.Filter, err = c.chosen(ctx, r.Which); err != nil {
+	if r.Which.Scope != nil {
+		// The number of all papers shows in how the index is searched, and in how often they change.
+		query.Plan, res.Version = Auto, 0
+	}
+	if _, err := c.chosen(ctx, r.Which); err != nil { // before there is anything to encode
 		return nil, err
 	}
 	vector, self, err := c.resolve(ctx, r, res)
@@ -99,6 +105,9 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 		return nil, err
 	}
 	res.Hits, err = c.nearest(ctx, vector, self, query, r, res)
+	if r.Which.Scope != nil {
+		res.Ef, res.Plan = 0, Auto
+	}
 	return res, err
 }
 
@@ -172,7 +181,7 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 				return nil, 0, storeError("look up paper", err)
 			}
 			if r.Which.Scope != nil {
-				if _, err := c.paper(name, in.PaperID, r.Which); err != nil {
+				if _, err := c.paper(ctx, name, in.PaperID, r.Which); err != nil {
 					return nil, 0, err
 				}
 			}
@@ -208,6 +217,9 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 		before, begin := c.moves.ended.Load(), time.Now()
 		var found []ann.Neighbor
 		var err error
+		if query.Filter, err = c.chosen(ctx, r.Which); err != nil { // as they are now
+			return nil, err
+		}
 		if res.Exact {
 			var answer ann.Answer
 			answer, err = c.index.Search(v, ann.Query{K: query.K, Plan: ann.Scan, Filter: query.Filter, Done: ctx.Done()})
@@ -231,6 +243,7 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 		case err != nil:
 			return nil, err
 		case missing > 0 && try < searchTries && c.moves.ended.Load() != before:
+		case query.Filter != nil && len(hits) < res.K && try < searchTries && c.moves.ended.Load() != before: // under an ordinal that was not chosen
 		case len(hits) == res.K || missing == 0 || len(found) < query.K:
 			return hits, nil
 		default:
@@ -332,7 +345,7 @@ func encodeError(err error, field func(i int) string) error {
 }
 
 // Get returns a stored paper, where it is in scope, and what the model read of it.
-func (c *Collection) Get(id string, w Which) (Paper, TextUse, error) {
+func (c *Collection) Get(ctx context.Context, id string, w Which) (Paper, TextUse, error) {
 	if err := c.enter(); err != nil {
 		return Paper{}, TextUse{}, err
 	}
@@ -340,20 +353,23 @@ func (c *Collection) Get(id string, w Which) (Paper, TextUse, error) {
 	if err := checkID("id", id); err != nil {
 		return Paper{}, TextUse{}, err
 	}
-	rec, _, err := c.store.Get(id)
+	rec, ordinal, err := c.store.Get(id)
 	if errors.Is(err, store.ErrNotFound) {
 		return Paper{}, TextUse{}, notFound("id", id)
 	}
 	if err != nil {
 		return Paper{}, TextUse{}, storeError("read paper", err)
 	}
-	if !w.sees(&rec.Paper) {
+	if sees, err := c.sees(ctx, w, ordinal, &rec.Paper); err != nil {
+		return Paper{}, TextUse{}, err
+	} else if !sees {
 		return Paper{}, TextUse{}, notFound("id", id)
 	}
 	return rec.Paper, TextUse{rec.Tokens, rec.Truncated}, nil
 }
 
-// listRead is how many papers a call of List reads at most: where few of them meet a filter, a page may have fewer than were asked for.
+// listRead is how many papers are read for one page and put in order, where no more than those meet a filter. Of more, one in a hundred and so
+// all of a page is soon come by.
 const listRead = 10_000
 
 // List returns up to limit papers (nil: DefaultPageSize) in the byte order of their ids, beginning after the id after, of those that w is about.
@@ -370,33 +386,57 @@ func (c *Collection) List(ctx context.Context, after string, limit *int, w Which
 	if n < 1 || n > MaxPageSize {
 		return nil, "", invalid("page_size", "is %d; must be 1 to %d", n, MaxPageSize)
 	}
-	if _, err := c.chosen(ctx, w); err != nil { // a filter that no paper could meet
+	chosen, err := c.chosen(ctx, w)
+	if err != nil {
 		return nil, "", err
 	}
-	for read := 0; ; {
+	if chosen != nil && chosen.Len() <= listRead {
+		return c.listChosen(ctx, after, n, w, chosen)
+	}
+	for {
 		records, err := c.store.List(after, n+1)
 		if err != nil {
 			return nil, "", storeError("list papers", err)
 		}
 		for i := range records {
 			p := &records[i].Paper
+			after = p.ID
 			if !w.meets(p) {
-				after = p.ID
 				continue
 			}
 			if len(papers) == n {
-				return papers, after, nil
+				return papers, papers[n-1].ID, nil
 			}
-			papers, after = append(papers, *p), p.ID
+			papers = append(papers, *p)
 		}
 		if len(records) <= n {
 			return papers, "", nil
-		}
-		if read += len(records); read >= listRead {
-			return papers, after, nil
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, "", err
 		}
 	}
+}
+
+// listChosen is List of few papers.
+func (c *Collection) listChosen(ctx context.Context, after string, n int, w Which, chosen *ann.Filter) (papers []Paper, next string, err error) {
+	for ordinals := range slices.Chunk(slices.Collect(chosen.Labels()), 1000) {
+		if err := ctx.Err(); err != nil {
+			return nil, "", err
+		}
+		records, present, err := c.store.Records(ordinals)
+		if err != nil {
+			return nil, "", storeError("list papers", err)
+		}
+		for i := range records {
+			if p := &records[i].Paper; present[i] && p.ID > after && w.meets(p) {
+				papers = append(papers, *p)
+			}
+		}
+	}
+	slices.SortFunc(papers, func(a, b Paper) int { return strings.Compare(a.ID, b.ID) })
+	if len(papers) > n {
+		return papers[:n:n], papers[n-1].ID, nil
+	}
+	return papers, "", nil
 }

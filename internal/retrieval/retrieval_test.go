@@ -179,7 +179,7 @@ func TestUpsertSearchGetListDelete(t *testing.T) {
 	if got := related(t, c, "a", 10); !slices.Equal(got, []string{"b", "c"}) && !slices.Equal(got, []string{"c", "b"}) {
 		t.Errorf("related gives %v: itself is not related to itself", got)
 	}
-	p, use, err := c.Get("a", Which{})
+	p, use, err := c.Get(context.Background(), "a", Which{})
 	if err != nil || p.Title != "graph neural networks" || use.Tokens != 3 {
 		t.Errorf("get gives %v %v %v", p, use, err)
 	}
@@ -199,7 +199,7 @@ func TestUpsertSearchGetListDelete(t *testing.T) {
 	if got := related(t, c, "a", 10); !slices.Equal(got, []string{"c"}) {
 		t.Errorf("a deleted paper is found: %v", got)
 	}
-	if _, _, err := c.Get("b", Which{}); KindOf(err) != NotFound {
+	if _, _, err := c.Get(context.Background(), "b", Which{}); KindOf(err) != NotFound {
 		t.Errorf("get of a deleted paper: %v", err)
 	}
 }
@@ -234,7 +234,7 @@ func TestUpsertEncodesOnlyWhatChanged(t *testing.T) {
 		if after, _ := c.Info(); after.Version <= version.Version {
 			t.Errorf("%s: the version stays", step.name)
 		}
-		if p, _, err := c.Get("a", Which{}); err != nil || p.Year != a.Year || p.Title != a.Title {
+		if p, _, err := c.Get(context.Background(), "a", Which{}); err != nil || p.Year != a.Year || p.Title != a.Title {
 			t.Errorf("%s: stored is %v, %v", step.name, p, err)
 		}
 	}
@@ -505,7 +505,7 @@ func TestRefusals(t *testing.T) {
 		{remove(), Invalid, "ids", "1000"},
 		{remove("a", ""), Invalid, "ids[1]", "empty"},
 		{remove("x", "x"), Invalid, "ids[1]", "ids[0]"},
-		{func() error { _, _, err := c.Get("", Which{}); return err }, Invalid, "id", "empty"},
+		{func() error { _, _, err := c.Get(context.Background(), "", Which{}); return err }, Invalid, "id", "empty"},
 		{func() error { _, _, err := c.List(t.Context(), "", ptr(0), Which{}); return err }, Invalid, "page_size", "1 to 1000"},
 		{func() error { _, _, err := c.List(t.Context(), "", ptr(1001), Which{}); return err }, Invalid, "page_size", "1 to 1000"},
 	} {

@@ -19,8 +19,8 @@ import (
 // request is a message on its way through codec, and the error of its decoding.
 type request struct {
 	message any
-	limit   int // bytes
-	bytes   int
+	limit   int   // bytes
+	weight  int64 // bytes of memory, about
 	err     error
 }
 
@@ -43,22 +43,52 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	if r.bytes = data.Len(); r.bytes > r.limit {
-		r.err = &sizeError{r.bytes, r.limit}
+	if n := data.Len(); n > r.limit {
+		r.err = &sizeError{n, r.limit}
 		return nil
 	}
-	err := c.CodecV2.Unmarshal(data, r.message)
+	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer whole.Free()
+	b := whole.ReadOnlyData()
+	m, ok := r.message.(proto.Message)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, r.message)
+	}
+	if r.weigh(b, m); r.err != nil {
+		return nil
+	}
+	err := proto.Unmarshal(b, m)
 	if err == nil {
 		return nil
 	}
-	if m, ok := r.message.(proto.Message); ok {
-		// The fast decoder does not name the field; decoding by reflection does.
-		if named := proto.Unmarshal(data.Materialize(), dynamicpb.NewMessage(m.ProtoReflect().Descriptor())); named != nil {
-			err = named
-		}
+	// The fast decoder does not name the field; decoding by reflection does.
+	if named := proto.Unmarshal(b, dynamicpb.NewMessage(m.ProtoReflect().Descriptor())); named != nil {
+		err = named
 	}
 	r.err = status.Errorf(codes.InvalidArgument, "the request cannot be decoded: %v", err)
 	return nil
+}
+
+// weigh sets what the message will take, or the error where that is too much.
+func (r *request) weigh(b []byte, m proto.Message) {
+	w, err := weight(b, m.ProtoReflect().Descriptor())
+	switch {
+	case err != nil:
+		r.err = status.Errorf(codes.InvalidArgument, "the request %v", err)
+	case w > weightShare*int64(r.limit)+small:
+		r.err = &weightError{w, weightShare*int64(r.limit) + small}
+	}
+	r.weight = w
+}
+
+// weightShare: a request may take so many times the bytes that its class may send.
+const weightShare = 4
+
+// weightError refuses a request that is made of too many parts.
+type weightError struct{ bytes, limit int64 }
+
+func (e *weightError) Error() string {
+	return fmt.Sprintf("the request is made of so many parts that it would take %d bytes of memory; the limit of this method is %d; send less in one call", e.bytes, e.limit)
 }
 
 // sizeError refuses a request that is larger than those of its class may be.

@@ -46,12 +46,12 @@ func (l *listener) count(accepted net.Conn, leave func()) *conn {
 	c := &conn{Conn: accepted, all: l}
 	c.addr = &connAddr{accepted.RemoteAddr(), c}
 	c.leave = sync.OnceFunc(func() {
+		c.forget(l.intake) // before it is gone from those that could be closed
 		leave()
 		l.counts.conns.Add(-1)
 		l.mu.Lock()
 		delete(l.open, c)
 		l.mu.Unlock()
-		c.forget(l.intake)
 	})
 	l.counts.conns.Add(1)
 	l.mu.Lock()

@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -108,15 +110,108 @@ func TestAKeyWithAFilter(t *testing.T) {
 	if _, err := search.Search(as("read"), &embeddv1.SearchRequest{Query: text, Filter: "categories ="}); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "filter") {
 		t.Errorf("%v", err)
 	}
-	// Which fields other papers have is not said.
-	for _, filter := range []string{"secret = x", "categorie = x"} {
+	// Which fields other papers have, their ids, how many they are and when they change is not said.
+	m, err := structpb.NewStruct(map[string]any{"secret": true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := papers.UpsertPapers(as("write"), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: "aa-secret", Title: "x", Metadata: m}}}); err != nil {
+		t.Fatal(err)
+	}
+	say := map[string]bool{}
+	for _, filter := range []string{"secret:*", "secret = 5", "secre = true", "nothing:*"} {
 		_, err := search.Search(as("filtered"), &embeddv1.SearchRequest{Query: text, Filter: filter})
-		if status.Code(err) != codes.InvalidArgument || strings.Contains(err.Error(), "categories") {
+		if status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%q: %v", filter, err)
 		}
+		say[strings.NewReplacer("secret", "F", "secre", "F", "nothing", "F").Replace(status.Convert(err).Message())] = true
+	}
+	if len(say) > 2 { // but for the column
+		t.Errorf("it shows which fields there are: %v", say)
+	}
+	one := int32(1)
+	page, err := papers.ListPapers(as("filtered"), &embeddv1.ListPapersRequest{PageSize: &one})
+	if token, e := base64.RawURLEncoding.DecodeString(page.GetNextPageToken()); err != nil || e != nil || string(token) != "a" {
+		t.Errorf("the page goes on after %q: %v %v", token, err, e)
+	}
+	graph, err := search.Search(as("filtered"), &embeddv1.SearchRequest{Query: text, Plan: embeddv1.Plan_PLAN_GRAPH})
+	if e := graph.GetEffective(); err != nil || graph.GetIndexVersion() != 0 || e.GetEf() != 0 || e.GetPlan() != embeddv1.Plan_PLAN_UNSPECIFIED {
+		t.Errorf("%v %v", graph, err)
 	}
 	res, err := search.Search(as("filtered"), &embeddv1.SearchRequest{Query: text, Filter: "year > 2000 OR id:*"})
 	if err != nil || strings.Contains(res.GetEffective().GetFilter(), "cs.CL") || !strings.Contains(res.GetEffective().GetFilter(), "year > 2000") {
 		t.Errorf("the filter in effect is %q, %v: want the caller's, and not the key's", res.GetEffective().GetFilter(), err)
+	}
+}
+
+// A key's filter that does not fit the papers lets nobody in, by no method.
+func TestAKeyWhoseFilterFitsNothing(t *testing.T) {
+	key, secret, err := access.New(access.Key{Role: access.Read, Filter: "NOT embargo = true"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := access.NewKeys([]access.Key{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := true
+	k := makeKeys(t)
+	r := launch(t, Options{Keys: func() *access.Keys {
+		if open {
+			return k.set
+		}
+		return keys
+	}, Limits: Limits{Classes: classes(nil)}})
+	conn := r.connect(t)
+	papers, search := embeddv1.NewPaperServiceClient(conn), embeddv1.NewSearchServiceClient(conn)
+	as := func(secret string) context.Context {
+		return metadata.NewOutgoingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+secret))
+	}
+	if _, err := papers.UpsertPapers(as(k.secrets["write"]), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: "a", Title: "x"}}}); err != nil {
+		t.Fatal(err)
+	}
+	open = false
+	text := &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: "x"}}
+	for name, call := range map[string]func() error{
+		"search":  func() error { _, err := search.Search(as(secret), &embeddv1.SearchRequest{Query: text}); return err },
+		"related": func() error { _, err := search.Related(as(secret), &embeddv1.RelatedRequest{Id: "a"}); return err },
+		"explain": func() error {
+			_, err := search.Explain(as(secret), &embeddv1.ExplainRequest{Query: text, Id: "a"})
+			return err
+		},
+		"get":  func() error { _, err := papers.GetPaper(as(secret), &embeddv1.GetPaperRequest{Id: "a"}); return err },
+		"list": func() error { _, err := papers.ListPapers(as(secret), &embeddv1.ListPapersRequest{}); return err },
+	} {
+		if err := call(); status.Code(err) != codes.FailedPrecondition || strings.Contains(err.Error(), "embargo") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A paper that is given another text while the query is encoded is found all the same.
+func TestAPaperThatMovesWhileTheQueryIsEncoded(t *testing.T) {
+	r := launch(t, Options{Limits: Limits{Classes: classes(nil)}})
+	conn := r.connect(t)
+	papers, search := embeddv1.NewPaperServiceClient(conn), embeddv1.NewSearchServiceClient(conn)
+	put := func(abstract string) error {
+		_, err := papers.UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: "a", Title: "x", Abstract: abstract, Year: 2020}}})
+		return err
+	}
+	if err := put("first"); err != nil {
+		t.Fatal(err)
+	}
+	for _, filter := range []string{"", "year = 2020", "id = a"} {
+		first := true
+		r.encoder.before = func(context.Context) error {
+			if !first {
+				return nil
+			}
+			first = false
+			return put("another " + filter)
+		}
+		res, err := search.Search(t.Context(), &embeddv1.SearchRequest{Query: text("fish"), Filter: filter})
+		if err != nil || len(res.GetHits()) != 1 {
+			t.Errorf("filter %q: %d hits, %v", filter, len(res.GetHits()), err)
+		}
 	}
 }

@@ -118,16 +118,15 @@ func (s *Server) guard(ctx context.Context, method string) (context.Context, err
 			return context.WithValue(ctx, guarded{}, c), status.Errorf(codes.PermissionDenied, "%s needs a key with the role %v; this one's is %v", strings.TrimPrefix(method, "/"), r.role, c.Key.Role)
 		}
 	}
-	ctx, err := scope(ctx, c.Key, r)
-	if err != nil {
-		s.counts.denied.Add(1)
-		return ctx, err
-	}
 	if err := s.limitRate(c, r); err != nil {
 		s.counts.limited.Add(1)
 		return ctx, err
 	}
-	return context.WithValue(ctx, guarded{}, c), nil
+	ctx, err := scope(context.WithValue(ctx, guarded{}, c), c.Key, r)
+	if err != nil {
+		s.counts.denied.Add(1)
+	}
+	return ctx, err
 }
 
 // identify gives the key of a call. The key is in the header authorization, as a bearer token, or in x-api-key, and in no other place.

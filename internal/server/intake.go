@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,12 +17,12 @@ import (
 )
 
 // intake bounds the memory that messages take: requests while they come, requests that have come while their calls last, and answers
-// until their clients have read them. Each of the three has most bytes.
+// until their clients have read them. Each of the three has most bytes. A request that has come counts as what it takes when it is decoded.
 //
 // gRPC bounds one message, and not how many there are: a client may send a hundred requests on each of its connections, all of them up to
 // their last byte, or ask for large answers and read none. So the bytes of each connection are counted. Where the requests that come
 // are too many, calls of the connection that holds the most of them end, the one that has been coming for longest first: a request
-// that is small, or that comes at once, is not for long among those. Where the answers are too many, the connection whose client has most of
+// that is small, or that comes at once, is not for long among those. Calls that need no key end before all others. Where the answers are too many, the connection whose client has most of
 // them to read is closed.
 type intake struct {
 	most int64
@@ -36,6 +37,8 @@ type intake struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{} // that requests come on
+
+	closing sync.Mutex // held while connections are chosen to be closed, so that none is closed for what another one has freed
 }
 
 const (
@@ -51,18 +54,19 @@ func newIntake(most int64) *intake { return &intake{most: most, conns: map[*conn
 
 // coming is a request while it comes.
 type coming struct {
-	at  int64 // bytes that had come on the connection before it
-	end func(*status.Status) error
+	at   int64 // bytes that had come on the connection before it
+	open bool  // nobody knows whose it is
+	end  func(*status.Status) error
 }
 
-// begin says that a call's request is waited for, until came.
-func (in *intake) begin(ctx context.Context) (came func()) {
+// begin says that a call's request is waited for, until came. open is whether it needs no key.
+func (in *intake) begin(ctx context.Context, open bool) (came func()) {
 	c := connOf(ctx)
 	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ WriteStatus(*status.Status) error })
 	if c == nil || !ok {
 		return func() {}
 	}
-	r := &coming{c.read.Load(), stream.WriteStatus}
+	r := &coming{c.read.Load(), open, stream.WriteStatus}
 	in.mu.Lock()
 	c.coming = append(c.coming, r)
 	in.conns[c] = struct{}{}
@@ -105,38 +109,58 @@ func (in *intake) look() {
 	}
 }
 
-// tooMany takes out the requests that are to end. What comes for a call is at most all that has come on its connection since it began.
+// tooMany takes out the requests that are to end. What comes for the calls of a connection is at most all that has come on it since the first of
+// them began; of several, each is taken to have its part.
 func (in *intake) tooMany() (ended []*coming) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for {
-		var sum, held int64
-		var worst *conn
-		for c := range in.conns {
-			n := c.read.Load() - c.coming[0].at
-			if sum += n; n >= held {
-				held, worst = n, c
+	var sum int64
+	held := map[*conn]int64{}
+	for c := range in.conns {
+		held[c] = c.read.Load() - c.coming[0].at
+		sum += held[c]
+	}
+	for _, open := range []bool{true, false} {
+		for sum > in.most {
+			worst, at := in.worst(held, open)
+			if worst == nil {
+				break
+			}
+			part := held[worst] / int64(len(worst.coming))
+			ended = append(ended, worst.coming[at])
+			in.remove(worst, at)
+			held[worst] -= part
+			sum -= part
+			if len(worst.coming) == 0 {
+				delete(held, worst)
 			}
 		}
-		if sum <= in.most {
-			return ended
-		}
-		ended = append(ended, worst.coming[0])
-		in.remove(worst, 0)
 	}
+	return ended
 }
 
-// keep counts a request that has come, of n bytes, until release.
-func (in *intake) keep(n int) (release func(), err error) {
+// worst is the connection with the most, of those on which there is a call that needs no key, or of all, and the oldest such call.
+func (in *intake) worst(held map[*conn]int64, open bool) (worst *conn, at int) {
+	for c, n := range held {
+		i := slices.IndexFunc(c.coming, func(r *coming) bool { return r.open || !open })
+		if i >= 0 && (worst == nil || n > held[worst]) {
+			worst, at = c, i
+		}
+	}
+	return worst, at
+}
+
+// keep counts a request that has come, and takes n bytes, until release. The only one may take more than there is for all.
+func (in *intake) keep(n int64) (release func(), err error) {
 	if n < small {
 		return func() {}, nil
 	}
-	if in.kept.Add(int64(n)) > in.most {
-		in.kept.Add(-int64(n))
+	if sum := in.kept.Add(n); sum > in.most && sum > n {
+		in.kept.Add(-n)
 		in.keptFull.Add(1)
 		return nil, exhausted(messagesWait, "the calls that run and wait have requests of %d MiB, the limit for all of them; send less at once, or try again in %v", in.most>>20, messagesWait)
 	}
-	return sync.OnceFunc(func() { in.kept.Add(-int64(n)) }), nil
+	return sync.OnceFunc(func() { in.kept.Add(-n) }), nil
 }
 
 // answer is a message on its way to a client.
@@ -144,6 +168,15 @@ type answer struct {
 	message proto.Message
 	bytes   int
 	to      *conn // nil: it is not counted
+	release func()
+}
+
+// hold counts the answer until it is released, or nobody has it any more: gRPC drops some without a word.
+func (a *answer) hold() {
+	to, n := a.to, int64(a.bytes)
+	to.hold(to.all.intake, n)
+	a.release = sync.OnceFunc(func() { to.sent(to.all.intake, n) })
+	runtime.AddCleanup(a, func(release func()) { release() }, a.release)
 }
 
 // answer counts what a call answers. The connections of those who read slowest make room for it.
@@ -155,10 +188,12 @@ func (in *intake) answer(ctx context.Context, m proto.Message) (*answer, error) 
 	if a.to = connOf(ctx); a.to == nil {
 		return a, nil
 	}
-	a.to.hold(in, int64(a.bytes))
+	a.hold()
+	in.closing.Lock()
+	defer in.closing.Unlock()
 	for in.answers.Load() > in.most {
 		if !in.closeSlowest(a.to) {
-			a.to.sent(in, int64(a.bytes))
+			a.release()
 			in.answersFull.Add(1)
 			return nil, exhausted(messagesWait, "answers of %d MiB wait until their clients have read them, the limit for all of them; read them, ask for less at once, or try again in %v", in.most>>20, messagesWait)
 		}
@@ -174,7 +209,7 @@ func (in *intake) closeSlowest(asks *conn) bool {
 			slowest = c
 		}
 	})
-	if slowest == nil || slowest == asks {
+	if slowest == nil || slowest == asks || slowest.answers.Load() == 0 {
 		return false
 	}
 	in.closed.Add(1)
@@ -199,11 +234,11 @@ type pool struct {
 
 // Put implements mem.BufferPool.
 func (p pool) Put(b *[]byte) {
-	p.to.sent(p.to.all.intake, int64(p.bytes))
+	p.release()
 	p.BufferPool.Put(b)
 }
 
-// encode gives the bytes of an answer. gRPC calls it once for each, or its connection is gone.
+// encode gives the bytes of an answer. gRPC calls it once for each.
 func (a *answer) encode() (mem.BufferSlice, error) {
 	o := proto.MarshalOptions{UseCachedSize: true}
 	if mem.IsBelowBufferPoolingThreshold(a.bytes) {

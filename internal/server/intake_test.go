@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -11,8 +13,12 @@ import (
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
+	"embedd/internal/access"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -215,4 +221,100 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 		}
 	}
 	eventually(t, "an answer is refused", func() bool { return r.Load().Refused["answer_kept"] > 0 })
+}
+
+// Who has no key, and sends what is no request about the health, ends before anybody else.
+func TestCallsWithoutAKeyKeepNoWriterOut(t *testing.T) {
+	const most = 8 << 20
+	k := makeKeys(t)
+	r := launch(t, Options{Keys: func() *access.Keys { return k.set }, Limits: Limits{MessageBytes: most, Classes: classes(nil)}})
+	for range 12 {
+		c := rawClient(t, r.addr)
+		c.dribble(c.listen(), 1, "/grpc.health.v1.Health/Check", 900<<10)
+	}
+	if r.Load().Refused["request_coming"] == 0 {
+		t.Error("none was ended")
+	}
+	req := &embeddv1.UpsertPapersRequest{}
+	for i := range 100 {
+		req.Papers = append(req.Papers, &embeddv1.Paper{Id: strconv.Itoa(i), Title: "x", Abstract: strings.Repeat("word ", 3000)})
+	}
+	ctx := metadata.NewOutgoingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+k.secrets["write"]))
+	papers := embeddv1.NewPaperServiceClient(r.connect(t))
+	for range 5 {
+		if _, err := papers.UpsertPapers(ctx, req); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Of the calls of one connection no more end than must.
+func TestNoMoreEndThanMust(t *testing.T) {
+	in := newIntake(32 << 20)
+	c := &conn{}
+	for range 100 {
+		c.coming = append(c.coming, &coming{})
+	}
+	in.conns[c] = struct{}{}
+	c.read.Store(33 << 20)
+	if n := len(in.tooMany()); n < 1 || n > 10 {
+		t.Errorf("%d of 100 calls with 33 MiB in all are ended, where 32 may come", n)
+	}
+}
+
+// A request weighs about what it takes: never much less. One that is made of ever so many parts is refused before it is decoded.
+func TestTheWeightOfRequests(t *testing.T) {
+	deep := []byte{}
+	for range 100 { // a value that is a list with a value
+		deep = protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), deep)
+		deep = protowire.AppendBytes(protowire.AppendTag(nil, 6, protowire.BytesType), deep)
+	}
+	list := protowire.AppendBytes(protowire.AppendTag(nil, 6, protowire.BytesType), bytes.Repeat([]byte{0x0a, 0}, 100_000)) // of empty values
+	in := func(value []byte) []byte {                                                                                       // metadata x of a paper
+		entry := protowire.AppendBytes(protowire.AppendTag([]byte{0x0a, 1, 'x'}, 2, protowire.BytesType), value)
+		fields := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), entry)
+		paper := protowire.AppendBytes(protowire.AppendTag(nil, 10, protowire.BytesType), fields)
+		return protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), paper)
+	}
+	vector := &embeddv1.SearchRequest{Query: &embeddv1.Input{Kind: &embeddv1.Input_Vector{Vector: &embeddv1.Vector{Values: make([]float32, 100_000)}}}}
+	floats, err := proto.Marshal(vector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		body []byte
+		to   proto.Message
+	}{
+		{"empty papers", bytes.Repeat([]byte{0x0a, 0}, 200_000), &embeddv1.UpsertPapersRequest{}},
+		{"empty texts", bytes.Repeat([]byte{0x0a, 0}, 200_000), &embeddv1.EncodeRequest{}},
+		{"a list of empty values", in(list), &embeddv1.UpsertPapersRequest{}},
+		{"a vector", floats, &embeddv1.SearchRequest{}},
+	} {
+		w, err := weight(c.body, c.to.ProtoReflect().Descriptor())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		if err := proto.Unmarshal(c.body, c.to); err != nil {
+			t.Fatal(c.name, err)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		took := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+		runtime.KeepAlive(c.to)
+		if w < took/2 || w > 10*took+small {
+			t.Errorf("%s: %d bytes weigh %d, and take %d", c.name, len(c.body), w, took)
+		}
+	}
+	if _, err := weight(in(deep), (&embeddv1.UpsertPapersRequest{}).ProtoReflect().Descriptor()); err == nil {
+		t.Error("a hundred values in one another weigh nothing")
+	}
+
+	heavy := &request{message: &embeddv1.UpsertPapersRequest{}, limit: MaxMessageBytes}
+	if heavy.weigh(bytes.Repeat([]byte{0x0a, 0}, 4<<20), heavy.message.(proto.Message)); status.Code(toStatus(t.Context(), heavy.err)) != codes.ResourceExhausted {
+		t.Errorf("four million papers: %v", heavy.err)
+	}
 }

@@ -51,7 +51,7 @@ func (s *Server) registerOpen(desc *grpc.ServiceDesc, impl any) {
 			defer leave()
 			return handle(srv, ctx, func(v any) error {
 				r := &request{message: v, limit: maxHealthBytes}
-				came := s.intake.begin(ctx)
+				came := s.intake.begin(ctx, true)
 				err := decode(r)
 				came()
 				if err != nil || r.err == nil {
@@ -101,7 +101,7 @@ func (s *promptStream) RecvMsg(m any) error {
 	received := make(chan error, 1)
 	go func() {
 		r := &request{message: m, limit: maxHealthBytes} // a watch keeps the name for as long as it lasts
-		came := s.intake.begin(s.Context())
+		came := s.intake.begin(s.Context(), true)
 		err := s.ServerStream.RecvMsg(r)
 		came()
 		if err == nil {

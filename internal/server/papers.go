@@ -50,7 +50,7 @@ func (s *Server) GetPaper(ctx context.Context, req *embeddv1.GetPaperRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	p, use, err := c.Get(req.GetId(), retrieval.Which{Scope: scopeOf(ctx)})
+	p, use, err := c.Get(ctx, req.GetId(), retrieval.Which{Scope: scopeOf(ctx)})
 	if err != nil {
 		return nil, err
 	}

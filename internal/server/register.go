@@ -61,7 +61,7 @@ func (s *Server) guarded(method string, r rule, handle grpc.MethodHandler) grpc.
 		defer func() { release() }()
 		res, err = handle(srv, ctx, func(v any) error {
 			r := &request{message: v, limit: limits.MessageBytes}
-			came := s.intake.begin(ctx)
+			came := s.intake.begin(ctx, false)
 			err := decode(r)
 			came()
 			if err == nil {
@@ -69,7 +69,7 @@ func (s *Server) guarded(method string, r rule, handle grpc.MethodHandler) grpc.
 			}
 			if err == nil {
 				var kept func()
-				if kept, err = s.intake.keep(r.bytes); err == nil {
+				if kept, err = s.intake.keep(r.weight); err == nil {
 					release = kept
 				}
 			}

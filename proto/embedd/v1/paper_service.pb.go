@@ -338,7 +338,7 @@ type ListPapersRequest struct {
 	// next_page_token of the page before; empty for the first page.
 	PageToken string    `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	View      PaperView `protobuf:"varint,3,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
-	// As in SearchRequest. A page may have fewer papers than page_size, or none, and not be the last: where few papers meet the filter.
+	// As in SearchRequest.
 	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
