@@ -32,6 +32,8 @@ const (
 	loose = 0.85
 	// heapLeast of the limit is the heap's in any case: a collector that may keep nothing would do nothing else.
 	heapLeast = 0.1
+	// againAfter is how often garbage is collected while there is no room.
+	againAfter = 2 * time.Second
 	// every is how often it is looked.
 	every = 250 * time.Millisecond
 )
@@ -52,6 +54,7 @@ type Guard struct {
 	tell  func(error)
 	heap  bool // the heap's own limit is ours to set
 	old   int64
+	freed time.Time // when garbage was last collected; of the watch
 	stop  chan struct{}
 	done  chan struct{}
 
@@ -133,9 +136,9 @@ func (g *Guard) look() error {
 	if err != nil {
 		return err
 	}
-	if float64(held) > tight*float64(g.limit) && g.Room() == nil {
-		// Some of it may be garbage.
+	if g.mayBeGarbage(held) {
 		debug.FreeOSMemory()
+		g.freed = time.Now()
 		if held, err = unreclaimable(); err != nil {
 			return err
 		}
@@ -160,6 +163,15 @@ func (g *Guard) look() error {
 		g.tell(now)
 	}
 	return nil
+}
+
+// mayBeGarbage tells whether it is worth looking how much of what is held is garbage: before there is no room, and from time to time while there
+// is none. The collector would do so only when the process allocates.
+func (g *Guard) mayBeGarbage(held uint64) bool {
+	if g.Room() == nil {
+		return float64(held) > tight*float64(g.limit)
+	}
+	return float64(held) >= loose*float64(g.limit) && time.Since(g.freed) >= againAfter
 }
 
 // heapLimit is what the heap may have: what is not held by others, of the part of the limit that is room.

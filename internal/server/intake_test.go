@@ -98,7 +98,7 @@ func (c *raw) dribble(f *frames, calls int, path string, size int) {
 // What comes of requests and does not end is bounded for all connections together. Those who send at once are not kept from it.
 func TestRequestsThatComeForLong(t *testing.T) {
 	const most = 4 << 20
-	r := launch(t, Options{Limits: Limits{MessageBytes: most}})
+	r := launch(t, Options{Limits: Limits{MessageBytes: most, Classes: classes(nil)}})
 	for _, path := range []string{"/embedd.v1.SearchService/Search", "/grpc.health.v1.Health/Check"} {
 		before := r.Load().Refused["request_coming"]
 		for range 3 {
@@ -124,7 +124,7 @@ func TestRequestsThatComeForLong(t *testing.T) {
 
 // The call that is ended is told why, and when to try again.
 func TestARequestThatIsTooMuchBesideOthers(t *testing.T) {
-	r := launch(t, Options{Limits: Limits{MessageBytes: 2 << 20}})
+	r := launch(t, Options{Limits: Limits{MessageBytes: 2 << 20, Classes: classes(nil)}})
 	c := rawClient(t, r.addr)
 	f := c.listen()
 	first := c.begin("/embedd.v1.SearchService/Search") // and no more
@@ -142,7 +142,7 @@ func TestARequestThatIsTooMuchBesideOthers(t *testing.T) {
 
 // Requests that have come are bounded while their calls last.
 func TestRequestsThatAreKept(t *testing.T) {
-	r := launch(t, Options{Limits: Limits{MessageBytes: 128 << 10}})
+	r := launch(t, Options{Limits: Limits{MessageBytes: 128 << 10, Classes: classes(nil)}})
 	enter := make(chan struct{})
 	r.encoder.before = func(context.Context) error { <-enter; return nil }
 	encode := embeddv1.NewEncodeServiceClient(r.connect(t))
@@ -177,7 +177,7 @@ func TestRequestsThatAreKept(t *testing.T) {
 // Answers that are not read are bounded: the connection with the most of them is closed.
 func TestAnswersThatAreNotRead(t *testing.T) {
 	const most = 4 << 20
-	r := launch(t, Options{Limits: Limits{MessageBytes: most}})
+	r := launch(t, Options{Limits: Limits{MessageBytes: most, Classes: classes(nil)}})
 	conn := r.connect(t)
 	papers := embeddv1.NewPaperServiceClient(conn)
 	for i := range 5 {
