@@ -109,5 +109,9 @@ func (memoryCollector) Describe(to chan<- *prometheus.Desc) {
 func (c memoryCollector) Collect(to chan<- prometheus.Metric) {
 	u := c.Usage()
 	to <- prometheus.MustNewConstMetric(memoryLimitDesc, prometheus.GaugeValue, float64(u.Limit))
+	if u.Err != nil {
+		to <- prometheus.NewInvalidMetric(memoryHeldDesc, u.Err)
+		return
+	}
 	to <- prometheus.MustNewConstMetric(memoryHeldDesc, prometheus.GaugeValue, float64(u.Held))
 }

@@ -341,9 +341,15 @@ func readSums(root *os.Root, most int) (map[string]string, error) {
 		return nil, err
 	}
 	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
 	sums := map[string]string{}
+	read := int64(0)
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
+		read += int64(len(lines.Bytes())) + 1
 		sum, name, ok := strings.Cut(lines.Text(), "  ")
 		if _, twice := sums[name]; !ok || len(sum) != 2*sha256.Size || twice || len(sums) == most {
 			return nil, fmt.Errorf("%w: line %d of %s is not what was sealed", ErrDamaged, len(sums)+1, sumsName)
@@ -352,6 +358,9 @@ func readSums(root *os.Root, most int) (map[string]string, error) {
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, sumsName, err)
+	}
+	if read != fi.Size() {
+		return nil, fmt.Errorf("%w: the last line of %s has no end", ErrDamaged, sumsName)
 	}
 	return sums, nil
 }

@@ -30,6 +30,9 @@ const (
 	// tight and loose are the parts of the limit from which on there is no room, and up to which there is again.
 	tight = 0.9
 	loose = 0.85
+	// heapMost of the limit is what heap and others may have together, as far as the collector can help: less than loose, or it would leave
+	// garbage where there is no room for it.
+	heapMost = 0.8
 	// heapLeast of the limit is the heap's in any case: a collector that may keep nothing would do nothing else.
 	heapLeast = 0.1
 	// againAfter is how often garbage is collected while there is no room.
@@ -71,6 +74,8 @@ type Usage struct {
 	Held uint64
 	// Heap is the part of the limit that the Go heap was given.
 	Heap uint64
+	// Err is why the last look did not tell; the others are then of the one before.
+	Err error
 }
 
 // Watch begins to watch, until Close. tell, where it is not nil, is called when there is no more room, with the reason, and with nil when there
@@ -125,7 +130,11 @@ func (g *Guard) watch() {
 		case <-g.stop:
 			return
 		case <-tick.C:
-			_ = g.look() // it went well once; what was seen last stays
+			if err := g.look(); err != nil { // it went well once; what was seen last stays
+				g.mu.Lock()
+				g.usage.Err = err
+				g.mu.Unlock()
+			}
 		}
 	}
 }
@@ -180,7 +189,7 @@ func (g *Guard) heapLimit(held uint64) uint64 {
 	metrics.Read(sample)
 	heap := sample[0].Value.Uint64() - sample[1].Value.Uint64()
 	others := held - min(heap, held)
-	room := uint64(tight * float64(g.limit))
+	room := uint64(heapMost * float64(g.limit))
 	return max(room-min(others, room), uint64(heapLeast*float64(g.limit)))
 }
 

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"errors"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -57,6 +58,11 @@ func TestRoom(t *testing.T) {
 		t.Error("it was overwritten")
 	}
 	kept = nil
+	defer func() {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		t.Logf("%d before, limit %d, seen last %+v; heap: %d in use, %d idle, %d of them released, %d collections", before, limit, g.Usage(), m.HeapInuse, m.HeapIdle, m.HeapReleased, m.NumGC)
+	}()
 	eventually(t, "there is room again", func() bool { return g.Room() == nil }) // although nothing is allocated any more
 	mu.Lock()
 	if len(told) != 2 || told[0] == nil || told[1] != nil {
