@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"embedd/embed"
+	"embedd/internal/memory"
 )
 
 type benchMemoryCmd struct {
@@ -121,6 +122,6 @@ func (c *benchMemoryCmd) Run(e *env) (err error) {
 
 // resident is how much of this process is in memory, in MB.
 func resident() (float64, error) {
-	n, err := residentBytes()
+	n, err := memory.Resident()
 	return float64(n) / 1e6, err
 }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"embedd/ann"
+	"embedd/internal/memory"
 	"embedd/internal/retrieval"
 	"embedd/models"
 	embeddv1 "embedd/proto/embedd/v1"
@@ -363,22 +364,22 @@ func spaceFinding(free, stored int64) finding {
 	return unless(free < stored, "free space", doubt, value, advice)
 }
 
-// checkMemory compares what this process has taken, with model and index open, with what it may take.
+// checkMemory compares what this process has taken, with model and index open, with what a server may take where nothing else is said.
 func checkMemory() finding {
-	used, err := residentBytes()
+	used, err := memory.Resident()
 	if err != nil {
 		return finding{"memory limit", good, "not known on this system", ""}
 	}
-	limit, from := memoryLimit()
-	return memoryFinding(used, limit, from)
+	limit, err := memory.Default()
+	if err != nil {
+		return finding{"memory limit", good, "not known on this system", ""}
+	}
+	return memoryFinding(int64(used), int64(limit))
 }
 
-func memoryFinding(used, limit int64, from string) finding {
+func memoryFinding(used, limit int64) finding {
 	const name = "memory limit"
-	if limit == 0 {
-		return finding{name, good, fmt.Sprintf("%s are needed to open model and index; there is no limit", sizeText(used)), ""}
-	}
-	value := fmt.Sprintf("%s are needed to open model and index, %s is the limit (%s)", sizeText(used), sizeText(limit), from)
+	value := fmt.Sprintf("%s are needed to open model and index, %s is what a server may take (--memory-limit)", sizeText(used), sizeText(limit))
 	const advice = "Calls, writes and the store's caches need half as much again. Raise the limit, or keep the index smaller with --index-memory lean (docs/index.md)."
 	if used > limit*9/10 {
 		return finding{name, broken, value, advice}

@@ -1,14 +1,12 @@
 package chaos
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
 	"io/fs"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -356,16 +355,10 @@ func (u *use) sample(data string, after time.Duration) (x soakSample, err error)
 
 // residentBytes is VmRSS of a process.
 func residentBytes(pid int) (float64, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var kib float64
-		if _, err := fmt.Sscanf(lines.Text(), "VmRSS: %f kB", &kib); err == nil {
-			return kib * 1024, nil
-		}
-	}
-	return 0, fmt.Errorf("process %d has no VmRSS", pid)
+	s, err := p.NewStatus()
+	return float64(s.VmRSS), err
 }

@@ -9,7 +9,6 @@
 package memory
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -20,9 +19,6 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/prometheus/procfs"
 )
-
-// ErrTight is in the error of Room.
-var ErrTight = errors.New("the memory is nearly used up")
 
 const (
 	// share of what the system gives is the limit where none is set: other processes, and the system's own caches, need the rest.
@@ -41,19 +37,24 @@ const (
 	every = 250 * time.Millisecond
 )
 
-// Default is the limit where none is set, in bytes: 80 % of what the process's control group may have, or else of the machine's memory.
+// Default is the limit where none is set, in bytes: 80 % of what the process's control groups may have, or of the machine's memory where that
+// is less or there is no such limit.
 func Default() (uint64, error) {
-	limit, err := memlimit.ApplyRatio(memlimit.ApplyFallback(memlimit.FromCgroup, memlimit.FromSystem), share)()
+	all, err := memlimit.FromSystem()
 	if err != nil {
 		return 0, fmt.Errorf("how much memory there is cannot be told: %w", err)
 	}
-	return limit, nil
+	if groups, err := memlimit.FromCgroup(); err == nil {
+		all = min(all, groups)
+	}
+	return part(all, share), nil
 }
 
 // Guard watches the memory of the process. Its methods may be called from many goroutines at once. The nil Guard watches nothing, and has
 // room.
 type Guard struct {
-	limit uint64
+	limit, tight, loose uint64
+
 	tell  func(error)
 	heap  bool // the heap's own limit is ours to set
 	old   int64
@@ -81,7 +82,7 @@ type Usage struct {
 // Watch begins to watch, until Close. tell, where it is not nil, is called when there is no more room, with the reason, and with nil when there
 // is again; one call at a time. heap is whether the Go heap's limit is to be set; it is not where GOMEMLIMIT says it.
 func Watch(limit uint64, heap bool, tell func(error)) (*Guard, error) {
-	g := &Guard{limit: limit, tell: tell, heap: heap, old: debug.SetMemoryLimit(-1), stop: make(chan struct{}), done: make(chan struct{})}
+	g := &Guard{limit: limit, tight: part(limit, tight), loose: part(limit, loose), tell: tell, heap: heap, old: debug.SetMemoryLimit(-1), stop: make(chan struct{}), done: make(chan struct{})}
 	if err := g.look(); err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (g *Guard) Close() {
 	}
 }
 
-// Room returns nil, or why nothing may be kept that takes memory: an ErrTight with the figures.
+// Room returns nil, or why nothing may be kept that takes memory, with the figures.
 func (g *Guard) Room() error {
 	if g == nil {
 		return nil
@@ -160,10 +161,10 @@ func (g *Guard) look() error {
 	g.usage = Usage{Limit: g.limit, Held: held, Heap: heap}
 	before := g.full
 	switch {
-	case float64(held) > tight*float64(g.limit):
-		g.full = fmt.Errorf("%w: %d MiB of %d MiB; papers are taken again below %d MiB; delete some, or give the server more with --memory-limit",
-			ErrTight, held>>20, g.limit>>20, uint64(loose*float64(g.limit))>>20)
-	case float64(held) < loose*float64(g.limit):
+	case held > g.tight:
+		g.full = fmt.Errorf("the memory is nearly used up: %d MiB of %d MiB; papers are taken again below %d MiB; delete some, or give the server more with --memory-limit",
+			held>>20, g.limit>>20, g.loose>>20)
+	case held < g.loose:
 		g.full = nil
 	}
 	now := g.full
@@ -178,9 +179,9 @@ func (g *Guard) look() error {
 // is none. The collector would do so only when the process allocates.
 func (g *Guard) mayBeGarbage(held uint64) bool {
 	if g.Room() == nil {
-		return float64(held) > tight*float64(g.limit)
+		return held > g.tight
 	}
-	return float64(held) >= loose*float64(g.limit) && time.Since(g.freed) >= againAfter
+	return held >= g.loose && time.Since(g.freed) >= againAfter
 }
 
 // heapLimit is what the heap may have: what is not held by others, of the part of the limit that is room.
@@ -189,19 +190,32 @@ func (g *Guard) heapLimit(held uint64) uint64 {
 	metrics.Read(sample)
 	heap := sample[0].Value.Uint64() - sample[1].Value.Uint64()
 	others := held - min(heap, held)
-	room := uint64(heapMost * float64(g.limit))
-	return max(room-min(others, room), uint64(heapLeast*float64(g.limit)))
+	room := part(g.limit, heapMost)
+	return max(room-min(others, room), part(g.limit, heapLeast))
+}
+
+func part(of uint64, share float64) uint64 { return uint64(share * float64(of)) }
+
+// Resident is how much of the process is in memory, in bytes, pages of files that are mapped included.
+func Resident() (uint64, error) {
+	s, err := status()
+	return s.VmRSS, err
 }
 
 // unreclaimable is what the process holds, without pages of files.
 func unreclaimable() (uint64, error) {
+	s, err := status()
+	return s.VmRSS - s.RssFile, err
+}
+
+func status() (procfs.ProcStatus, error) {
 	p, err := procfs.Self()
 	if err != nil {
-		return 0, fmt.Errorf("the memory of this process is read from /proc: %w", err)
+		return procfs.ProcStatus{}, fmt.Errorf("the memory of this process is read from /proc: %w", err)
 	}
 	s, err := p.NewStatus()
 	if err != nil {
-		return 0, fmt.Errorf("the memory of this process is read from /proc: %w", err)
+		err = fmt.Errorf("the memory of this process is read from /proc: %w", err)
 	}
-	return s.VmRSS - s.RssFile, nil
+	return s, err
 }
