@@ -18,7 +18,7 @@ import (
 
 // request is a message on its way through codec, and the error of its decoding.
 type request struct {
-	message any
+	message proto.Message
 	limit   int   // bytes
 	weight  int64 // bytes of memory, about
 	err     error
@@ -44,56 +44,46 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return c.CodecV2.Unmarshal(data, v)
 	}
 	if n := data.Len(); n > r.limit {
-		r.err = &sizeError{n, r.limit}
+		r.err = &sizeError{"has", int64(n), int64(r.limit)}
 		return nil
 	}
 	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer whole.Free()
-	b := whole.ReadOnlyData()
-	m, ok := r.message.(proto.Message)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, r.message)
-	}
-	if r.weigh(b, m); r.err != nil {
-		return nil
-	}
-	err := proto.Unmarshal(b, m)
-	if err == nil {
-		return nil
-	}
-	// The fast decoder does not name the field; decoding by reflection does.
-	if named := proto.Unmarshal(b, dynamicpb.NewMessage(m.ProtoReflect().Descriptor())); named != nil {
-		err = named
-	}
-	r.err = status.Errorf(codes.InvalidArgument, "the request cannot be decoded: %v", err)
+	r.decode(whole.ReadOnlyData())
 	return nil
 }
 
-// weigh sets what the message will take, or the error where that is too much.
-func (r *request) weigh(b []byte, m proto.Message) {
-	w, err := weight(b, m.ProtoReflect().Descriptor())
-	switch {
-	case err != nil:
-		r.err = status.Errorf(codes.InvalidArgument, "the request %v", err)
-	case w > weightShare*int64(r.limit)+small:
-		r.err = &weightError{w, weightShare*int64(r.limit) + small}
-	}
-	r.weight = w
-}
-
-// weightShare: a request may take so many times the bytes that its class may send.
+// weightShare: a request may take so many times the bytes in memory that its class may send.
 const weightShare = 4
 
-// weightError refuses a request that is made of too many parts.
-type weightError struct{ bytes, limit int64 }
-
-func (e *weightError) Error() string {
-	return fmt.Sprintf("the request is made of so many parts that it would take %d bytes of memory; the limit of this method is %d; send less in one call", e.bytes, e.limit)
+// decode decodes the message, unless it would take too much memory.
+func (r *request) decode(b []byte) {
+	most := weightShare*int64(r.limit) + small
+	if r.weight, r.err = weight(b, r.message.ProtoReflect().Descriptor()); r.err != nil {
+		r.err = status.Errorf(codes.InvalidArgument, "the request %v", r.err)
+		return
+	}
+	if r.weight > most {
+		r.err = &sizeError{"is made of so many parts that it would take", r.weight, most}
+		return
+	}
+	err := proto.Unmarshal(b, r.message)
+	if err == nil {
+		return
+	}
+	// The fast decoder does not name the field; decoding by reflection does.
+	if named := proto.Unmarshal(b, dynamicpb.NewMessage(r.message.ProtoReflect().Descriptor())); named != nil {
+		err = named
+	}
+	r.err = status.Errorf(codes.InvalidArgument, "the request cannot be decoded: %v", err)
 }
 
-// sizeError refuses a request that is larger than those of its class may be.
-type sizeError struct{ bytes, limit int }
+// sizeError refuses a request that is larger than those of its class may be, on the wire or in memory.
+type sizeError struct {
+	what         string // has, or would take
+	bytes, limit int64
+}
 
 func (e *sizeError) Error() string {
-	return fmt.Sprintf("the request has %d bytes; the limit of this method is %d; send less in one call", e.bytes, e.limit)
+	return fmt.Sprintf("the request %s %d bytes; the limit of this method is %d; send less in one call", e.what, e.bytes, e.limit)
 }

@@ -46,7 +46,7 @@ func (l *listener) count(accepted net.Conn, leave func()) *conn {
 	c := &conn{Conn: accepted, all: l}
 	c.addr = &connAddr{accepted.RemoteAddr(), c}
 	c.leave = sync.OnceFunc(func() {
-		c.forget(l.intake) // before it is gone from those that could be closed
+		c.forget() // before it is gone from those that could be closed
 		leave()
 		l.counts.conns.Add(-1)
 		l.mu.Lock()
@@ -92,30 +92,32 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// hold counts bytes that are to be sent.
-func (c *conn) hold(in *intake, n int64) {
+// hold counts n more bytes that are to be sent; fewer, where they have been, or will not be.
+func (c *conn) hold(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.gone {
 		c.answers.Add(n)
-		in.answers.Add(n)
-	}
-}
-
-// sent counts bytes that have been sent, or will not be.
-func (c *conn) sent(in *intake, n int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.gone {
-		c.answers.Add(-n)
-		in.answers.Add(-n)
+		c.all.intake.answers.Add(n)
 	}
 }
 
 // forget takes back what was to be sent on a connection that is closed: gRPC drops it, and does not always say so.
-func (c *conn) forget(in *intake) {
+func (c *conn) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone = true
-	in.answers.Add(-c.answers.Swap(0))
+	c.all.intake.answers.Add(-c.answers.Swap(0))
+}
+
+// slowest is the connection whose client has most to read; nil where there is none.
+func (l *listener) slowest() (slowest *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.open {
+		if slowest == nil || c.answers.Load() > slowest.answers.Load() {
+			slowest = c
+		}
+	}
+	return slowest
 }

@@ -22,8 +22,8 @@ import (
 // gRPC bounds one message, and not how many there are: a client may send a hundred requests on each of its connections, all of them up to
 // their last byte, or ask for large answers and read none. So the bytes of each connection are counted. Where the requests that come
 // are too many, calls of the connection that holds the most of them end, the one that has been coming for longest first: a request
-// that is small, or that comes at once, is not for long among those. Calls that need no key end before all others. Where the answers are too many, the connection whose client has most of
-// them to read is closed.
+// that is small, or that comes at once, is not for long among those. Calls that need no key end before all others. Where the answers are too
+// many, the connection whose client has most of them to read is closed.
 type intake struct {
 	most int64
 
@@ -167,15 +167,16 @@ func (in *intake) keep(n int64) (release func(), err error) {
 type answer struct {
 	message proto.Message
 	bytes   int
-	to      *conn // nil: it is not counted
+	// Where it is counted: the connection, and what ends that.
+	to      *conn
 	release func()
 }
 
 // hold counts the answer until it is released, or nobody has it any more: gRPC drops some without a word.
 func (a *answer) hold() {
 	to, n := a.to, int64(a.bytes)
-	to.hold(to.all.intake, n)
-	a.release = sync.OnceFunc(func() { to.sent(to.all.intake, n) })
+	to.hold(n)
+	a.release = sync.OnceFunc(func() { to.hold(-n) })
 	runtime.AddCleanup(a, func(release func()) { release() }, a.release)
 }
 
@@ -185,7 +186,8 @@ func (in *intake) answer(ctx context.Context, m proto.Message) (*answer, error) 
 	if a.bytes < small {
 		return a, nil
 	}
-	if a.to = connOf(ctx); a.to == nil {
+	a.to = connOf(ctx)
+	if a.to == nil {
 		return a, nil
 	}
 	a.hold()
@@ -203,27 +205,13 @@ func (in *intake) answer(ctx context.Context, m proto.Message) (*answer, error) 
 
 // closeSlowest closes the connection whose client has most to read, unless that is the one that asks.
 func (in *intake) closeSlowest(asks *conn) bool {
-	var slowest *conn
-	in.each(asks, func(c *conn) {
-		if slowest == nil || c.answers.Load() > slowest.answers.Load() {
-			slowest = c
-		}
-	})
+	slowest := asks.all.slowest()
 	if slowest == nil || slowest == asks || slowest.answers.Load() == 0 {
 		return false
 	}
 	in.closed.Add(1)
 	slowest.Close()
 	return true
-}
-
-// each goes through the connections of a connection's listener.
-func (in *intake) each(of *conn, f func(*conn)) {
-	of.all.mu.Lock()
-	defer of.all.mu.Unlock()
-	for c := range of.all.open {
-		f(c)
-	}
 }
 
 // pool gives back the bytes of an answer when they have been sent, or will not be.

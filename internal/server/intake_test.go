@@ -314,7 +314,7 @@ func TestTheWeightOfRequests(t *testing.T) {
 	}
 
 	heavy := &request{message: &embeddv1.UpsertPapersRequest{}, limit: MaxMessageBytes}
-	if heavy.weigh(bytes.Repeat([]byte{0x0a, 0}, 4<<20), heavy.message.(proto.Message)); status.Code(toStatus(t.Context(), heavy.err)) != codes.ResourceExhausted {
+	if heavy.decode(bytes.Repeat([]byte{0x0a, 0}, 4<<20)); status.Code(toStatus(t.Context(), heavy.err)) != codes.ResourceExhausted {
 		t.Errorf("four million papers: %v", heavy.err)
 	}
 }

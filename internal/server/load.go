@@ -24,7 +24,8 @@ type Load struct {
 	// them. Messages under 16 KiB are not counted.
 	RequestBytes, AnswerBytes int64
 	// Refused is by reason. Connections: connections, connections_per_address. Calls: unauthenticated, permission_denied,
-	// rate, message_bytes; request_coming, request_kept and answer_kept, beside those of others; connections too: answer_unread. What a gate refused is in Classes.
+	// rate, message_bytes; and where messages took too much memory: request_coming, request_kept, answer_kept, and the connections that
+	// were closed for it, answer_unread. What a gate refused is in Classes.
 	Refused map[string]uint64
 }
 

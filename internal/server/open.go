@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // openCalls are the calls that are going on of methods that need no key. Whoever makes them is not known, and what they send is held while
@@ -50,7 +51,7 @@ func (s *Server) registerOpen(desc *grpc.ServiceDesc, impl any) {
 			}
 			defer leave()
 			return handle(srv, ctx, func(v any) error {
-				r := &request{message: v, limit: maxHealthBytes}
+				r := &request{message: v.(proto.Message), limit: maxHealthBytes}
 				came := s.intake.begin(ctx, true)
 				err := decode(r)
 				came()
@@ -100,7 +101,7 @@ func (s *promptStream) RecvMsg(m any) error {
 	s.came = true
 	received := make(chan error, 1)
 	go func() {
-		r := &request{message: m, limit: maxHealthBytes} // a watch keeps the name for as long as it lasts
+		r := &request{message: m.(proto.Message), limit: maxHealthBytes} // a watch keeps the name for as long as it lasts
 		came := s.intake.begin(s.Context(), true)
 		err := s.ServerStream.RecvMsg(r)
 		came()

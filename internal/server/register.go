@@ -60,7 +60,7 @@ func (s *Server) guarded(method string, r rule, handle grpc.MethodHandler) grpc.
 		release := func() {}
 		defer func() { release() }()
 		res, err = handle(srv, ctx, func(v any) error {
-			r := &request{message: v, limit: limits.MessageBytes}
+			r := &request{message: v.(proto.Message), limit: limits.MessageBytes}
 			came := s.intake.begin(ctx, false)
 			err := decode(r)
 			came()
@@ -84,11 +84,7 @@ func (s *Server) guarded(method string, r rule, handle grpc.MethodHandler) grpc.
 		if err != nil {
 			return nil, err
 		}
-		m, ok := res.(proto.Message)
-		if !ok {
-			return res, nil
-		}
-		a, err := s.intake.answer(ctx, m)
+		a, err := s.intake.answer(ctx, res.(proto.Message))
 		if err != nil {
 			return nil, s.failed(ctx, method, begin, nil, err)
 		}

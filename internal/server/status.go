@@ -33,15 +33,12 @@ var codeOf = map[retrieval.Kind]codes.Code{
 // not for the client. The deadline that passed may be the server's own.
 func toStatus(ctx context.Context, err error) error {
 	var size *sizeError
-	var heavy *weightError
 	var over *overtime
 	switch {
 	case errors.As(context.Cause(ctx), &over) && (errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, over.Error())
 	case errors.As(err, &size):
 		return status.Error(codes.ResourceExhausted, size.Error())
-	case errors.As(err, &heavy):
-		return status.Error(codes.ResourceExhausted, heavy.Error())
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, "the call was cancelled")
 	case errors.Is(err, context.DeadlineExceeded):
@@ -96,8 +93,7 @@ func (s *Server) logUnary(ctx context.Context, req any, info *grpc.UnaryServerIn
 // not read.
 func (s *Server) failed(ctx context.Context, method string, begin time.Time, req any, err error) error {
 	var size *sizeError
-	var heavy *weightError
-	if errors.As(err, &size) || errors.As(err, &heavy) {
+	if errors.As(err, &size) {
 		s.counts.tooLong.Add(1)
 	}
 	out, took := toStatus(ctx, err), time.Since(begin)

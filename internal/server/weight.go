@@ -37,7 +37,7 @@ func weigh(b []byte, d protoreflect.MessageDescriptor, depth int) (sum int64, er
 		f := d.Fields().ByNumber(number)
 		switch {
 		case kind != protowire.BytesType || f == nil: // what is not known is kept as it is
-			sum += valueWeight
+			sum += valueWeight + int64(len(value))
 		case f.Message() != nil:
 			inner, _ := protowire.ConsumeBytes(value)
 			w, err := weigh(inner, f.Message(), depth+1)
