@@ -60,25 +60,7 @@ var own = map[string]Type{
 
 const userPrefix = "metadata."
 
-// And is met by the papers that meet both. It may be larger and deeper than Parse lets a filter be, by the sum of two.
-func And(a, b *Filter) *Filter {
-	switch {
-	case a.empty():
-		return &Filter{b.tree()}
-	case b.empty():
-		return a
-	}
-	return &Filter{join(and, a.root, b.root)}
-}
-
 func (f *Filter) empty() bool { return f == nil || f.root == nil }
-
-func (f *Filter) tree() *node {
-	if f == nil {
-		return nil
-	}
-	return f.root
-}
 
 // join makes an and or an or of parts, in the normal form.
 func join(op op, parts ...*node) *node {

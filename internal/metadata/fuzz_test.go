@@ -42,7 +42,7 @@ func FuzzFilter(f *testing.F) {
 			return
 		}
 		again, err := Parse(filter.String())
-		if err != nil || !same(filter.tree(), again.tree()) || again.String() != filter.String() {
+		if err != nil || !same(filter.root, again.root) || again.String() != filter.String() {
 			t.Fatalf("%q is written as\n%s, read as\n%v, %v", text, filter, again, err)
 		}
 		set, err := x.Select(filter)

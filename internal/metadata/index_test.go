@@ -446,33 +446,6 @@ func TestNewFieldsLimits(t *testing.T) {
 	}
 }
 
-func TestAnd(t *testing.T) {
-	parse := func(text string) *Filter {
-		f, err := Parse(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
-	a, b := parse(`year = 1 AND id = a`), parse(`venue = x OR venue = y`)
-	for _, test := range []struct {
-		a, b *Filter
-		want string
-	}{
-		{nil, nil, ""}, {&Filter{}, nil, ""}, {a, nil, a.String()}, {nil, b, b.String()}, {&Filter{}, b, b.String()},
-		{a, b, `year = 1 AND id = "a" AND (venue = "x" OR venue = "y")`},
-	} {
-		if got := And(test.a, test.b).String(); got != test.want {
-			t.Errorf("And(%v, %v) is %s, want %s", test.a, test.b, got, test.want)
-		}
-	}
-	x := New()
-	_, err := x.Select(And(parse(`year = 1`), parse(`  secret = 1`)))
-	if e, ok := errors.AsType[*Error](err); !ok || e.Text != "  secret = 1" || e.Column != 3 {
-		t.Errorf("%#v", err)
-	}
-}
-
 // Readers beside a writer see each paper whole or not at all, and sets that they keep do not change.
 func TestReadersBesideAWriter(t *testing.T) {
 	x := New()

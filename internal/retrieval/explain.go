@@ -29,10 +29,6 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 	if err != nil {
 		return nil, err
 	}
-	vector, _, err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field, Which: r.Which}, &SearchResult{})
-	if err != nil {
-		return nil, err
-	}
 	var query *Paper
 	var passage *Passage
 	if r.Input.Text == nil && r.Input.Vector == nil {
@@ -41,6 +37,10 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 		}
 		p := passageOf(query)
 		passage = &p
+	}
+	vector, _, err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field}, &SearchResult{}) // in scope, where it is a paper
+	if err != nil {
+		return nil, err
 	}
 	x, err := c.encoder.Explain(ctx, vector, passage, passageOf(paper))
 	if err != nil {

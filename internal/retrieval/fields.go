@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
-	"embedd/ann"
 	"embedd/internal/metadata"
 )
 
@@ -61,10 +61,11 @@ const (
 type fields struct {
 	index *metadata.Index
 
-	mu      sync.Mutex // held while papers are read and put
-	begun   bool
+	mu    sync.Mutex // held while papers are read and put
+	begun bool
+	err   error // why what is there is not what is stored: no paper can be filtered then
+
 	made    chan struct{} // closed when all papers are there, or err is set
-	err     error
 	loading sync.WaitGroup
 }
 
@@ -89,59 +90,66 @@ func (c *Collection) beginFields() {
 	}
 	f.begun = true
 	f.loading.Go(func() {
+		defer close(f.made)
 		begin := time.Now()
-		if f.err = c.loadFields(c.upkeep.ctx); f.err != nil && !errors.Is(f.err, context.Canceled) {
-			c.log.Error("the papers cannot be filtered", "error", f.err)
-		} else if f.err == nil {
-			c.log.Debug("the papers can be filtered", "papers", f.index.Len(), "took", time.Since(begin))
+		if err := c.loadFields(c.upkeep.ctx); err != nil {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.fail(c.log, err)
+			return
 		}
-		close(f.made)
+		c.log.Debug("the papers can be filtered", "papers", f.index.Len(), "took", time.Since(begin))
 	})
 }
 
 // loadFields puts every paper that is in the store.
 func (c *Collection) loadFields(ctx context.Context) error {
 	batch := make([]uint64, 0, fieldsAtOnce)
-	put := func() error {
-		err := c.putFields(batch...)
-		batch = batch[:0]
-		return err
-	}
 	err := c.store.Ordinals(func(ordinal uint64) error {
-		if batch = append(batch, ordinal); len(batch) < fieldsAtOnce {
-			return nil
+		if batch = append(batch, ordinal); len(batch) == fieldsAtOnce {
+			c.putFields(batch)
+			batch = batch[:0]
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return put()
+		return ctx.Err()
 	})
-	return errors.Join(err, put())
+	c.putFields(batch)
+	return err
 }
 
 // putFields brings the fields of papers to what is stored of them, once they are being made.
-func (c *Collection) putFields(ordinals ...uint64) error {
+func (c *Collection) putFields(ordinals []uint64) {
 	f := &c.fields
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.begun || len(ordinals) == 0 {
-		return nil
+	if !f.begun || f.err != nil || len(ordinals) == 0 {
+		return
 	}
 	records, present, err := c.store.Records(ordinals)
-	if err != nil {
-		return err
-	}
-	for i, ordinal := range ordinals {
+	for i := 0; i < len(ordinals) && err == nil; i++ {
 		if !present[i] {
-			f.index.Remove(ordinal)
+			f.index.Remove(ordinals[i])
 			continue
 		}
 		of, _ := fieldsOf(&records[i].Paper) // what is over a limit was stored before there was one, and cannot be asked for
-		if err := f.index.Add(ordinal, of); err != nil {
-			return err
-		}
+		err = f.index.Add(ordinals[i], of)
 	}
-	return nil
+	if err != nil {
+		f.fail(c.log, err)
+	}
+}
+
+// fail ends filtering until the next start. mu is held.
+func (f *fields) fail(log *slog.Logger, err error) {
+	if f.err = err; !errors.Is(err, context.Canceled) { // by Close
+		log.Error("the papers cannot be filtered until the next start", "error", err)
+	}
+}
+
+// failed is why no paper can be filtered, nil where they can.
+func (f *fields) failed() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 // fieldsOf are a paper's fields; the error says what of its metadata cannot be asked for.
@@ -152,7 +160,7 @@ func fieldsOf(p *Paper) (metadata.Fields, error) {
 }
 
 // chosen gives the ordinals of the papers that a call is about; nil for all.
-func (c *Collection) chosen(ctx context.Context, w Which) (*ann.Filter, error) {
+func (c *Collection) chosen(ctx context.Context, w Which) (*metadata.Set, error) {
 	if w.all() {
 		return nil, nil
 	}
@@ -162,8 +170,8 @@ func (c *Collection) chosen(ctx context.Context, w Which) (*ann.Filter, error) {
 	case <-ctx.Done():
 		return nil, &Error{Kind: Unavailable, Message: "the papers' fields are still being read for filters, which takes some seconds after a start; try again", Err: ctx.Err()}
 	}
-	if c.fields.err != nil {
-		return nil, storeError("read the papers' fields", c.fields.err)
+	if err := c.fields.failed(); err != nil {
+		return nil, storeError("read the papers' fields", err)
 	}
 	var set *metadata.Set
 	var err error
@@ -178,7 +186,7 @@ func (c *Collection) chosen(ctx context.Context, w Which) (*ann.Filter, error) {
 	case err != nil:
 		return nil, &Error{Kind: Invalid, Field: w.Field, Message: err.Error(), Err: err}
 	}
-	return ann.NewFilter(set.Ordinals()), nil
+	return set, nil
 }
 
 // meets tells whether a paper is one that a call is about.
@@ -207,7 +215,7 @@ func (c *Collection) sees(ctx context.Context, w Which, ordinal uint64, p *Paper
 func (c *Collection) Fields() (all []Field, ready bool) {
 	select {
 	case <-c.fields.made:
-		ready = c.fields.err == nil
+		ready = c.fields.failed() == nil
 	default:
 	}
 	return c.fields.index.Fields(), ready
@@ -220,8 +228,8 @@ func (c *Collection) checkFields() error {
 	default:
 		return nil // not all are there
 	}
-	if c.fields.err != nil {
-		return c.fields.err
+	if err := c.fields.failed(); err != nil {
+		return err
 	}
 	all, err := c.fields.index.Select(nil)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"embedd/ann"
+	"embedd/internal/metadata"
 	"embedd/internal/store"
 )
 
@@ -93,20 +94,13 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err != nil {
 		return nil, err
 	}
-	if r.Which.Scope != nil {
-		// The number of all papers shows in how the index is searched, and in how often they change.
-		query.Plan, res.Version = Auto, 0
-	}
-	if _, err := c.chosen(ctx, r.Which); err != nil { // before there is anything to encode
-		return nil, err
-	}
 	vector, self, err := c.resolve(ctx, r, res)
 	if err != nil {
 		return nil, err
 	}
 	res.Hits, err = c.nearest(ctx, vector, self, query, r, res)
-	if r.Which.Scope != nil {
-		res.Ef, res.Plan = 0, Auto
+	if r.Which.Scope != nil { // the number of all papers shows in how the index is searched, and in how often they change
+		res.Ef, res.Plan, res.Version = 0, Auto, 0
 	}
 	return res, err
 }
@@ -130,6 +124,9 @@ func (r *SearchRequest) query(k int) (ann.Query, error) {
 	}
 	if r.Ef != nil {
 		q.Ef = *r.Ef
+	}
+	if r.Which.Scope != nil { // how long a forced plan takes would show the number of all papers
+		q.Plan = Auto
 	}
 	if r.Recall != nil {
 		q.Recall = *r.Recall
@@ -216,9 +213,12 @@ func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, quer
 		}
 		before, begin := c.moves.ended.Load(), time.Now()
 		var found []ann.Neighbor
-		var err error
-		if query.Filter, err = c.chosen(ctx, r.Which); err != nil { // as they are now
+		chosen, err := c.chosen(ctx, r.Which) // as they are now
+		if err != nil {
 			return nil, err
+		}
+		if chosen != nil {
+			query.Filter = ann.NewFilter(chosen.Ordinals())
 		}
 		if res.Exact {
 			var answer ann.Answer
@@ -419,8 +419,8 @@ func (c *Collection) List(ctx context.Context, after string, limit *int, w Which
 }
 
 // listChosen is List of few papers.
-func (c *Collection) listChosen(ctx context.Context, after string, n int, w Which, chosen *ann.Filter) (papers []Paper, next string, err error) {
-	for ordinals := range slices.Chunk(slices.Collect(chosen.Labels()), 1000) {
+func (c *Collection) listChosen(ctx context.Context, after string, n int, w Which, chosen *metadata.Set) (papers []Paper, next string, err error) {
+	for ordinals := range slices.Chunk(slices.Collect(chosen.Ordinals()), 1000) {
 		if err := ctx.Err(); err != nil {
 			return nil, "", err
 		}

@@ -194,10 +194,14 @@ func (u *upsert) commit() (version uint64, err error) {
 	}
 	// gofail: var beforeApplyIndex struct{}
 
-	for j, p := range placements {
-		if e := c.putFields(p.Ordinal); err == nil && e != nil { // before it can be found
-			err = e
+	var placed, replaced []uint64
+	for _, p := range placements {
+		if placed = append(placed, p.Ordinal); p.Replaced != 0 {
+			replaced = append(replaced, p.Replaced)
 		}
+	}
+	c.putFields(placed) // before they can be found
+	for j, p := range placements {
 		if writes[j].Vector == nil {
 			continue
 		}
@@ -209,6 +213,7 @@ func (u *upsert) commit() (version uint64, err error) {
 			err = e
 		}
 	}
+	c.putFields(replaced)
 	if err != nil {
 		// Stored, but not to be found before the next start, which finds no snapshot that has forgotten them.
 		c.snapshots.wrong.Store(true)
@@ -230,9 +235,6 @@ func (c *Collection) place(p store.Placement, vector []float32) error {
 	if p.Replaced != 0 {
 		c.moves.left(p.Replaced)
 		c.remove(p.Replaced)
-		if err := c.putFields(p.Replaced); err != nil {
-			return err
-		}
 	}
 	if c.moves.came(p.Ordinal) {
 		c.index.Delete(p.Ordinal)
@@ -288,9 +290,7 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 				c.snapshots.changes.Add(1)
 			}
 		}
-		if err := c.putFields(slices.DeleteFunc(slices.Clone(ordinals), func(ordinal uint64) bool { return ordinal == 0 })...); err != nil {
-			c.log.Error("papers are deleted, and filters still count them", "error", err)
-		}
+		c.putFields(ordinals) // 0 is no paper's
 		c.version.reach(revision)
 		c.tend()
 		return revision, nil
