@@ -35,7 +35,7 @@ type SearchRequest struct {
 	// Share of the exact answer that is wanted on average, 0.5 to 0.9999, from which the server chooses ef by what it has measured on
 	// its own papers; 0.99 when absent. Not together with ef.
 	Recall *float64 `protobuf:"fixed64,6,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
-	// Forces a way to search, for measurements. Not together with exact.
+	// Forces a way to search, for measurements. Not together with exact. Without effect where the key has a filter.
 	Plan Plan `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
 	// Which papers may be in the answer, in the language of AIP-160, for example: categories:cs.CL AND year >= 2020. Empty: all. The paper
 	// that is the query need not be one of them. See docs/filters.md.
@@ -135,7 +135,7 @@ type SearchResponse struct {
 	// Nearest first; equal scores in the order in which the papers were stored.
 	Hits      []*Hit     `protobuf:"bytes,1,rep,name=hits,proto3" json:"hits,omitempty"`
 	Effective *Effective `protobuf:"bytes,2,opt,name=effective,proto3" json:"effective,omitempty"`
-	// Grows with every change of the collection.
+	// Grows with every change of the collection. 0 for who has a key with a filter: it counts the changes of all papers.
 	IndexVersion uint64 `protobuf:"varint,3,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
 	// What the model read of a text query; absent for a paper or a vector.
 	TextUse       *TextUse `protobuf:"bytes,4,opt,name=text_use,json=textUse,proto3" json:"text_use,omitempty"`

@@ -572,7 +572,8 @@ func (x *TextUse) GetTruncated() bool {
 	return false
 }
 
-// Effective repeats the parameters that an answer was made with, after defaults.
+// Effective repeats the parameters that an answer was made with, after defaults. ef and plan are not told to who has a key with a filter:
+// they tell how many papers there are in all.
 type Effective struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	K     int32                  `protobuf:"varint,1,opt,name=k,proto3" json:"k,omitempty"`
