@@ -259,8 +259,9 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// Another signal is a second one at once.
-func TestAnotherSignal(t *testing.T) {
+// beginStuck starts this program as one whose stop does not come to an end.
+func beginStuck(t *testing.T) *process {
+	t.Helper()
 	cmd, err := thisProgram()
 	if err != nil {
 		t.Fatal(err)
@@ -268,6 +269,12 @@ func TestAnotherSignal(t *testing.T) {
 	cmd.Args[0] = "embedd-stuck"
 	p := begin(t, cmd)
 	p.await("it to run", func() bool { return strings.Contains(p.stdout.String(), "ready") })
+	return p
+}
+
+// Another signal is a second one at once.
+func TestAnotherSignal(t *testing.T) {
+	p := beginStuck(t)
 	p.signal(os.Interrupt)
 	p.signal(syscall.SIGTERM)
 	if code := p.wait(10 * time.Second); code != 1 {
@@ -280,13 +287,7 @@ func TestAnotherSignal(t *testing.T) {
 
 // A stop that hangs is given up.
 func TestStopLimit(t *testing.T) {
-	cmd, err := thisProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Args[0] = "embedd-stuck"
-	p := begin(t, cmd)
-	p.await("it to run", func() bool { return strings.Contains(p.stdout.String(), "ready") })
+	p := beginStuck(t)
 	p.signal(syscall.SIGTERM)
 	if code := p.wait(10 * time.Second); code != 1 {
 		t.Errorf("exit status %d, want 1", code)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"embedd/internal/testkit"
 )
 
 // The race detector keeps a memory of its own for each page that was touched, which does not go when the page does.
@@ -38,7 +40,7 @@ func TestRoom(t *testing.T) {
 	for i := 0; i < len(kept); i += 4096 {
 		kept[i] = 1
 	}
-	eventually(t, "it is tight", func() bool { return g.Room() != nil })
+	testkit.Eventually(t, "it is tight", func() bool { return g.Room() != nil })
 	if err := g.Room(); !strings.Contains(err.Error(), "--memory-limit") {
 		t.Errorf("%v", err)
 	}
@@ -51,7 +53,7 @@ func TestRoom(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		t.Logf("%d before, limit %d, seen last %+v; heap: %d in use, %d idle, %d of them released, %d collections", before, limit, g.Usage(), m.HeapInuse, m.HeapIdle, m.HeapReleased, m.NumGC)
 	}()
-	eventually(t, "there is room again", func() bool { return g.Room() == nil }) // although nothing is allocated any more
+	testkit.Eventually(t, "there is room again", func() bool { return g.Room() == nil }) // although nothing is allocated any more
 	mu.Lock()
 	if len(told) != 2 || told[0] == nil || told[1] != nil {
 		t.Errorf("told %v", told)

@@ -2,7 +2,6 @@ package retrieval
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"embedd/internal/store"
@@ -25,52 +24,32 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 		return nil, err
 	}
 	defer c.leave()
-	paper, err := c.paper(ctx, "id", r.PaperID, r.Which)
+	paper, err := c.record(ctx, "id", r.PaperID, r.Which)
 	if err != nil {
 		return nil, err
 	}
-	var query *Paper
+	var query store.Record
 	var passage *Passage
 	if r.Input.Text == nil && r.Input.Vector == nil {
-		if query, err = c.paper(ctx, r.Field+".paper_id", r.Input.PaperID, r.Which); err != nil {
+		if query, err = c.record(ctx, r.Field+".paper_id", r.Input.PaperID, r.Which); err != nil {
 			return nil, err
 		}
-		p := passageOf(query)
+		p := passageOf(&query.Paper)
 		passage = &p
 	}
 	vector, _, err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field}, &SearchResult{}) // in scope, where it is a paper
 	if err != nil {
 		return nil, err
 	}
-	x, err := c.encoder.Explain(ctx, vector, passage, passageOf(paper))
+	x, err := c.encoder.Explain(ctx, vector, passage, passageOf(&paper.Paper))
 	if err != nil {
 		return nil, encodeError(err, func(int) string { return "id" })
 	}
-	place(x.Sentences, paper)
-	if query != nil {
-		place(x.Query, query)
+	place(x.Sentences, &paper.Paper)
+	if passage != nil {
+		place(x.Query, &query.Paper)
 	}
 	return x, nil
-}
-
-// paper reads a stored paper that is in scope.
-func (c *Collection) paper(ctx context.Context, field, id string, w Which) (*Paper, error) {
-	if err := checkID(field, id); err != nil {
-		return nil, err
-	}
-	rec, ordinal, err := c.store.Get(id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, notFound(field, id)
-	}
-	if err != nil {
-		return nil, internal("read paper", err)
-	}
-	if sees, err := c.sees(ctx, w, ordinal, &rec.Paper); err != nil {
-		return nil, err
-	} else if !sees {
-		return nil, notFound(field, id)
-	}
-	return &rec.Paper, nil
 }
 
 // passageOf is a paper's text, with a break where the abstract begins.

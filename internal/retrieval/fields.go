@@ -198,19 +198,6 @@ func (w Which) meets(p *Paper) bool {
 	return w.Filter.Matches(f) && w.Scope.Matches(f)
 }
 
-// sees tells whether a paper is there at all for who calls. What is beyond the scope is not read: it would take its time.
-func (c *Collection) sees(ctx context.Context, w Which, ordinal uint64, p *Paper) (bool, error) {
-	if w.Scope == nil {
-		return true, nil
-	}
-	scope := Which{Scope: w.Scope}
-	all, err := c.chosen(ctx, scope)
-	if err != nil {
-		return false, err
-	}
-	return all.Contains(ordinal) && scope.meets(p), nil
-}
-
 // Fields are what filters may speak of, by name. ready is false while they are being made: the fields are those of the papers so far.
 func (c *Collection) Fields() (all []Field, ready bool) {
 	select {

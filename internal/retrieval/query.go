@@ -167,6 +167,11 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 		if err := checkID(name, in.PaperID); err != nil {
 			return nil, 0, err
 		}
+		if r.Which.Scope != nil {
+			if _, err := c.record(ctx, name, in.PaperID, r.Which); err != nil {
+				return nil, 0, err
+			}
+		}
 		// An update between the two reads moves the paper to a new ordinal: look again. An ordinal that is still the
 		// paper's has a vector, or the store is damaged.
 		for last := uint64(0); ; last = self {
@@ -176,11 +181,6 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 			}
 			if err != nil {
 				return nil, 0, storeError("look up paper", err)
-			}
-			if r.Which.Scope != nil {
-				if _, err := c.paper(ctx, name, in.PaperID, r.Which); err != nil {
-					return nil, 0, err
-				}
 			}
 			v, err = c.store.Vector(self)
 			if errors.Is(err, store.ErrNotFound) && self != last {
@@ -350,22 +350,30 @@ func (c *Collection) Get(ctx context.Context, id string, w Which) (Paper, TextUs
 		return Paper{}, TextUse{}, err
 	}
 	defer c.leave()
-	if err := checkID("id", id); err != nil {
-		return Paper{}, TextUse{}, err
+	rec, err := c.record(ctx, "id", id, w)
+	return rec.Paper, TextUse{rec.Tokens, rec.Truncated}, err
+}
+
+// record reads a stored paper that is in scope. field is the request's, for errors.
+func (c *Collection) record(ctx context.Context, field, id string, w Which) (store.Record, error) {
+	if err := checkID(field, id); err != nil {
+		return store.Record{}, err
+	}
+	scope := Which{Scope: w.Scope}
+	seen, err := c.chosen(ctx, scope) // first: where the scope fits nothing, which ids there are does not show
+	if err != nil {
+		return store.Record{}, err
 	}
 	rec, ordinal, err := c.store.Get(id)
-	if errors.Is(err, store.ErrNotFound) {
-		return Paper{}, TextUse{}, notFound("id", id)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return store.Record{}, notFound(field, id)
+	case err != nil:
+		return store.Record{}, storeError("read paper", err)
+	case seen != nil && !(seen.Contains(ordinal) && scope.meets(&rec.Paper)): // what is beyond it is not looked into: that would take its time
+		return store.Record{}, notFound(field, id)
 	}
-	if err != nil {
-		return Paper{}, TextUse{}, storeError("read paper", err)
-	}
-	if sees, err := c.sees(ctx, w, ordinal, &rec.Paper); err != nil {
-		return Paper{}, TextUse{}, err
-	} else if !sees {
-		return Paper{}, TextUse{}, notFound("id", id)
-	}
-	return rec.Paper, TextUse{rec.Tokens, rec.Truncated}, nil
+	return rec, nil
 }
 
 // listRead is how many papers are read for one page and put in order, where no more than those meet a filter. Of more, one in a hundred and so

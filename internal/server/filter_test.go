@@ -179,7 +179,15 @@ func TestAKeyWhoseFilterFitsNothing(t *testing.T) {
 			_, err := search.Explain(as(secret), &embeddv1.ExplainRequest{Query: text, Id: "a"})
 			return err
 		},
-		"get":  func() error { _, err := papers.GetPaper(as(secret), &embeddv1.GetPaperRequest{Id: "a"}); return err },
+		"get": func() error { _, err := papers.GetPaper(as(secret), &embeddv1.GetPaperRequest{Id: "a"}); return err },
+		"get, an id that is not there": func() error {
+			_, err := papers.GetPaper(as(secret), &embeddv1.GetPaperRequest{Id: "nobody"})
+			return err
+		},
+		"related, an id that is not there": func() error {
+			_, err := search.Related(as(secret), &embeddv1.RelatedRequest{Id: "nobody"})
+			return err
+		},
 		"list": func() error { _, err := papers.ListPapers(as(secret), &embeddv1.ListPapersRequest{}); return err },
 	} {
 		if err := call(); status.Code(err) != codes.FailedPrecondition || strings.Contains(err.Error(), "embargo") {

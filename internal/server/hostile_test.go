@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"embedd/internal/testkit"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -200,7 +201,7 @@ func TestAnAnswerThatIsNotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the handlers end", func() bool {
+	testkit.Eventually(t, "the handlers end", func() bool {
 		l := r.Load().Classes["search"]
 		return l.Admitted > 0 && l.Running == 0 && goroutines() <= before+5 // those of the connection
 	})
@@ -283,7 +284,7 @@ func TestRapidReset(t *testing.T) {
 		}
 	}
 	c.conn.Close()
-	eventually(t, "the goroutines end", func() bool { return goroutines() <= before+2 })
+	testkit.Eventually(t, "the goroutines end", func() bool { return goroutines() <= before+2 })
 	t.Logf("at most %d ran at once", most.Load())
 	if most.Load() > maxStreams {
 		t.Errorf("%d ran at once, want %d at most", most.Load(), maxStreams)
@@ -393,19 +394,19 @@ func TestConnections(t *testing.T) {
 		for range c.may { // they do not say a word
 			open()
 		}
-		eventually(t, c.name+": as many as may are there", func() bool { return r.Load().Connections == int64(c.may) })
+		testkit.Eventually(t, c.name+": as many as may are there", func() bool { return r.Load().Connections == int64(c.may) })
 		if !closed(t, open()) || r.Load().Refused[c.refused] == 0 {
 			t.Errorf("%s: one more was let in; %+v", c.name, r.Load().Refused)
 		}
 		conns[0].Close()
-		eventually(t, c.name+": the place is given back", func() bool { return r.Load().Connections == int64(c.may-1) })
+		testkit.Eventually(t, c.name+": the place is given back", func() bool { return r.Load().Connections == int64(c.may-1) })
 		if closed(t, open()) {
 			t.Errorf("%s: refused although there is a place", c.name)
 		}
 		for _, conn := range conns {
 			conn.Close()
 		}
-		eventually(t, c.name+": all are gone", func() bool { return r.Load().Connections == 0 })
+		testkit.Eventually(t, c.name+": all are gone", func() bool { return r.Load().Connections == 0 })
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"embedd/internal/access"
+	"embedd/internal/testkit"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -82,7 +83,7 @@ func (c *raw) dribble(f *frames, calls int, path string, size int) {
 		if err := c.WriteData(id, false, binary.BigEndian.AppendUint32([]byte{0}, uint32(size))); err != nil {
 			c.t.Fatal(err)
 		}
-		eventually(c.t, "the window of the call opens", func() bool {
+		testkit.Eventually(c.t, "the window of the call opens", func() bool {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			return f.room[id] >= size-streamWindow || f.ended[id] != ""
@@ -105,7 +106,7 @@ func TestRequestsThatComeForLong(t *testing.T) {
 			c := rawClient(t, r.addr)
 			c.dribble(c.listen(), 5, path, 900<<10)
 		}
-		eventually(t, "calls are ended", func() bool { return r.Load().Refused["request_coming"] > before })
+		testkit.Eventually(t, "calls are ended", func() bool { return r.Load().Refused["request_coming"] > before })
 		_, err := embeddv1.NewSearchServiceClient(r.connect(t)).Search(t.Context(), &embeddv1.SearchRequest{Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: "x"}}})
 		if err != nil {
 			t.Errorf("%s: another client: %v", path, err)
@@ -128,13 +129,13 @@ func TestARequestThatIsTooMuchBesideOthers(t *testing.T) {
 	c := rawClient(t, r.addr)
 	f := c.listen()
 	first := c.begin("/embedd.v1.SearchService/Search") // and no more
-	eventually(t, "it is waited for", func() bool {
+	testkit.Eventually(t, "it is waited for", func() bool {
 		r.intake.mu.Lock()
 		defer r.intake.mu.Unlock()
 		return len(r.intake.conns) == 1
 	})
 	c.dribble(f, 3, "/embedd.v1.SearchService/Search", 900<<10) // all that comes may be the first's
-	eventually(t, "it ends", func() bool { return f.end(first) != "" })
+	testkit.Eventually(t, "it ends", func() bool { return f.end(first) != "" })
 	if got := f.end(first); !strings.HasPrefix(got, "8 ") || !strings.Contains(got, "coming at once") {
 		t.Errorf("%q, want RESOURCE_EXHAUSTED", got)
 	}
@@ -171,7 +172,7 @@ func TestRequestsThatAreKept(t *testing.T) {
 	if n := r.Load().Refused["request_kept"]; n != uint64(refused) {
 		t.Errorf("%d are counted, %d were seen", n, refused)
 	}
-	eventually(t, "all are given back", func() bool { return r.intake.kept.Load() == 0 })
+	testkit.Eventually(t, "all are given back", func() bool { return r.intake.kept.Load() == 0 })
 }
 
 // Answers that are not read are bounded: the connection with the most of them is closed.
@@ -192,14 +193,14 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the answers wait", func() bool { return r.intake.answers.Load() > 2<<20 })
+	testkit.Eventually(t, "the answers wait", func() bool { return r.intake.answers.Load() > 2<<20 })
 	modest := rawClient(t, r.addr)
 	for range 2 { // and 2 more
 		if err := modest.WriteData(modest.begin("/embedd.v1.PaperService/ListPapers"), true, list); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the connection that reads least is closed", func() bool { return r.Load().Refused["answer_unread"] == 1 })
+	testkit.Eventually(t, "the connection that reads least is closed", func() bool { return r.Load().Refused["answer_unread"] == 1 })
 	for range 10 {
 		if _, err := papers.ListPapers(t.Context(), &embeddv1.ListPapersRequest{View: embeddv1.PaperView_PAPER_VIEW_FULL}, grpc.MaxCallRecvMsgSize(MaxMessageBytes)); err != nil {
 			t.Fatal(err)
@@ -209,7 +210,7 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 		t.Errorf("%d bytes wait, the limit is %d", n, most)
 	}
 	modest.conn.Close()
-	eventually(t, "all are given back", func() bool { return r.intake.answers.Load() == 0 })
+	testkit.Eventually(t, "all are given back", func() bool { return r.intake.answers.Load() == 0 })
 
 	// One client alone is refused.
 	alone := rawClient(t, r.addr)
@@ -220,7 +221,7 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "an answer is refused", func() bool { return r.Load().Refused["answer_kept"] > 0 })
+	testkit.Eventually(t, "an answer is refused", func() bool { return r.Load().Refused["answer_kept"] > 0 })
 }
 
 // Who has no key, and sends what is no request about the health, ends before anybody else.

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"embedd/internal/admission"
+	"embedd/internal/testkit"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -238,8 +239,8 @@ func TestCancelledCalls(t *testing.T) {
 			t.Fatalf("%v, want Canceled", err)
 		}
 	}
-	eventually(t, "the goroutines of cancelled calls end", func() bool { return goroutines() <= before+2 })
-	eventually(t, "the gate is empty", func() bool {
+	testkit.Eventually(t, "the goroutines of cancelled calls end", func() bool { return goroutines() <= before+2 })
+	testkit.Eventually(t, "the gate is empty", func() bool {
 		l := r.Load().Classes["search"]
 		return l.Running == 0 && l.Waiting == 0
 	})
@@ -267,7 +268,7 @@ func TestAFullClassRefuses(t *testing.T) {
 	done := make(chan error, 4)
 	for i := range 4 {
 		go func() { done <- search() }()
-		eventually(t, "the call has come", func() bool {
+		testkit.Eventually(t, "the call has come", func() bool {
 			l := r.Load().Classes["search"]
 			return l.Running+l.Waiting >= min(i+1, 3)
 		})

@@ -137,14 +137,3 @@ func put(t *testing.T, conn *grpc.ClientConn, id string) {
 		t.Fatal(err)
 	}
 }
-
-// eventually waits until something holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if holds() {
-			return
-		}
-	}
-	t.Fatalf("not within 10 s: %s", what)
-}
