@@ -38,11 +38,11 @@ var (
 	shed         = desc("shed_total", "Calls that were not let in: full, as many waited as may; slow, it waited for as long as it may; late, its deadline was nearer than the answer; cancelled, it ended while it waited.", "class", "reason")
 	connections  = desc("connections", "Connections that are open.")
 	connsRefused = desc("connections_refused_total", "Connections that were closed at once: connections, there were as many as may be; connections_per_address, as many from one address.", "reason")
-	authFailures = desc("auth_failures_total", "Calls that may not be made: unauthenticated, without a good key; permission_denied, with one whose role does not suffice.", "reason")
+	authFailures = desc("auth_failures_total", "Calls that may not be made: unauthenticated, without a good key; permission_denied, with one whose role does not suffice or whose filter is not for that method.", "reason")
 	rateLimited  = desc("rate_limited_total", "Calls that came too often, those without a good key among them.")
 	messageBytes = desc("message_bytes", "Bytes of messages of 16 KiB and more: request, of calls that run and wait; answer, until their clients have read them.", "kind")
 	messagesFull = desc("messages_refused_total", "Calls that ended because messages took too much memory: request_coming, while the request came; request_kept, when it had come; answer_kept, with its answer. And connections that were closed, answer_unread: their clients had most answers to read.", "reason")
-	tooLarge     = desc("requests_too_large_total", "Calls whose request has more bytes than its class may.")
+	tooLarge     = desc("requests_too_large_total", "Calls whose request has more bytes than its class may, on the wire or in memory.")
 )
 
 // Describe implements prometheus.Collector.
