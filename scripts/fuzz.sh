@@ -9,6 +9,9 @@ while IFS=: read -r file line; do
 	echo "$(dirname "$file") $name"
 	if said=$(go test "./$(dirname "$file")" -run '^$' -fuzz "^$name\$" -fuzztime "$time" 2>&1); then
 		tail -n 1 <<<"$said"
+	elif [ "$(grep -A 1 "^--- FAIL: $name " <<<"$said" | tail -n 1)" = "    context deadline exceeded" ]; then
+		# Go before 1.27 sometimes reports the end of -fuzztime itself as a failure (go.dev/issue/75804). A failing input reads otherwise.
+		echo "ok  	(the time was up)"
 	else
 		echo "$said"
 		failed=1
