@@ -15,15 +15,14 @@ import (
 	"time"
 
 	"embedd/internal/backup"
+	"embedd/internal/testkit"
 )
 
 // killed copies a data directory while it is in use, as a kill -9 would leave it.
 func killed(t *testing.T, dir string) string {
 	t.Helper()
 	copied := filepath.Join(t.TempDir(), "da[t]a") // a name that is no pattern of its own
-	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
+	testkit.CopyStill(t, copied, dir)
 	return copied
 }
 

@@ -52,9 +52,7 @@ func TestDamage(t *testing.T) {
 	}
 	copyAs := func(name string) {
 		states[name] = filepath.Join(base, name)
-		if err := os.CopyFS(states[name], os.DirFS(filepath.Join(base, "good"))); err != nil {
-			t.Fatal(err)
-		}
+		testkit.CopyStill(t, states[name], filepath.Join(base, "good"))
 	}
 	write(0, 200)
 	if err := s.db.Flush(); err != nil {
@@ -361,9 +359,7 @@ func TestTornMark(t *testing.T) {
 		}
 		newest := int(s.marker.last.Sequence % markSlots)
 		killed := filepath.Join(t.TempDir(), "store")
-		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
-			t.Fatal(err)
-		}
+		testkit.CopyStill(t, killed, dir)
 		f, err := os.OpenFile(filepath.Join(killed, markName), os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -3,9 +3,14 @@ package testkit
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -43,6 +48,47 @@ func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+// CopyStill copies a directory that a program has open, as a kill -9 would leave it: once more, until nothing in it has changed meanwhile.
+func CopyStill(t testing.TB, to, from string) {
+	t.Helper()
+	for range 100 {
+		before, err := state(from)
+		if err == nil {
+			err = os.CopyFS(to, os.DirFS(from))
+		}
+		if err == nil {
+			var after string
+			if after, err = state(from); err == nil && after == before {
+				return
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a file that went meanwhile
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(to); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%s is never still", from)
+}
+
+// state has what shows that a directory has changed.
+func state(dir string) (string, error) {
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			fmt.Fprintln(&b, path, info.Size(), info.ModTime().UnixNano())
+		}
+		return err
+	})
+	return b.String(), err
 }
 
 // Eventually waits until something holds. The test fails where it does not within 10 seconds.
