@@ -315,6 +315,29 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+// The distances of labels are those of an answer, to the last bit, in whatever form vectors are kept.
+func TestDistances(t *testing.T) {
+	r := random(t)
+	for _, memory := range []Memory{Residual, Fast, Lean} {
+		x := build(t, r, 24, 500, &Options{Memory: memory})
+		q := unit(r, 24)
+		all := exact(t, x, q, 500)
+		x.Delete(all[3].Label)
+		got, err := x.Distances(q, append(labels(all), 1e9))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, d := range got {
+			if gone := i == 3 || i == 500; gone != (d != d) || !gone && d != all[i].Distance {
+				t.Errorf("%v: the distance of neighbour %d is %v", memory, i, d)
+			}
+		}
+		if _, err := x.Distances(q[1:], nil); !errors.Is(err, ErrDimension) {
+			t.Errorf("of a vector that is too short: %v", err)
+		}
+	}
+}
+
 // Random operations against a map, with a seed in the output.
 func TestRandomOperations(t *testing.T) {
 	r := random(t)

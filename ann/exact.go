@@ -58,6 +58,33 @@ func (x *Index) ExactOf(q []float32, k int, filter *Filter) ([]Neighbor, error) 
 	return x.exact(s, w, q, k, filter), nil
 }
 
+// Distances gives the distance of the unit vector v from the vector of each label, as those of an answer, and NaN where the label is not
+// live.
+func (x *Index) Distances(v []float32, labels []uint64) ([]float32, error) {
+	if err := x.checkVector(v); err != nil {
+		return nil, err
+	}
+	defer x.grace.leave(x.grace.enter())
+	w := x.look()
+	s := x.searcher()
+	defer x.searchers.Put(s)
+	s.probe.ofVector(x, v)
+	out, where := make([]float32, len(labels)), make([]int, 0, len(labels))
+	s.best = s.best[:0]
+	x.mu.RLock()
+	for i, label := range labels {
+		out[i] = float32(math.NaN())
+		if slot, ok := x.mem.table.get(w.arrays, label); ok && slot < w.n && hasBit(w.live, slot) {
+			s.best, where = append(s.best, slot), append(where, i)
+		}
+	}
+	x.mu.RUnlock()
+	for j, d := range s.probe.distances(x, w.arrays, s.best) {
+		out[where[j]] = d
+	}
+	return out, nil
+}
+
 // exact finds the k nearest for the searcher's probe, which is of q.
 //
 // Where v is a vector as it is kept and c what its code stands for, q' what the probe stands for, by Cauchy and Schwarz
