@@ -21,6 +21,7 @@ type evalCmd struct {
 	Dir         string `arg:"" help:"A BEIR folder: corpus.jsonl[.gz], queries.jsonl, qrels.tsv or qrels/test.tsv."`
 	Task        string `help:"Use queries-TASK.jsonl and qrels-TASK.tsv of the folder, where it has several." placeholder:"TASK"`
 	ExcludeSelf bool   `help:"Leave out the document that has the query's own id: for tasks from paper to paper."`
+	Mode        string `help:"What to measure: dense, by vectors, exact and with HNSW; lexical, by words; hybrid, by both; all." enum:"all,dense,lexical,hybrid" default:"all"`
 	ByTitle     bool   `help:"Known-item search instead: each paper is searched by its own title."`
 	Data        string `help:"Keep the indexed papers in this data directory, so that the next run need not encode them; default: a temporary one." placeholder:"DIR"`
 
@@ -29,11 +30,32 @@ type evalCmd struct {
 }
 
 func (evalCmd) Help() string {
-	return `Encodes and indexes the folder's papers, runs its queries with exact search and with HNSW, and prints nDCG@10,
+	return `Encodes and indexes the folder's papers, runs its queries by vectors, exactly and with HNSW, by words, and by both, and prints nDCG@10,
 recall@100, MRR@10 and MAP@100 by trec_eval's definitions.
 
 Example:
   embedd eval path/to/scifact`
+}
+
+// evalReport is what eval prints.
+type evalReport struct {
+	Dataset  string `json:"dataset"`
+	Papers   int    `json:"papers"`
+	Rejected int    `json:"rejected"`
+	Model    string `json:"model"`
+	// Metrics by the key of a search.
+	Metrics map[string]eval.Metrics `json:"metrics"`
+}
+
+// evalSearches are the ways to search that are measured. That of the graph is measured also where a scan would be faster.
+var evalSearches = []struct {
+	key, name string
+	request   *embeddv1.SearchRequest
+}{
+	{"dense", "dense, exact", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Exact: true}},
+	{"dense_hnsw", "dense, HNSW", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Plan: embeddv1.Plan_PLAN_GRAPH}},
+	{"lexical", "lexical", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_LEXICAL}},
+	{"hybrid", "hybrid", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_HYBRID}},
 }
 
 // evalDepth is how many hits each query asks for: what recall@100 and MAP@100 need.
@@ -72,31 +94,26 @@ func (c *evalCmd) Run(e *env) (err error) {
 	if err := en.collection.Settle(e.ctx); err != nil {
 		return err
 	}
-	exact, err := c.measure(e, cl, set, true)
-	if err != nil {
-		return err
-	}
-	hnsw, err := c.measure(e, cl, set, false)
-	if err != nil {
-		return err
+	out := evalReport{Dataset: set.Name, Papers: report.Papers, Rejected: len(report.Rejected), Model: en.encoder.Manifest().ID, Metrics: map[string]eval.Metrics{}}
+	for _, s := range evalSearches {
+		if c.Mode != "all" && !strings.HasPrefix(s.key, c.Mode) {
+			continue
+		}
+		m, err := c.measure(e, cl, set, s.request)
+		if err != nil {
+			return err
+		}
+		out.Metrics[s.key] = m
 	}
 	if c.JSON {
-		return printJSON(e.stdout, struct {
-			Dataset  string `json:"dataset"`
-			Papers   int    `json:"papers"`
-			Rejected int    `json:"rejected"`
-			Model    string `json:"model"`
-			eval.Metrics
-			HNSW eval.Metrics `json:"hnsw"`
-		}{set.Name, report.Papers, len(report.Rejected), en.encoder.Manifest().ID, exact, hnsw})
+		return printJSON(e.stdout, out)
 	}
-	fmt.Fprintf(e.stdout, "%s: %d papers, %d queries, %s\n", set.Name, report.Papers, exact.Queries, en.encoder.Manifest().ID)
+	fmt.Fprintf(e.stdout, "%s: %d papers, %d queries, %s\n", set.Name, report.Papers, len(set.Queries), out.Model)
 	t := newTable(e.stdout, "SEARCH", "nDCG@10", "recall@100", "MRR@10", "MAP@100")
-	for _, row := range []struct {
-		name string
-		m    eval.Metrics
-	}{{"exact", exact}, {"HNSW", hnsw}} {
-		t.row(row.name, fmt.Sprintf("%.4f", row.m.NDCG10), fmt.Sprintf("%.4f", row.m.Recall100), fmt.Sprintf("%.4f", row.m.MRR10), fmt.Sprintf("%.4f", row.m.MAP100))
+	for _, s := range evalSearches {
+		if m, ok := out.Metrics[s.key]; ok {
+			t.row(s.name, fmt.Sprintf("%.4f", m.NDCG10), fmt.Sprintf("%.4f", m.Recall100), fmt.Sprintf("%.4f", m.MRR10), fmt.Sprintf("%.4f", m.MAP100))
+		}
 	}
 	return t.flush()
 }
@@ -126,23 +143,20 @@ func openScratch(e *env, f *engineFlags, dir string) (*client, *engine, error) {
 	return cl, en, nil
 }
 
-// measure runs all queries and scores the answers: of exact search, or of the graph, also where a scan would be faster.
-func (c *evalCmd) measure(e *env, cl *client, set *eval.Dataset, exact bool) (eval.Metrics, error) {
+// measure runs all queries as a request says, and scores the answers.
+func (c *evalCmd) measure(e *env, cl *client, set *eval.Dataset, as *embeddv1.SearchRequest) (eval.Metrics, error) {
 	bar := newProgress(e, "searching", "queries")
 	defer bar.Done()
 	var mu sync.Mutex
 	run := map[string][]eval.Scored{}
-	plan := embeddv1.Plan_PLAN_GRAPH
-	if exact {
-		plan = embeddv1.Plan_PLAN_UNSPECIFIED
-	}
 	err := each(e.ctx, set.Queries, func(ctx context.Context, q eval.Query) error {
 		k := int32(evalDepth)
 		if c.ExcludeSelf {
 			k++
 		}
 		res, err := cl.search.Search(ctx, &embeddv1.SearchRequest{
-			Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: q.Text}}, K: &k, Exact: exact, Plan: plan, View: embeddv1.PaperView_PAPER_VIEW_ID,
+			Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: q.Text}}, K: &k, View: embeddv1.PaperView_PAPER_VIEW_ID,
+			Mode: as.GetMode(), Exact: as.GetExact(), Plan: as.GetPlan(),
 		})
 		if err != nil {
 			return fmt.Errorf("query %s: %w", q.ID, err)

@@ -141,6 +141,26 @@ func TestBadRequestsOverTheWire(t *testing.T) {
 			_, err := cl.search.Search(ctx, &embeddv1.SearchRequest{Query: textInput("x"), Plan: 9})
 			return err
 		}, codes.InvalidArgument, "plan", "9 is not a Plan"},
+		{"unknown mode", func() error {
+			_, err := cl.search.Search(ctx, &embeddv1.SearchRequest{Query: textInput("x"), Mode: 9})
+			return err
+		}, codes.InvalidArgument, "mode", "9 is not a Mode"},
+		{"unknown fusion", func() error {
+			_, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: "a", Fusion: 9})
+			return err
+		}, codes.InvalidArgument, "fusion", "9 is not a Fusion"},
+		{"words of a vector", func() error {
+			_, err := cl.search.Search(ctx, &embeddv1.SearchRequest{Query: vectorInput(make([]float32, 384)...), Mode: embeddv1.Mode_MODE_HYBRID})
+			return err
+		}, codes.InvalidArgument, "mode", "is hybrid, which needs words"},
+		{"a weight of nothing", func() error {
+			_, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: "a", DenseWeight: proto.Float64(0.5)})
+			return err
+		}, codes.InvalidArgument, "dense_weight", "the mode is dense"},
+		{"a weight out of range", func() error {
+			_, err := cl.search.Search(ctx, &embeddv1.SearchRequest{Query: textInput("x"), DenseWeight: proto.Float64(1.5)})
+			return err
+		}, codes.InvalidArgument, "dense_weight", "must be 0 to 1"},
 		{"exact and a plan", func() error {
 			_, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: "a", Plan: embeddv1.Plan_PLAN_GRAPH, Exact: true})
 			return err

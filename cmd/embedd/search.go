@@ -18,12 +18,24 @@ type searchFlags struct {
 	Ef     *int32   `help:"HNSW: candidates looked at, instead of --recall; more is slower and nearer to exact." placeholder:"N"`
 	Exact  bool     `help:"Compare with every paper by its vector."`
 	Filter string   `help:"Which papers may be in the answer, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
+	Mode   string   `help:"By what papers are found: dense, by the encoder's vectors; lexical, by words; hybrid, by both; auto is hybrid for a text, dense otherwise." enum:"auto,dense,lexical,hybrid" default:"auto"`
+	Fusion string   `help:"How a hybrid search joins the two: convex, a weighted sum of the scores; rrf, of the inverse ranks." enum:"auto,convex,rrf" default:"auto"`
+	Weight *float64 `name:"dense-weight" help:"The weight of the vectors in a hybrid search, 0 to 1; default 0.4." placeholder:"W"`
 	Plan   string   `help:"Force a way to search, for measurements: graph or scan; auto takes the faster." enum:"auto,graph,scan" default:"auto"`
 }
 
 // plan is the flag in the words of the wire.
 func (f *searchFlags) plan() embeddv1.Plan {
 	return map[string]embeddv1.Plan{"graph": embeddv1.Plan_PLAN_GRAPH, "scan": embeddv1.Plan_PLAN_SCAN}[f.Plan]
+}
+
+// mode and fusion are the flags in the words of the wire.
+func (f *searchFlags) mode() embeddv1.Mode {
+	return embeddv1.Mode(embeddv1.Mode_value["MODE_"+strings.ToUpper(f.Mode)]) // auto is none of them, and so unspecified
+}
+
+func (f *searchFlags) fusion() embeddv1.Fusion {
+	return embeddv1.Fusion(embeddv1.Fusion_value["FUSION_"+strings.ToUpper(f.Fusion)])
 }
 
 // inputFlags are a thing to compare with.
@@ -86,7 +98,8 @@ func (c *searchCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.search.Search(e.ctx, &embeddv1.SearchRequest{Query: in, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), Filter: c.Filter, View: c.view()})
+	res, err := cl.search.Search(e.ctx, &embeddv1.SearchRequest{Query: in, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), Filter: c.Filter, View: c.view(),
+		Mode: c.mode(), Fusion: c.fusion(), DenseWeight: c.Weight})
 	if err != nil {
 		return err
 	}
@@ -116,7 +129,8 @@ func (c *relatedCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.search.Related(e.ctx, &embeddv1.RelatedRequest{Id: c.ID, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), Filter: c.Filter, View: c.view()})
+	res, err := cl.search.Related(e.ctx, &embeddv1.RelatedRequest{Id: c.ID, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), Filter: c.Filter, View: c.view(),
+		Mode: c.mode(), Fusion: c.fusion(), DenseWeight: c.Weight})
 	if err != nil {
 		return err
 	}

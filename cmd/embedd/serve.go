@@ -125,7 +125,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return err
 	})
 	s.Ready(en.collection)
-	en.collection.LoadFields()
+	en.collection.LoadDerived()
 	state.Started()
 	if err := c.printConfiguration(e, en, l.Addr(), limits); err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"embedd/ann"
-	"embedd/internal/metadata"
 	"embedd/internal/store"
 )
 
@@ -53,6 +52,7 @@ type Collection struct {
 	version watermark
 	moves   moves
 	fields  fields
+	words   lexicon
 
 	upkeep     upkeep
 	calibrated atomic.Int64 // vectors when recall was last measured
@@ -82,7 +82,8 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 		o = &Options{}
 	}
 	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer}
-	c.fields.index, c.fields.made = metadata.New(), make(chan struct{})
+	c.fields.init()
+	c.words.init()
 	if c.log == nil {
 		c.log = slog.Default()
 	}
@@ -129,6 +130,10 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 		return nil, err
 	}
 	c.start.Rebuilt, c.start.Took = from == 0 && c.start.Inserted > 0, time.Since(begin)
+	if c.store.Count() == 0 {
+		c.fields.there()
+	}
+	c.openWords()
 	c.version.start(c.store.Revision())
 	c.upkeep.ctx, c.upkeep.cancel = context.WithCancel(context.Background())
 	c.upkeep.timer = time.AfterFunc(saveAfter, c.tend)
@@ -210,7 +215,7 @@ func (c *Collection) Check() error {
 	if n != c.index.Len() {
 		errs = append(errs, fmt.Errorf("invariant 3: %d papers are stored, %d are in the index", n, c.index.Len()))
 	}
-	return errors.Join(append(errs, c.checkFields())...)
+	return errors.Join(append(errs, c.checkFields(), c.checkWords())...)
 }
 
 // enter begins a call; leave ends it. Between the two nothing is closed.
@@ -237,6 +242,7 @@ func (c *Collection) Close() error {
 	c.commits.Wait()
 	c.upkeep.cancel()
 	c.fields.loading.Wait()
+	c.words.loading.Wait()
 	c.upkeep.timer.Stop()
 	c.probe.timer.Stop()
 	_ = c.Settle(context.Background()) // its context does not end
@@ -248,6 +254,7 @@ func (c *Collection) Close() error {
 			errs = append(errs, fmt.Errorf("save snapshot of the index: %w", err))
 		}
 	}
+	c.keepWords()
 	return errors.Join(append(errs, c.index.Close(), c.store.Close(), c.root.Close())...)
 }
 

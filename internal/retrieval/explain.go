@@ -37,11 +37,11 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 		p := passageOf(&query.Paper)
 		passage = &p
 	}
-	vector, _, err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field}, &SearchResult{}) // in scope, where it is a paper
-	if err != nil {
+	l := &looking{mode: Dense}
+	if err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field}, l, &SearchResult{}); err != nil { // in scope, where it is a paper
 		return nil, err
 	}
-	x, err := c.encoder.Explain(ctx, vector, passage, passageOf(&paper.Paper))
+	x, err := c.encoder.Explain(ctx, l.vector, passage, passageOf(&paper.Paper))
 	if err != nil {
 		return nil, encodeError(err, func(int) string { return "id" })
 	}

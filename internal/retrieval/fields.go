@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync"
-	"time"
 
 	"embedd/internal/metadata"
+	"embedd/internal/store"
 )
 
 // Filter says which papers may be in an answer: a text in the language of AIP-160, see package metadata. The nil Filter is met by every paper.
@@ -53,103 +51,27 @@ const (
 	MixedField  = metadata.MixedType
 )
 
-// fields are the papers' fields, in memory, for filters. They are derived: what is in the store is read anew by each change, one after the other, so
-// that the last one to read has read the last state.
-//
-// They are made when they are asked for first, which takes some seconds for 100,000 papers: a start does not wait for them, and neither does
-// who never filters.
+// fields are the papers' fields, in memory, for filters.
 type fields struct {
+	derived
 	index *metadata.Index
-
-	mu    sync.Mutex // held while papers are read and put
-	begun bool
-	err   error // why what is there is not what is stored: no paper can be filtered then
-
-	made    chan struct{} // closed when all papers are there, or err is set
-	loading sync.WaitGroup
 }
 
-// fieldsAtOnce is how many papers are read at once while the fields are made: others who write wait for so many.
-const fieldsAtOnce = 64
-
-// LoadFields begins to make the papers' fields, where nobody has before, so that who filters first need not wait for them.
-func (c *Collection) LoadFields() {
-	if c.enter() != nil {
-		return // it is being closed
-	}
-	defer c.leave()
-	c.beginFields()
-}
-
-func (c *Collection) beginFields() {
-	f := &c.fields
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.begun {
-		return
-	}
-	f.begun = true
-	f.loading.Go(func() {
-		defer close(f.made)
-		begin := time.Now()
-		if err := c.loadFields(c.upkeep.ctx); err != nil {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.fail(c.log, err)
-			return
+func (f *fields) init() {
+	f.index, f.what, f.made = metadata.New(), "the papers' fields", make(chan struct{})
+	f.put = func(ordinals []uint64, records []store.Record, present []bool) error {
+		for i, ordinal := range ordinals {
+			if !present[i] {
+				f.index.Remove(ordinal)
+				continue
+			}
+			of, _ := fieldsOf(&records[i].Paper) // what is over a limit was stored before there was one, and cannot be asked for
+			if err := f.index.Add(ordinal, of); err != nil {
+				return err
+			}
 		}
-		c.log.Debug("the papers can be filtered", "papers", f.index.Len(), "took", time.Since(begin))
-	})
-}
-
-// loadFields puts every paper that is in the store.
-func (c *Collection) loadFields(ctx context.Context) error {
-	batch := make([]uint64, 0, fieldsAtOnce)
-	err := c.store.Ordinals(func(ordinal uint64) error {
-		if batch = append(batch, ordinal); len(batch) == fieldsAtOnce {
-			c.putFields(batch)
-			batch = batch[:0]
-		}
-		return ctx.Err()
-	})
-	c.putFields(batch)
-	return err
-}
-
-// putFields brings the fields of papers to what is stored of them, once they are being made.
-func (c *Collection) putFields(ordinals []uint64) {
-	f := &c.fields
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.begun || f.err != nil || len(ordinals) == 0 {
-		return
+		return nil
 	}
-	records, present, err := c.store.Records(ordinals)
-	for i := 0; i < len(ordinals) && err == nil; i++ {
-		if !present[i] {
-			f.index.Remove(ordinals[i])
-			continue
-		}
-		of, _ := fieldsOf(&records[i].Paper) // what is over a limit was stored before there was one, and cannot be asked for
-		err = f.index.Add(ordinals[i], of)
-	}
-	if err != nil {
-		f.fail(c.log, err)
-	}
-}
-
-// fail ends filtering until the next start. mu is held.
-func (f *fields) fail(log *slog.Logger, err error) {
-	if f.err = err; !errors.Is(err, context.Canceled) { // by Close
-		log.Error("the papers cannot be filtered until the next start", "error", err)
-	}
-}
-
-// failed is why no paper can be filtered, nil where they can.
-func (f *fields) failed() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err
 }
 
 // fieldsOf are a paper's fields; the error says what of its metadata cannot be asked for.
@@ -164,14 +86,8 @@ func (c *Collection) chosen(ctx context.Context, w Which) (*metadata.Set, error)
 	if w.all() {
 		return nil, nil
 	}
-	c.beginFields()
-	select {
-	case <-c.fields.made:
-	case <-ctx.Done():
-		return nil, &Error{Kind: Unavailable, Message: "the papers' fields are still being read for filters, which takes some seconds after a start; try again", Err: ctx.Err()}
-	}
-	if err := c.fields.failed(); err != nil {
-		return nil, storeError("read the papers' fields", err)
+	if err := c.fields.wait(ctx, c); err != nil {
+		return nil, err
 	}
 	var set *metadata.Set
 	var err error
@@ -200,23 +116,14 @@ func (w Which) meets(p *Paper) bool {
 
 // Fields are what filters may speak of, by name. ready is false while they are being made: the fields are those of the papers so far.
 func (c *Collection) Fields() (all []Field, ready bool) {
-	select {
-	case <-c.fields.made:
-		ready = c.fields.failed() == nil
-	default:
-	}
+	ready = c.fields.ready()
 	return c.fields.index.Fields(), ready
 }
 
 // checkFields proves that the fields are those of the stored papers.
 func (c *Collection) checkFields() error {
-	select {
-	case <-c.fields.made:
-	default:
-		return nil // not all are there
-	}
-	if err := c.fields.failed(); err != nil {
-		return err
+	if err := c.fields.failed(); err != nil || !c.fields.ready() {
+		return err // or not all are there
 	}
 	all, err := c.fields.index.Select(nil)
 	if err != nil {

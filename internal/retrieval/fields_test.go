@@ -184,7 +184,7 @@ func TestFieldsBesideWriters(t *testing.T) {
 			}
 		})
 	}
-	c.LoadFields()
+	c.LoadDerived()
 	wg.Wait()
 	<-c.fields.made
 	if err := c.Check(); err != nil {

@@ -88,7 +88,7 @@ func TestOldDataDirectories(t *testing.T) {
 
 var trials = flag.Int("trials", 40, "trials of TestDamagedSnapshots for each snapshot")
 
-// What happens to a snapshot of the index changes no answer: it is used whole, or the one before it is, or the index is made anew.
+// What happens to a snapshot changes no answer: it is used whole, or the one before it is, or the index or the words are made anew.
 func TestDamagedSnapshots(t *testing.T) {
 	rng := testkit.Rand(t)
 	dir := filepath.Join(t.TempDir(), "data")
@@ -113,6 +113,10 @@ func TestDamagedSnapshots(t *testing.T) {
 				t.Fatal(err)
 			}
 			answers = append(answers, ids(r.Hits))
+			if r, err = c.Search(t.Context(), SearchRequest{Input: Input{PaperID: p.ID}, K: ptr(20), Mode: Lexical}); err != nil {
+				t.Fatal(err)
+			}
+			answers = append(answers, ids(r.Hits))
 		}
 		return answers
 	}
@@ -123,11 +127,11 @@ func TestDamagedSnapshots(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries { // what is not here needs a case of its own
-		if !slices.Contains([]string{storeName, snapshotName, oldSnapshotName, "backups"}, e.Name()) {
+		if !slices.Contains([]string{storeName, snapshotName, oldSnapshotName, wordsSnapshotName, "backups"}, e.Name()) {
 			t.Errorf("a data directory has %s, which no test damages", e.Name())
 		}
 	}
-	for _, name := range []string{snapshotName, oldSnapshotName} {
+	for _, name := range []string{snapshotName, oldSnapshotName, wordsSnapshotName} {
 		for range fewer(*trials) {
 			bad := killed(t, base)
 			path := filepath.Join(bad, name)
@@ -146,7 +150,7 @@ func TestDamagedSnapshots(t *testing.T) {
 			case 3:
 				data = data[:at]
 			case 4: // of the other generation
-				other := map[string]string{snapshotName: oldSnapshotName, oldSnapshotName: snapshotName}[name]
+				other := map[string]string{snapshotName: oldSnapshotName, oldSnapshotName: snapshotName, wordsSnapshotName: snapshotName}[name]
 				if data, err = os.ReadFile(filepath.Join(bad, other)); err != nil {
 					t.Fatal(err)
 				}

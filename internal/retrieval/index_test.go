@@ -212,7 +212,7 @@ func TestRecallAndPlan(t *testing.T) {
 	c, _ := openLogged(t, t.TempDir(), Options{})
 	search := func(r SearchRequest) *SearchResult {
 		t.Helper()
-		r.Input = Input{Text: ptr("w1 w2 w3")}
+		r.Input, r.Mode = Input{Text: ptr("w1 w2 w3")}, Dense
 		res, err := c.Search(t.Context(), r)
 		if err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -111,6 +112,10 @@ func inspect(ctx context.Context, root *os.Root, progress func(stage string)) (*
 			i.bad(2, fmt.Errorf("%s: %w", name, err))
 		}
 	}
+	progress(wordsSnapshotName)
+	if err := i.words(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		i.bad(2, fmt.Errorf("%s: %w", wordsSnapshotName, err))
+	}
 	how := fmt.Sprintf("%d snapshots of the index were read", seen)
 	if seen == 0 {
 		how = "there is no snapshot of the index; it is made anew at the next start"
@@ -147,35 +152,59 @@ func (i *inspector) snapshot(name string) error {
 	if err := errors.Join(index.Verify(i.ctx), index.Check()); err != nil {
 		return err
 	}
-	live := map[uint64]struct{}{}
-	if err := i.store.Ordinals(func(ordinal uint64) error { live[ordinal] = struct{}{}; return nil }); err != nil {
-		return err
-	}
-	// What has changed since the snapshot was written is made good by the change log.
-	since := map[uint64]store.Op{}
-	err = i.store.Changes(note.Revision, func(_ uint64, changes []store.Change) error {
-		for _, c := range changes {
-			since[c.Ordinal] = c.Op
-		}
-		return nil
-	})
+	err = i.compare(name, note.Revision, index.Labels(), index.Contains)
 	if errors.Is(err, store.ErrForgotten) {
 		return errors.New("the change log does not go back to it; it is compared with all ordinals when it is used")
 	}
 	if err != nil {
 		return err
 	}
-	for label := range index.Labels() {
+	return i.search(name, index)
+}
+
+// words reads the snapshot of the words, and compares it with the store.
+func (i *inspector) words() error {
+	index, note, err := readWords(i.root, i.store)
+	if err != nil {
+		return err
+	}
+	if err := index.Check(); err != nil {
+		return err
+	}
+	err = i.compare(wordsSnapshotName, note.Revision, slices.Values(index.Ordinals()), index.Contains)
+	if errors.Is(err, store.ErrForgotten) {
+		return errors.New("the change log does not go back to it; it is not used")
+	}
+	return err
+}
+
+// compare compares what is in a snapshot with what is stored. What has changed since it was written is made good by the change log.
+func (i *inspector) compare(name string, revision uint64, has iter.Seq[uint64], contains func(uint64) bool) error {
+	live := map[uint64]struct{}{}
+	if err := i.store.Ordinals(func(ordinal uint64) error { live[ordinal] = struct{}{}; return nil }); err != nil {
+		return err
+	}
+	since := map[uint64]store.Op{}
+	err := i.store.Changes(revision, func(_ uint64, changes []store.Change) error {
+		for _, c := range changes {
+			since[c.Ordinal] = c.Op
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for label := range has {
 		if _, ok := live[label]; !ok && since[label] != store.Removed {
 			i.bad(3, fmt.Errorf("%s: label %d is the ordinal of no paper", name, label))
 		}
 	}
 	for ordinal := range live {
-		if !index.Contains(ordinal) && since[ordinal] != store.Added {
+		if !contains(ordinal) && since[ordinal] != store.Added {
 			i.bad(3, fmt.Errorf("%s: paper %d is not in it", name, ordinal))
 		}
 	}
-	return i.search(name, index)
+	return nil
 }
 
 // search proves of a sample what answers must be like.
@@ -229,8 +258,8 @@ func (i *inspector) report(store, index string) *Inspection {
 		proved    bool
 	}{
 		{1, "what was acknowledged is in the store", store, true},
-		{2, "the index is derived", index, index != ""},
-		{3, "every label of the index is a stored paper", index, index != ""},
+		{2, "the index and the words are derived", index, index != ""},
+		{3, "every label of the index, and every paper with words, is a stored paper", index, index != ""},
 		{4, "all vectors come from one model, with its dimension and norm 1", store, index != ""},
 		{5, "what was deleted is in no answer", searched, index != ""},
 		{6, "the answer for k is the beginning of that for more, ties in the order of storing", searched, index != ""},
@@ -245,7 +274,7 @@ func (i *inspector) report(store, index string) *Inspection {
 	return &i.x
 }
 
-// DropDerived removes what can be made anew from the store of a data directory that is not in use: the snapshots of the index. It
+// DropDerived removes what can be made anew from the store of a data directory that is not in use: the snapshots of the index and of the words. It
 // gives the files that it removed.
 func DropDerived(dir string) (removed []string, err error) {
 	lock, err := Lock(dir)
@@ -258,7 +287,7 @@ func DropDerived(dir string) (removed []string, err error) {
 		return nil, internal("open data directory "+dir, err)
 	}
 	defer root.Close()
-	for _, pattern := range []string{snapshotName, oldSnapshotName, newSnapshots} {
+	for _, pattern := range []string{snapshotName, oldSnapshotName, newSnapshots, wordsSnapshotName, newWordsSnapshots} {
 		names, err := fs.Glob(root.FS(), pattern)
 		if err != nil {
 			return removed, err

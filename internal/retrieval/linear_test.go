@@ -237,7 +237,7 @@ func linearChild(dir string) {
 	fmt.Sscan(os.Getenv(linearChildSeed), &seed)
 	c, err := Open(context.Background(), dir, newBag(), nil)
 	if err == nil {
-		c.LoadFields() // which Check proves
+		c.LoadDerived() // which Check proves
 	}
 	if err != nil {
 		panic(err)

@@ -25,11 +25,12 @@ const (
 // Stage is a part of an operation.
 type Stage string
 
-// The stages. A search encodes where it is by a text, and searches and fetches again where papers are removed meanwhile; a write
+// The stages. A search encodes where it is by a text, searches by vectors and by words, and does so and fetches again where papers are removed meanwhile; a write
 // commits: to the store, synced, and to the index.
 const (
 	StageEncode Stage = "encode"
 	StageSearch Stage = "search"
+	StageWords  Stage = "words"
 	StageFetch  Stage = "fetch"
 	StageCommit Stage = "commit"
 )

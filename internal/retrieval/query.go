@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"embedd/ann"
+	"embedd/internal/lexical"
 	"embedd/internal/metadata"
 	"embedd/internal/store"
 )
@@ -43,6 +44,11 @@ type SearchRequest struct {
 	Plan Plan
 	// Which papers may be in the answer. An input paper need not meet the filter, but must be in scope.
 	Which Which
+	// Mode says by what papers are found. For words, an input paper stands for its text.
+	Mode Mode
+	// Fusion and DenseWeight, 0 to 1, say how the two sides of a hybrid search are joined; nil is DefaultDenseWeight.
+	Fusion      Fusion
+	DenseWeight *float64
 }
 
 // Plan is a way to search the index where the search is not exact.
@@ -59,8 +65,11 @@ const (
 // Hit is one paper of an answer.
 type Hit struct {
 	Paper Paper
-	// Score is the cosine similarity, -1 to 1; more is nearer.
+	// Score is what the hits are ordered by, more is nearer: the cosine similarity, -1 to 1; by words, BM25, above 0; of a hybrid search, what
+	// the fusion makes of both, 0 to 1.
 	Score float32
+	// Cosine and BM25 are the two sides; nil where a search has not asked for one.
+	Cosine, BM25 *float32
 }
 
 // SearchResult is an answer.
@@ -78,6 +87,10 @@ type SearchResult struct {
 	TextUse *TextUse
 	// Filter is the caller's own.
 	Filter *Filter
+	// Mode is never UsualMode; Fusion and DenseWeight are of a hybrid search.
+	Mode        Mode
+	Fusion      Fusion
+	DenseWeight float64
 }
 
 // Search returns the papers nearest to the input. A paper that is the input is not among them.
@@ -90,19 +103,59 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if r.K != nil {
 		res.K = *r.K
 	}
-	query, err := r.query(res.K)
+	l, err := r.look(res.K)
 	if err != nil {
 		return nil, err
 	}
-	vector, self, err := c.resolve(ctx, r, res)
-	if err != nil {
+	res.Mode, res.Fusion, res.DenseWeight = l.mode, l.fusion, l.weight
+	if err := c.resolve(ctx, r, l, res); err != nil {
 		return nil, err
 	}
-	res.Hits, err = c.nearest(ctx, vector, self, query, r, res)
-	if r.Which.Scope != nil { // the number of all papers shows in how the index is searched, and in how often they change
+	res.Hits, err = c.nearest(ctx, l, r, res)
+	if r.Which.Scope != nil { // the number of all papers shows in how the index is searched, in how often they change, and in the weights of words
 		res.Ef, res.Plan, res.Version = 0, Auto, 0
+		for i := range res.Hits {
+			res.Hits[i].BM25 = nil
+		}
 	}
 	return res, err
+}
+
+// look checks the parameters of a request, and puts them into the house's words.
+func (r *SearchRequest) look(k int) (*looking, error) {
+	l := &looking{mode: r.Mode, exact: r.Exact}
+	if l.mode == UsualMode {
+		l.mode = Dense
+		if r.Input.Text != nil {
+			l.mode = Hybrid
+		}
+	}
+	switch {
+	case r.Mode > Hybrid:
+		return nil, invalid("mode", "%d is not a mode", r.Mode)
+	case l.mode != Dense && r.Input.Vector != nil:
+		return nil, invalid("mode", "is %s, which needs words, and the query is a vector; use dense", l.mode)
+	case r.Fusion > RRF:
+		return nil, invalid("fusion", "%d is not a fusion", r.Fusion)
+	case r.Fusion != UsualFusion && l.mode != Hybrid:
+		return nil, invalid("fusion", "is given, and the mode is %s; it joins the two sides of a hybrid search", l.mode)
+	case r.DenseWeight != nil && l.mode != Hybrid:
+		return nil, invalid("dense_weight", "is given, and the mode is %s; it is of a hybrid search", l.mode)
+	case r.DenseWeight != nil && !(*r.DenseWeight >= 0 && *r.DenseWeight <= 1): // NaN too
+		return nil, invalid("dense_weight", "is %v; must be 0 to 1", *r.DenseWeight)
+	}
+	var err error
+	if l.query, err = r.query(k); err != nil || l.mode != Hybrid {
+		return l, err
+	}
+	l.fusion, l.weight = Convex, DefaultDenseWeight
+	if r.Fusion != UsualFusion {
+		l.fusion = r.Fusion
+	}
+	if r.DenseWeight != nil {
+		l.weight = *r.DenseWeight
+	}
+	return l, nil
 }
 
 // query checks the parameters of a request, and puts them into the index's words.
@@ -134,8 +187,8 @@ func (r *SearchRequest) query(k int) (ann.Query, error) {
 	return q, nil
 }
 
-// resolve makes a vector of the input. self is the ordinal of the input paper, 0 if the input is not a paper.
-func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchResult) (v []float32, self uint64, err error) {
+// resolve fills in the vector and the words of the input, as far as the mode needs them.
+func (c *Collection) resolve(ctx context.Context, r SearchRequest, l *looking, res *SearchResult) error {
 	in := r.Input
 	field := func(name string) string {
 		if r.Field == "" {
@@ -143,145 +196,160 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, res *SearchRe
 		}
 		return r.Field + "." + name
 	}
+	if l.mode != Dense {
+		if err := c.words.wait(ctx, c); err != nil {
+			return err
+		}
+	}
 	switch {
 	case in.Text != nil:
 		if err := checkText(field("text"), *in.Text); err != nil {
-			return nil, 0, err
+			return err
+		}
+		if l.mode != Dense {
+			l.words = lexical.ParseQuery(*in.Text)
+		}
+		if l.mode == Lexical {
+			return nil
 		}
 		begin := time.Now()
 		enc, err := c.encoder.Encode(ctx, Interactive, Query, []string{*in.Text})
 		c.observe(ctx, OpSearch, StageEncode, begin)
 		if err != nil {
-			return nil, 0, encodeError(err, func(int) string { return field("text") })
+			return encodeError(err, func(int) string { return field("text") })
 		}
-		res.TextUse = &enc[0].TextUse
-		return enc[0].Vector, 0, nil
+		l.vector, res.TextUse = enc[0].Vector, &enc[0].TextUse
+		return nil
 	case in.Vector != nil:
-		v, err := unit(field("vector"), in.Vector, c.encoder.Model().Dimension)
-		return v, 0, err
-	default:
-		name := cmp.Or(r.Field, "id")
-		if r.Field != "" {
-			name = field("paper_id")
+		var err error
+		l.vector, err = unit(field("vector"), in.Vector, c.encoder.Model().Dimension)
+		return err
+	}
+	name := cmp.Or(r.Field, "id")
+	if r.Field != "" {
+		name = field("paper_id")
+	}
+	if err := checkID(name, in.PaperID); err != nil {
+		return err
+	}
+	if r.Which.Scope != nil || l.mode != Dense {
+		rec, err := c.record(ctx, name, in.PaperID, r.Which)
+		if err != nil {
+			return err
 		}
-		if err := checkID(name, in.PaperID); err != nil {
-			return nil, 0, err
+		if l.mode != Dense {
+			l.words = lexical.ParseQuery(PaperText(&rec.Paper))
 		}
-		if r.Which.Scope != nil {
-			if _, err := c.record(ctx, name, in.PaperID, r.Which); err != nil {
-				return nil, 0, err
-			}
+	}
+	var err error
+	l.vector, l.self, err = c.vectorOf(name, in.PaperID)
+	return err
+}
+
+// vectorOf gives the vector and the ordinal of a stored paper. field is the request's, for errors.
+func (c *Collection) vectorOf(field, id string) (v []float32, ordinal uint64, err error) {
+	// An update between the two reads moves the paper to a new ordinal: look again. An ordinal that is still the
+	// paper's has a vector, or the store is damaged.
+	for last := uint64(0); ; last = ordinal {
+		ordinal, err = c.store.Ordinal(id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil, 0, notFound(field, id)
 		}
-		// An update between the two reads moves the paper to a new ordinal: look again. An ordinal that is still the
-		// paper's has a vector, or the store is damaged.
-		for last := uint64(0); ; last = self {
-			self, err = c.store.Ordinal(in.PaperID)
-			if errors.Is(err, store.ErrNotFound) {
-				return nil, 0, notFound(name, in.PaperID)
-			}
-			if err != nil {
-				return nil, 0, storeError("look up paper", err)
-			}
-			v, err = c.store.Vector(self)
-			if errors.Is(err, store.ErrNotFound) && self != last {
-				continue
-			}
-			if errors.Is(err, store.ErrNotFound) {
-				err = fmt.Errorf("%w: paper %q has no vector", store.ErrCorrupt, in.PaperID)
-			}
-			if err != nil {
-				return nil, 0, storeError("read vector", err)
-			}
-			return v, self, nil
+		if err != nil {
+			return nil, 0, storeError("look up paper", err)
 		}
+		v, err = c.store.Vector(ordinal)
+		if errors.Is(err, store.ErrNotFound) && ordinal != last {
+			continue
+		}
+		if errors.Is(err, store.ErrNotFound) {
+			err = fmt.Errorf("%w: paper %q has no vector", store.ErrCorrupt, id)
+		}
+		if err != nil {
+			return nil, 0, storeError("read vector", err)
+		}
+		return v, ordinal, nil
 	}
 }
 
 // searchTries is how often a search begins anew because papers moved under it.
 const searchTries = 5
 
-// nearest searches the index and reads the papers. A paper that was removed between the two is missing from the first try, so the search is
+// nearest searches, and reads the papers. A paper that was removed between the two is missing from the first try, so the search is
 // widened by what was missing until k are found or there are no more. One that moved between the two is searched for again.
-func (c *Collection) nearest(ctx context.Context, v []float32, self uint64, query ann.Query, r SearchRequest, res *SearchResult) ([]Hit, error) {
-	query.Done = ctx.Done()
-	if self != 0 {
-		query.K++ // itself
+func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, res *SearchResult) ([]Hit, error) {
+	if l.self != 0 {
+		l.query.K++ // itself
+	}
+	if l.mode == Hybrid {
+		if l.query.K = poolSize; res.K > poolMost {
+			l.query.K = poolMore
+		}
 	}
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		before, begin := c.moves.ended.Load(), time.Now()
-		var found []ann.Neighbor
+		before := c.moves.ended.Load()
 		chosen, err := c.chosen(ctx, r.Which) // as they are now
 		if err != nil {
 			return nil, err
 		}
-		if chosen != nil {
-			query.Filter = ann.NewFilter(chosen.Ordinals())
-		}
-		if res.Exact {
-			var answer ann.Answer
-			answer, err = c.index.Search(v, ann.Query{K: query.K, Plan: ann.Scan, Filter: query.Filter, Done: ctx.Done()})
-			found = answer.Neighbors
-		} else {
-			var answer ann.Answer
-			answer, err = c.index.Search(v, query)
-			found, res.Ef, res.Plan = answer.Neighbors, answer.Ef, answer.Plan
-		}
-		c.observe(ctx, OpSearch, StageSearch, begin)
-		if errors.Is(err, ann.ErrGivenUp) && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+		found, more, err := c.find(ctx, l, chosen, res)
 		if err != nil {
-			return nil, internal("search the index", err)
+			return nil, err
 		}
-		begin = time.Now()
-		hits, missing, err := c.hits(found, self, r, res.K)
+		begin := time.Now()
+		hits, missing, err := c.hits(found, l.self, r, res.K)
 		c.observe(ctx, OpSearch, StageFetch, begin)
 		switch {
 		case err != nil:
 			return nil, err
 		case missing > 0 && try < searchTries && c.moves.ended.Load() != before:
-		case query.Filter != nil && len(hits) < res.K && try < searchTries && c.moves.ended.Load() != before: // under an ordinal that was not chosen
-		case len(hits) == res.K || missing == 0 || len(found) < query.K:
+		case chosen != nil && len(hits) < res.K && try < searchTries && c.moves.ended.Load() != before: // under an ordinal that was not chosen
+		case len(hits) == res.K || missing == 0 || !more:
 			return hits, nil
 		default:
-			query.K += missing
+			l.query.K += missing
 		}
 	}
 }
 
-// hits reads the papers of neighbours, leaving out the paper that is the input, until k are there. A paper that is moving
-// is found where it was. missing counts neighbours without a paper of their own.
-func (c *Collection) hits(found []ann.Neighbor, self uint64, r SearchRequest, k int) (hits []Hit, missing int, err error) {
-	ordinals := make([]uint64, 0, len(found))
-	scores := make([]float32, 0, len(found))
-	for _, n := range found {
-		if n.Label != self {
-			ordinals = append(ordinals, n.Label)
-			scores = append(scores, min(1, max(-1, 1-n.Distance)))
+// hits reads the papers of candidates, the best first, leaving out the paper that is the input, until k are there. A paper that is moving
+// is found where it was. missing counts candidates without a paper of their own.
+func (c *Collection) hits(found []candidate, self uint64, r SearchRequest, k int) (hits []Hit, missing int, err error) {
+	hits = make([]Hit, 0, min(k, len(found)))
+	moving := map[string]bool{} // papers among the hits that are
+	for from := 0; from < len(found) && len(hits) < k; {
+		part := found[from:min(len(found), from+k-len(hits)+1)] // a pool is larger than its answer
+		from += len(part)
+		ordinals := make([]uint64, len(part))
+		for i := range part {
+			ordinals[i] = part[i].ordinal
 		}
-	}
-	records, present, err := c.store.Records(ordinals)
-	if err != nil {
-		return nil, 0, storeError("read papers", err)
-	}
-	for i, ordinal := range ordinals {
-		if present[i] {
-			continue
+		records, present, err := c.store.Records(ordinals)
+		if err != nil {
+			return nil, 0, storeError("read papers", err)
 		}
-		if records[i], present[i] = c.moves.under(ordinal); present[i] && (records[i].Paper.ID == r.Input.PaperID || has(records, present, i)) {
-			present[i] = false // the input, or found where it has moved to
-		}
-		if !present[i] {
-			missing++
-		}
-	}
-	hits = make([]Hit, 0, k)
-	for i, rec := range records {
-		if present[i] && len(hits) < k && r.Which.meets(&rec.Paper) { // which may have changed since the search
-			hits = append(hits, Hit{Paper: rec.Paper, Score: scores[i]})
+		for i, of := range part {
+			if of.ordinal == self && self != 0 || len(hits) == k {
+				continue
+			}
+			if !present[i] {
+				if records[i], present[i] = c.moves.under(of.ordinal); present[i] && (records[i].Paper.ID == r.Input.PaperID || has(records, present, i) || hit(hits, records[i].Paper.ID)) {
+					present[i] = false // the input, or found where it has moved to
+				}
+				if !present[i] {
+					missing++
+					continue
+				}
+				moving[records[i].Paper.ID] = true
+			} else if moving[records[i].Paper.ID] {
+				continue
+			}
+			if r.Which.meets(&records[i].Paper) { // which may have changed since the search
+				hits = append(hits, of.hit(records[i].Paper))
+			}
 		}
 	}
 	return hits, missing, nil
@@ -295,6 +363,11 @@ func has(records []store.Record, present []bool, i int) bool {
 		}
 	}
 	return false
+}
+
+// hit tells whether a paper is among the hits.
+func hit(hits []Hit, id string) bool {
+	return slices.ContainsFunc(hits, func(h Hit) bool { return h.Paper.ID == id })
 }
 
 // Encode returns a vector for each text, in order.

@@ -68,7 +68,7 @@ func checkStoreIsThere(root *os.Root) error {
 	if _, err := root.Lstat(storeName); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	for _, pattern := range []string{snapshotName, oldSnapshotName, "backups/*", storeName + ".damaged-*", storeName + ".repairing"} {
+	for _, pattern := range []string{snapshotName, oldSnapshotName, wordsSnapshotName, "backups/*", storeName + ".damaged-*", storeName + ".repairing"} {
 		found, err := fs.Glob(root.FS(), pattern)
 		if err != nil {
 			return internal("look into data directory "+root.Name(), err)
@@ -82,7 +82,7 @@ func checkStoreIsThere(root *os.Root) error {
 
 // tidy removes what a process that was killed has left half done. The store is open: nobody else is doing it.
 func (c *Collection) tidy() {
-	for _, pattern := range []string{newSnapshots, "backups/*.making-*"} {
+	for _, pattern := range []string{newSnapshots, newWordsSnapshots, "backups/*.making-*"} {
 		left, err := fs.Glob(c.root.FS(), pattern)
 		for _, name := range left {
 			err = errors.Join(err, c.root.RemoveAll(name))
@@ -309,6 +309,7 @@ func (c *Collection) saveSnapshot() error {
 	before := s.at.Swap(revision)
 	s.written.Store(time.Now().UnixNano())
 	s.since.Store(0)
+	c.keepWords()
 	return c.store.Forget(before)
 }
 

@@ -200,7 +200,7 @@ func (u *upsert) commit() (version uint64, err error) {
 			replaced = append(replaced, p.Replaced)
 		}
 	}
-	c.putFields(placed) // before they can be found
+	c.update(placed) // before they can be found by their vectors
 	for j, p := range placements {
 		if writes[j].Vector == nil {
 			continue
@@ -213,7 +213,7 @@ func (u *upsert) commit() (version uint64, err error) {
 			err = e
 		}
 	}
-	c.putFields(replaced)
+	c.update(replaced)
 	if err != nil {
 		// Stored, but not to be found before the next start, which finds no snapshot that has forgotten them.
 		c.snapshots.wrong.Store(true)
@@ -290,7 +290,7 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 				c.snapshots.changes.Add(1)
 			}
 		}
-		c.putFields(ordinals) // 0 is no paper's
+		c.update(ordinals) // 0 is no paper's
 		c.version.reach(revision)
 		c.tend()
 		return revision, nil

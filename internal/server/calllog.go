@@ -57,9 +57,9 @@ func (s *Server) audit(ctx context.Context, method string, took time.Duration, c
 func callAttrs(req any) []any {
 	switch r := req.(type) {
 	case *embeddv1.SearchRequest:
-		return append([]any{"input", inputKind(r.GetQuery()), "bytes", len(r.GetQuery().GetText())}, searchAttrs(r.K, r.Ef, r.Recall, r.GetExact(), r.GetPlan())...)
+		return append([]any{"input", inputKind(r.GetQuery()), "bytes", len(r.GetQuery().GetText())}, searchAttrs(r)...)
 	case *embeddv1.RelatedRequest:
-		return append([]any{"input", "paper"}, searchAttrs(r.K, r.Ef, r.Recall, r.GetExact(), r.GetPlan())...)
+		return append([]any{"input", "paper"}, searchAttrs(asSearch(r))...)
 	case *embeddv1.ExplainRequest:
 		return []any{"input", inputKind(r.GetQuery()), "bytes", len(r.GetQuery().GetText())}
 	case *embeddv1.EncodeRequest:
@@ -82,22 +82,31 @@ func callAttrs(req any) []any {
 	return nil
 }
 
-func searchAttrs(k, ef *int32, recall *float64, exact bool, plan embeddv1.Plan) []any {
+func searchAttrs(r *embeddv1.SearchRequest) []any {
 	var attrs []any
-	if k != nil {
-		attrs = append(attrs, "k", *k)
+	if r.K != nil {
+		attrs = append(attrs, "k", *r.K)
 	}
-	if ef != nil {
-		attrs = append(attrs, "ef", *ef)
+	if r.Ef != nil {
+		attrs = append(attrs, "ef", *r.Ef)
 	}
-	if recall != nil {
-		attrs = append(attrs, "recall", *recall)
+	if r.Recall != nil {
+		attrs = append(attrs, "recall", *r.Recall)
 	}
-	if exact {
+	if r.GetExact() {
 		attrs = append(attrs, "exact", true)
 	}
-	if plan != embeddv1.Plan_PLAN_UNSPECIFIED {
-		attrs = append(attrs, "plan", plan.String())
+	if r.GetPlan() != embeddv1.Plan_PLAN_UNSPECIFIED {
+		attrs = append(attrs, "plan", r.GetPlan().String())
+	}
+	if r.GetMode() != embeddv1.Mode_MODE_UNSPECIFIED {
+		attrs = append(attrs, "mode", r.GetMode().String())
+	}
+	if r.GetFusion() != embeddv1.Fusion_FUSION_UNSPECIFIED {
+		attrs = append(attrs, "fusion", r.GetFusion().String())
+	}
+	if r.DenseWeight != nil {
+		attrs = append(attrs, "dense_weight", *r.DenseWeight)
 	}
 	return attrs
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"embedd/internal/retrieval"
@@ -76,30 +77,56 @@ func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit
 		if err != nil {
 			return nil, err
 		}
-		out[i] = &embeddv1.Hit{Paper: p, Score: hits[i].Score, Rank: int32(i + 1)}
+		out[i] = &embeddv1.Hit{Paper: p, Score: hits[i].Score, Rank: int32(i + 1), Cosine: hits[i].Cosine, Bm25: hits[i].BM25}
 	}
 	return out, nil
 }
 
 func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
-	return &embeddv1.Effective{K: int32(r.K), Ef: int32(min(r.Ef, math.MaxInt32)), Exact: r.Exact, Plan: planToProto[r.Plan], Filter: r.Filter.String()}
+	e := &embeddv1.Effective{
+		K: int32(r.K), Ef: int32(min(r.Ef, math.MaxInt32)), Exact: r.Exact, Plan: plans[r.Plan], Filter: r.Filter.String(), Mode: modes[r.Mode], Fusion: fusions[r.Fusion],
+	}
+	if r.Mode == retrieval.Hybrid {
+		e.DenseWeight = &r.DenseWeight
+	}
+	return e
 }
 
-var planToProto = map[retrieval.Plan]embeddv1.Plan{
-	retrieval.Auto:  embeddv1.Plan_PLAN_UNSPECIFIED,
-	retrieval.Graph: embeddv1.Plan_PLAN_GRAPH,
-	retrieval.Scan:  embeddv1.Plan_PLAN_SCAN,
-}
+// words are those of an enumeration here and on the wire.
+type words[T comparable, W interface {
+	comparable
+	protoreflect.Enum
+}] map[T]W
 
-// planFromProto refuses a plan that this server does not know.
-func planFromProto(plan embeddv1.Plan) (retrieval.Plan, error) {
-	for p, wire := range planToProto {
-		if wire == plan {
-			return p, nil
+// fromProto refuses a word that this server does not know.
+func (all words[T, W]) fromProto(field string, wire W) (T, error) {
+	for word, w := range all {
+		if w == wire {
+			return word, nil
 		}
 	}
-	return 0, &retrieval.Error{Kind: retrieval.Invalid, Field: "plan", Message: fmt.Sprintf("%d is not a Plan", plan)}
+	var none T
+	return none, &retrieval.Error{Kind: retrieval.Invalid, Field: field, Message: fmt.Sprintf("%d is not a %s", wire.Number(), wire.Descriptor().Name())}
 }
+
+var (
+	plans = words[retrieval.Plan, embeddv1.Plan]{
+		retrieval.Auto:  embeddv1.Plan_PLAN_UNSPECIFIED,
+		retrieval.Graph: embeddv1.Plan_PLAN_GRAPH,
+		retrieval.Scan:  embeddv1.Plan_PLAN_SCAN,
+	}
+	modes = words[retrieval.Mode, embeddv1.Mode]{
+		retrieval.UsualMode: embeddv1.Mode_MODE_UNSPECIFIED,
+		retrieval.Dense:     embeddv1.Mode_MODE_DENSE,
+		retrieval.Lexical:   embeddv1.Mode_MODE_LEXICAL,
+		retrieval.Hybrid:    embeddv1.Mode_MODE_HYBRID,
+	}
+	fusions = words[retrieval.Fusion, embeddv1.Fusion]{
+		retrieval.UsualFusion: embeddv1.Fusion_FUSION_UNSPECIFIED,
+		retrieval.Convex:      embeddv1.Fusion_FUSION_CONVEX,
+		retrieval.RRF:         embeddv1.Fusion_FUSION_RRF,
+	}
+)
 
 func textUseToProto(u retrieval.TextUse) *embeddv1.TextUse {
 	return &embeddv1.TextUse{TokenCount: int32(u.Tokens), Truncated: u.Truncated}

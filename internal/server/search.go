@@ -9,6 +9,32 @@ import (
 
 // Search implements SearchService.
 func (s *Server) Search(ctx context.Context, req *embeddv1.SearchRequest) (*embeddv1.SearchResponse, error) {
+	in, err := inputFromProto("query", req.GetQuery())
+	if err != nil {
+		return nil, err
+	}
+	return s.search(ctx, in, "query", req)
+}
+
+// Related implements SearchService.
+func (s *Server) Related(ctx context.Context, req *embeddv1.RelatedRequest) (*embeddv1.RelatedResponse, error) {
+	r, err := s.search(ctx, retrieval.Input{PaperID: req.GetId()}, "", asSearch(req))
+	if err != nil {
+		return nil, err
+	}
+	return &embeddv1.RelatedResponse{Hits: r.GetHits(), Effective: r.GetEffective(), IndexVersion: r.GetIndexVersion()}, nil
+}
+
+// asSearch is the search, by what the request calls otherwise, that a request for related papers stands for.
+func asSearch(r *embeddv1.RelatedRequest) *embeddv1.SearchRequest {
+	return &embeddv1.SearchRequest{
+		K: r.K, Ef: r.Ef, Recall: r.Recall, Exact: r.GetExact(), Plan: r.GetPlan(), View: r.GetView(), Filter: r.GetFilter(),
+		Mode: r.GetMode(), Fusion: r.GetFusion(), DenseWeight: r.DenseWeight,
+	}
+}
+
+// search answers a request about an input, which came from a field of it.
+func (s *Server) search(ctx context.Context, in retrieval.Input, field string, req *embeddv1.SearchRequest) (*embeddv1.SearchResponse, error) {
 	c, err := s.ready()
 	if err != nil {
 		return nil, err
@@ -16,11 +42,15 @@ func (s *Server) Search(ctx context.Context, req *embeddv1.SearchRequest) (*embe
 	if err := checkView(req.GetView()); err != nil {
 		return nil, err
 	}
-	plan, err := planFromProto(req.GetPlan())
+	plan, err := plans.fromProto("plan", req.GetPlan())
 	if err != nil {
 		return nil, err
 	}
-	in, err := inputFromProto("query", req.GetQuery())
+	mode, err := modes.fromProto("mode", req.GetMode())
+	if err != nil {
+		return nil, err
+	}
+	fusion, err := fusions.fromProto("fusion", req.GetFusion())
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +59,8 @@ func (s *Server) Search(ctx context.Context, req *embeddv1.SearchRequest) (*embe
 		return nil, err
 	}
 	r, err := c.Search(ctx, retrieval.SearchRequest{
-		Input: in, Field: "query", K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan, Which: which,
+		Input: in, Field: field, K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan, Which: which,
+		Mode: mode, Fusion: fusion, DenseWeight: req.DenseWeight,
 	})
 	if err != nil {
 		return nil, err
@@ -43,36 +74,6 @@ func (s *Server) Search(ctx context.Context, req *embeddv1.SearchRequest) (*embe
 		res.TextUse = textUseToProto(*r.TextUse)
 	}
 	return res, nil
-}
-
-// Related implements SearchService.
-func (s *Server) Related(ctx context.Context, req *embeddv1.RelatedRequest) (*embeddv1.RelatedResponse, error) {
-	c, err := s.ready()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkView(req.GetView()); err != nil {
-		return nil, err
-	}
-	plan, err := planFromProto(req.GetPlan())
-	if err != nil {
-		return nil, err
-	}
-	which, err := which(ctx, req.GetFilter())
-	if err != nil {
-		return nil, err
-	}
-	r, err := c.Search(ctx, retrieval.SearchRequest{
-		Input: retrieval.Input{PaperID: req.GetId()}, K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan, Which: which,
-	})
-	if err != nil {
-		return nil, err
-	}
-	hits, err := hitsToProto(r.Hits, req.GetView())
-	if err != nil {
-		return nil, err
-	}
-	return &embeddv1.RelatedResponse{Hits: hits, Effective: effectiveToProto(r), IndexVersion: r.Version}, nil
 }
 
 // Explain implements SearchService.

@@ -39,7 +39,13 @@ type SearchRequest struct {
 	Plan Plan `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
 	// Which papers may be in the answer, in the language of AIP-160, for example: categories:cs.CL AND year >= 2020. Empty: all. The paper
 	// that is the query need not be one of them. See docs/filters.md.
-	Filter        string `protobuf:"bytes,8,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,8,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Not LEXICAL or HYBRID for a vector, which has no words. A paper stands for its title and abstract.
+	Mode Mode `protobuf:"varint,9,opt,name=mode,proto3,enum=embedd.v1.Mode" json:"mode,omitempty"`
+	// How the two sides of a hybrid search are joined.
+	Fusion Fusion `protobuf:"varint,10,opt,name=fusion,proto3,enum=embedd.v1.Fusion" json:"fusion,omitempty"`
+	// The weight of the vectors in it, 0 to 1; the words have the rest. Absent: 0.4, see docs/search.md.
+	DenseWeight   *float64 `protobuf:"fixed64,11,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -130,9 +136,30 @@ func (x *SearchRequest) GetFilter() string {
 	return ""
 }
 
+func (x *SearchRequest) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_MODE_UNSPECIFIED
+}
+
+func (x *SearchRequest) GetFusion() Fusion {
+	if x != nil {
+		return x.Fusion
+	}
+	return Fusion_FUSION_UNSPECIFIED
+}
+
+func (x *SearchRequest) GetDenseWeight() float64 {
+	if x != nil && x.DenseWeight != nil {
+		return *x.DenseWeight
+	}
+	return 0
+}
+
 type SearchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Nearest first; equal scores in the order in which the papers were stored.
+	// Highest score first; equal ones in the order in which the papers were stored.
 	Hits      []*Hit     `protobuf:"bytes,1,rep,name=hits,proto3" json:"hits,omitempty"`
 	Effective *Effective `protobuf:"bytes,2,opt,name=effective,proto3" json:"effective,omitempty"`
 	// Grows with every change of the collection. 0 for who has a key with a filter: it counts the changes of all papers.
@@ -205,13 +232,18 @@ type RelatedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// As in SearchRequest.
-	K             *int32    `protobuf:"varint,2,opt,name=k,proto3,oneof" json:"k,omitempty"`
-	Ef            *int32    `protobuf:"varint,3,opt,name=ef,proto3,oneof" json:"ef,omitempty"`
-	Exact         bool      `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
-	View          PaperView `protobuf:"varint,5,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
-	Recall        *float64  `protobuf:"fixed64,6,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
-	Plan          Plan      `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
-	Filter        string    `protobuf:"bytes,8,opt,name=filter,proto3" json:"filter,omitempty"`
+	K      *int32    `protobuf:"varint,2,opt,name=k,proto3,oneof" json:"k,omitempty"`
+	Ef     *int32    `protobuf:"varint,3,opt,name=ef,proto3,oneof" json:"ef,omitempty"`
+	Exact  bool      `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
+	View   PaperView `protobuf:"varint,5,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
+	Recall *float64  `protobuf:"fixed64,6,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
+	Plan   Plan      `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
+	Filter string    `protobuf:"bytes,8,opt,name=filter,proto3" json:"filter,omitempty"`
+	Mode   Mode      `protobuf:"varint,9,opt,name=mode,proto3,enum=embedd.v1.Mode" json:"mode,omitempty"`
+	// How the two sides of a hybrid search are joined.
+	Fusion Fusion `protobuf:"varint,10,opt,name=fusion,proto3,enum=embedd.v1.Fusion" json:"fusion,omitempty"`
+	// The weight of the vectors in it, 0 to 1; the words have the rest. Absent: 0.4, see docs/search.md.
+	DenseWeight   *float64 `protobuf:"fixed64,11,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -300,6 +332,27 @@ func (x *RelatedRequest) GetFilter() string {
 		return x.Filter
 	}
 	return ""
+}
+
+func (x *RelatedRequest) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_MODE_UNSPECIFIED
+}
+
+func (x *RelatedRequest) GetFusion() Fusion {
+	if x != nil {
+		return x.Fusion
+	}
+	return Fusion_FUSION_UNSPECIFIED
+}
+
+func (x *RelatedRequest) GetDenseWeight() float64 {
+	if x != nil && x.DenseWeight != nil {
+		return *x.DenseWeight
+	}
+	return 0
 }
 
 type RelatedResponse struct {
@@ -662,7 +715,7 @@ var File_embedd_v1_search_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\x91\x02\n" +
+	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\x9a\x03\n" +
 	"\rSearchRequest\x12&\n" +
 	"\x05query\x18\x01 \x01(\v2\x10.embedd.v1.InputR\x05query\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
@@ -671,15 +724,20 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x04view\x18\x05 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x1b\n" +
 	"\x06recall\x18\x06 \x01(\x01H\x02R\x06recall\x88\x01\x01\x12#\n" +
 	"\x04plan\x18\a \x01(\x0e2\x0f.embedd.v1.PlanR\x04plan\x12\x16\n" +
-	"\x06filter\x18\b \x01(\tR\x06filterB\x04\n" +
+	"\x06filter\x18\b \x01(\tR\x06filter\x12#\n" +
+	"\x04mode\x18\t \x01(\x0e2\x0f.embedd.v1.ModeR\x04mode\x12)\n" +
+	"\x06fusion\x18\n" +
+	" \x01(\x0e2\x11.embedd.v1.FusionR\x06fusion\x12&\n" +
+	"\fdense_weight\x18\v \x01(\x01H\x03R\vdenseWeight\x88\x01\x01B\x04\n" +
 	"\x02_kB\x05\n" +
 	"\x03_efB\t\n" +
-	"\a_recall\"\xbc\x01\n" +
+	"\a_recallB\x0f\n" +
+	"\r_dense_weight\"\xbc\x01\n" +
 	"\x0eSearchResponse\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.embedd.v1.HitR\x04hits\x122\n" +
 	"\teffective\x18\x02 \x01(\v2\x14.embedd.v1.EffectiveR\teffective\x12#\n" +
 	"\rindex_version\x18\x03 \x01(\x04R\findexVersion\x12-\n" +
-	"\btext_use\x18\x04 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\xfa\x01\n" +
+	"\btext_use\x18\x04 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\x83\x03\n" +
 	"\x0eRelatedRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
@@ -688,10 +746,15 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x04view\x18\x05 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x1b\n" +
 	"\x06recall\x18\x06 \x01(\x01H\x02R\x06recall\x88\x01\x01\x12#\n" +
 	"\x04plan\x18\a \x01(\x0e2\x0f.embedd.v1.PlanR\x04plan\x12\x16\n" +
-	"\x06filter\x18\b \x01(\tR\x06filterB\x04\n" +
+	"\x06filter\x18\b \x01(\tR\x06filter\x12#\n" +
+	"\x04mode\x18\t \x01(\x0e2\x0f.embedd.v1.ModeR\x04mode\x12)\n" +
+	"\x06fusion\x18\n" +
+	" \x01(\x0e2\x11.embedd.v1.FusionR\x06fusion\x12&\n" +
+	"\fdense_weight\x18\v \x01(\x01H\x03R\vdenseWeight\x88\x01\x01B\x04\n" +
 	"\x02_kB\x05\n" +
 	"\x03_efB\t\n" +
-	"\a_recall\"\x8e\x01\n" +
+	"\a_recallB\x0f\n" +
+	"\r_dense_weight\"\x8e\x01\n" +
 	"\x0fRelatedResponse\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.embedd.v1.HitR\x04hits\x122\n" +
 	"\teffective\x18\x02 \x01(\v2\x14.embedd.v1.EffectiveR\teffective\x12#\n" +
@@ -751,36 +814,42 @@ var file_embedd_v1_search_service_proto_goTypes = []any{
 	(*Input)(nil),           // 8: embedd.v1.Input
 	(PaperView)(0),          // 9: embedd.v1.PaperView
 	(Plan)(0),               // 10: embedd.v1.Plan
-	(*Hit)(nil),             // 11: embedd.v1.Hit
-	(*Effective)(nil),       // 12: embedd.v1.Effective
-	(*TextUse)(nil),         // 13: embedd.v1.TextUse
+	(Mode)(0),               // 11: embedd.v1.Mode
+	(Fusion)(0),             // 12: embedd.v1.Fusion
+	(*Hit)(nil),             // 13: embedd.v1.Hit
+	(*Effective)(nil),       // 14: embedd.v1.Effective
+	(*TextUse)(nil),         // 15: embedd.v1.TextUse
 }
 var file_embedd_v1_search_service_proto_depIdxs = []int32{
 	8,  // 0: embedd.v1.SearchRequest.query:type_name -> embedd.v1.Input
 	9,  // 1: embedd.v1.SearchRequest.view:type_name -> embedd.v1.PaperView
 	10, // 2: embedd.v1.SearchRequest.plan:type_name -> embedd.v1.Plan
-	11, // 3: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
-	12, // 4: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
-	13, // 5: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
-	9,  // 6: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
-	10, // 7: embedd.v1.RelatedRequest.plan:type_name -> embedd.v1.Plan
-	11, // 8: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
-	12, // 9: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
-	8,  // 10: embedd.v1.ExplainRequest.query:type_name -> embedd.v1.Input
-	6,  // 11: embedd.v1.ExplainResponse.sentences:type_name -> embedd.v1.Sentence
-	6,  // 12: embedd.v1.ExplainResponse.query_sentences:type_name -> embedd.v1.Sentence
-	7,  // 13: embedd.v1.ExplainResponse.best:type_name -> embedd.v1.SentencePair
-	0,  // 14: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
-	2,  // 15: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
-	4,  // 16: embedd.v1.SearchService.Explain:input_type -> embedd.v1.ExplainRequest
-	1,  // 17: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
-	3,  // 18: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
-	5,  // 19: embedd.v1.SearchService.Explain:output_type -> embedd.v1.ExplainResponse
-	17, // [17:20] is the sub-list for method output_type
-	14, // [14:17] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	11, // 3: embedd.v1.SearchRequest.mode:type_name -> embedd.v1.Mode
+	12, // 4: embedd.v1.SearchRequest.fusion:type_name -> embedd.v1.Fusion
+	13, // 5: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
+	14, // 6: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
+	15, // 7: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
+	9,  // 8: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
+	10, // 9: embedd.v1.RelatedRequest.plan:type_name -> embedd.v1.Plan
+	11, // 10: embedd.v1.RelatedRequest.mode:type_name -> embedd.v1.Mode
+	12, // 11: embedd.v1.RelatedRequest.fusion:type_name -> embedd.v1.Fusion
+	13, // 12: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
+	14, // 13: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
+	8,  // 14: embedd.v1.ExplainRequest.query:type_name -> embedd.v1.Input
+	6,  // 15: embedd.v1.ExplainResponse.sentences:type_name -> embedd.v1.Sentence
+	6,  // 16: embedd.v1.ExplainResponse.query_sentences:type_name -> embedd.v1.Sentence
+	7,  // 17: embedd.v1.ExplainResponse.best:type_name -> embedd.v1.SentencePair
+	0,  // 18: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
+	2,  // 19: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
+	4,  // 20: embedd.v1.SearchService.Explain:input_type -> embedd.v1.ExplainRequest
+	1,  // 21: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
+	3,  // 22: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
+	5,  // 23: embedd.v1.SearchService.Explain:output_type -> embedd.v1.ExplainResponse
+	21, // [21:24] is the sub-list for method output_type
+	18, // [18:21] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_search_service_proto_init() }

@@ -30,9 +30,10 @@ const (
 //
 // SearchService finds papers.
 type SearchServiceClient interface {
-	// Search returns the papers nearest to a paper, a text or a vector.
+	// Search returns the papers nearest to a paper, a text or a vector: by vectors, by words, or by both.
 	Search(ctx context.Context, in *SearchRequest, opts ...grpc.CallOption) (*SearchResponse, error)
-	// Related returns the papers nearest to a stored paper, never the paper itself. No encoding takes place.
+	// Related returns the papers nearest to a stored paper, never the paper itself: by vectors, unless another mode is given. No encoding
+	// takes place.
 	Related(ctx context.Context, in *RelatedRequest, opts ...grpc.CallOption) (*RelatedResponse, error)
 	// Explain says which sentences of a stored paper make it alike to a query, which may be another paper.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
@@ -82,9 +83,10 @@ func (c *searchServiceClient) Explain(ctx context.Context, in *ExplainRequest, o
 //
 // SearchService finds papers.
 type SearchServiceServer interface {
-	// Search returns the papers nearest to a paper, a text or a vector.
+	// Search returns the papers nearest to a paper, a text or a vector: by vectors, by words, or by both.
 	Search(context.Context, *SearchRequest) (*SearchResponse, error)
-	// Related returns the papers nearest to a stored paper, never the paper itself. No encoding takes place.
+	// Related returns the papers nearest to a stored paper, never the paper itself: by vectors, unless another mode is given. No encoding
+	// takes place.
 	Related(context.Context, *RelatedRequest) (*RelatedResponse, error)
 	// Explain says which sentences of a stored paper make it alike to a query, which may be another paper.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)

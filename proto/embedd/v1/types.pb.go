@@ -132,6 +132,117 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_embedd_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
+// Mode says by what papers are found.
+type Mode int32
+
+const (
+	// HYBRID for a text, DENSE for a paper and a vector.
+	Mode_MODE_UNSPECIFIED Mode = 0
+	// By the vectors of the sentence encoder.
+	Mode_MODE_DENSE Mode = 1
+	// By words, scored by BM25: lower case, without English stop words, stemmed. A word of the title counts twice. No encoding takes place.
+	Mode_MODE_LEXICAL Mode = 2
+	// By both, joined by a Fusion.
+	Mode_MODE_HYBRID Mode = 3
+)
+
+// Enum value maps for Mode.
+var (
+	Mode_name = map[int32]string{
+		0: "MODE_UNSPECIFIED",
+		1: "MODE_DENSE",
+		2: "MODE_LEXICAL",
+		3: "MODE_HYBRID",
+	}
+	Mode_value = map[string]int32{
+		"MODE_UNSPECIFIED": 0,
+		"MODE_DENSE":       1,
+		"MODE_LEXICAL":     2,
+		"MODE_HYBRID":      3,
+	}
+)
+
+func (x Mode) Enum() *Mode {
+	p := new(Mode)
+	*p = x
+	return p
+}
+
+func (x Mode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Mode) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedd_v1_types_proto_enumTypes[2].Descriptor()
+}
+
+func (Mode) Type() protoreflect.EnumType {
+	return &file_embedd_v1_types_proto_enumTypes[2]
+}
+
+func (x Mode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Mode.Descriptor instead.
+func (Mode) EnumDescriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+// Fusion joins what a hybrid search has found by vectors and by words.
+type Fusion int32
+
+const (
+	// CONVEX.
+	Fusion_FUSION_UNSPECIFIED Fusion = 0
+	// The weighted sum of cosine and BM25, each brought to 0 to 1: the cosine from that of the 200th paper to that of the first, BM25 from 0
+	// to that of the first.
+	Fusion_FUSION_CONVEX Fusion = 1
+	// The weighted sum of 1 / (60 + rank) of both, times 2: reciprocal rank fusion.
+	Fusion_FUSION_RRF Fusion = 2
+)
+
+// Enum value maps for Fusion.
+var (
+	Fusion_name = map[int32]string{
+		0: "FUSION_UNSPECIFIED",
+		1: "FUSION_CONVEX",
+		2: "FUSION_RRF",
+	}
+	Fusion_value = map[string]int32{
+		"FUSION_UNSPECIFIED": 0,
+		"FUSION_CONVEX":      1,
+		"FUSION_RRF":         2,
+	}
+)
+
+func (x Fusion) Enum() *Fusion {
+	p := new(Fusion)
+	*p = x
+	return p
+}
+
+func (x Fusion) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Fusion) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedd_v1_types_proto_enumTypes[3].Descriptor()
+}
+
+func (Fusion) Type() protoreflect.EnumType {
+	return &file_embedd_v1_types_proto_enumTypes[3]
+}
+
+func (x Fusion) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Fusion.Descriptor instead.
+func (Fusion) EnumDescriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{3}
+}
+
 // Plan is a way to search the index where the search is not exact.
 type Plan int32
 
@@ -169,11 +280,11 @@ func (x Plan) String() string {
 }
 
 func (Plan) Descriptor() protoreflect.EnumDescriptor {
-	return file_embedd_v1_types_proto_enumTypes[2].Descriptor()
+	return file_embedd_v1_types_proto_enumTypes[4].Descriptor()
 }
 
 func (Plan) Type() protoreflect.EnumType {
-	return &file_embedd_v1_types_proto_enumTypes[2]
+	return &file_embedd_v1_types_proto_enumTypes[4]
 }
 
 func (x Plan) Number() protoreflect.EnumNumber {
@@ -182,7 +293,7 @@ func (x Plan) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Plan.Descriptor instead.
 func (Plan) EnumDescriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
 // Paper is one document of the collection. What is encoded is the title, a space, and the abstract.
@@ -458,10 +569,16 @@ func (x *Vector) GetValues() []float32 {
 type Hit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Paper *Paper                 `protobuf:"bytes,1,opt,name=paper,proto3" json:"paper,omitempty"`
-	// Cosine similarity, -1 to 1. More is nearer.
+	// What the hits are ordered by; more is nearer. DENSE: the cosine similarity, -1 to 1. LEXICAL: BM25, above 0. HYBRID: what the fusion
+	// makes of both, 0 to 1, which compares the hits of one answer, not of two.
 	Score float32 `protobuf:"fixed32,2,opt,name=score,proto3" json:"score,omitempty"`
 	// 1 for the first hit.
-	Rank          int32 `protobuf:"varint,3,opt,name=rank,proto3" json:"rank,omitempty"`
+	Rank int32 `protobuf:"varint,3,opt,name=rank,proto3" json:"rank,omitempty"`
+	// Cosine similarity; absent in a lexical search.
+	Cosine *float32 `protobuf:"fixed32,4,opt,name=cosine,proto3,oneof" json:"cosine,omitempty"`
+	// BM25; 0 where the paper has no word of the query. Absent in a dense search, and for who has a key with a filter: it tells how many papers
+	// have a word.
+	Bm25          *float32 `protobuf:"fixed32,5,opt,name=bm25,proto3,oneof" json:"bm25,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +630,20 @@ func (x *Hit) GetScore() float32 {
 func (x *Hit) GetRank() int32 {
 	if x != nil {
 		return x.Rank
+	}
+	return 0
+}
+
+func (x *Hit) GetCosine() float32 {
+	if x != nil && x.Cosine != nil {
+		return *x.Cosine
+	}
+	return 0
+}
+
+func (x *Hit) GetBm25() float32 {
+	if x != nil && x.Bm25 != nil {
+		return *x.Bm25
 	}
 	return 0
 }
@@ -584,7 +715,11 @@ type Effective struct {
 	// The way that was taken.
 	Plan Plan `protobuf:"varint,4,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
 	// The filter as it was understood, with all its parentheses.
-	Filter        string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	Mode   Mode   `protobuf:"varint,6,opt,name=mode,proto3,enum=embedd.v1.Mode" json:"mode,omitempty"`
+	// Of a hybrid search.
+	Fusion        Fusion   `protobuf:"varint,7,opt,name=fusion,proto3,enum=embedd.v1.Fusion" json:"fusion,omitempty"`
+	DenseWeight   *float64 `protobuf:"fixed64,8,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -654,6 +789,27 @@ func (x *Effective) GetFilter() string {
 	return ""
 }
 
+func (x *Effective) GetMode() Mode {
+	if x != nil {
+		return x.Mode
+	}
+	return Mode_MODE_UNSPECIFIED
+}
+
+func (x *Effective) GetFusion() Fusion {
+	if x != nil {
+		return x.Fusion
+	}
+	return Fusion_FUSION_UNSPECIFIED
+}
+
+func (x *Effective) GetDenseWeight() float64 {
+	if x != nil && x.DenseWeight != nil {
+		return *x.DenseWeight
+	}
+	return 0
+}
+
 var File_embedd_v1_types_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_types_proto_rawDesc = "" +
@@ -677,21 +833,29 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\x06vector\x18\x03 \x01(\v2\x11.embedd.v1.VectorH\x00R\x06vectorB\x06\n" +
 	"\x04kind\" \n" +
 	"\x06Vector\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\x02R\x06values\"W\n" +
+	"\x06values\x18\x01 \x03(\x02R\x06values\"\xa1\x01\n" +
 	"\x03Hit\x12&\n" +
 	"\x05paper\x18\x01 \x01(\v2\x10.embedd.v1.PaperR\x05paper\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x02R\x05score\x12\x12\n" +
-	"\x04rank\x18\x03 \x01(\x05R\x04rank\"H\n" +
+	"\x04rank\x18\x03 \x01(\x05R\x04rank\x12\x1b\n" +
+	"\x06cosine\x18\x04 \x01(\x02H\x00R\x06cosine\x88\x01\x01\x12\x17\n" +
+	"\x04bm25\x18\x05 \x01(\x02H\x01R\x04bm25\x88\x01\x01B\t\n" +
+	"\a_cosineB\a\n" +
+	"\x05_bm25\"H\n" +
 	"\aTextUse\x12\x1f\n" +
 	"\vtoken_count\x18\x01 \x01(\x05R\n" +
 	"tokenCount\x12\x1c\n" +
-	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"|\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\x85\x02\n" +
 	"\tEffective\x12\f\n" +
 	"\x01k\x18\x01 \x01(\x05R\x01k\x12\x0e\n" +
 	"\x02ef\x18\x02 \x01(\x05R\x02ef\x12\x14\n" +
 	"\x05exact\x18\x03 \x01(\bR\x05exact\x12#\n" +
 	"\x04plan\x18\x04 \x01(\x0e2\x0f.embedd.v1.PlanR\x04plan\x12\x16\n" +
-	"\x06filter\x18\x05 \x01(\tR\x06filter*e\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filter\x12#\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x0f.embedd.v1.ModeR\x04mode\x12)\n" +
+	"\x06fusion\x18\a \x01(\x0e2\x11.embedd.v1.FusionR\x06fusion\x12&\n" +
+	"\fdense_weight\x18\b \x01(\x01H\x00R\vdenseWeight\x88\x01\x01B\x0f\n" +
+	"\r_dense_weight*e\n" +
 	"\tPaperView\x12\x1a\n" +
 	"\x16PAPER_VIEW_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPAPER_VIEW_ID\x10\x01\x12\x14\n" +
@@ -701,7 +865,18 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"ROLE_QUERY\x10\x01\x12\x11\n" +
-	"\rROLE_DOCUMENT\x10\x02*;\n" +
+	"\rROLE_DOCUMENT\x10\x02*O\n" +
+	"\x04Mode\x12\x14\n" +
+	"\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"MODE_DENSE\x10\x01\x12\x10\n" +
+	"\fMODE_LEXICAL\x10\x02\x12\x0f\n" +
+	"\vMODE_HYBRID\x10\x03*C\n" +
+	"\x06Fusion\x12\x16\n" +
+	"\x12FUSION_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rFUSION_CONVEX\x10\x01\x12\x0e\n" +
+	"\n" +
+	"FUSION_RRF\x10\x02*;\n" +
 	"\x04Plan\x12\x14\n" +
 	"\x10PLAN_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -720,30 +895,34 @@ func file_embedd_v1_types_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_types_proto_rawDescData
 }
 
-var file_embedd_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_embedd_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_embedd_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_embedd_v1_types_proto_goTypes = []any{
 	(PaperView)(0),          // 0: embedd.v1.PaperView
 	(Role)(0),               // 1: embedd.v1.Role
-	(Plan)(0),               // 2: embedd.v1.Plan
-	(*Paper)(nil),           // 3: embedd.v1.Paper
-	(*Input)(nil),           // 4: embedd.v1.Input
-	(*Vector)(nil),          // 5: embedd.v1.Vector
-	(*Hit)(nil),             // 6: embedd.v1.Hit
-	(*TextUse)(nil),         // 7: embedd.v1.TextUse
-	(*Effective)(nil),       // 8: embedd.v1.Effective
-	(*structpb.Struct)(nil), // 9: google.protobuf.Struct
+	(Mode)(0),               // 2: embedd.v1.Mode
+	(Fusion)(0),             // 3: embedd.v1.Fusion
+	(Plan)(0),               // 4: embedd.v1.Plan
+	(*Paper)(nil),           // 5: embedd.v1.Paper
+	(*Input)(nil),           // 6: embedd.v1.Input
+	(*Vector)(nil),          // 7: embedd.v1.Vector
+	(*Hit)(nil),             // 8: embedd.v1.Hit
+	(*TextUse)(nil),         // 9: embedd.v1.TextUse
+	(*Effective)(nil),       // 10: embedd.v1.Effective
+	(*structpb.Struct)(nil), // 11: google.protobuf.Struct
 }
 var file_embedd_v1_types_proto_depIdxs = []int32{
-	9, // 0: embedd.v1.Paper.metadata:type_name -> google.protobuf.Struct
-	5, // 1: embedd.v1.Input.vector:type_name -> embedd.v1.Vector
-	3, // 2: embedd.v1.Hit.paper:type_name -> embedd.v1.Paper
-	2, // 3: embedd.v1.Effective.plan:type_name -> embedd.v1.Plan
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	11, // 0: embedd.v1.Paper.metadata:type_name -> google.protobuf.Struct
+	7,  // 1: embedd.v1.Input.vector:type_name -> embedd.v1.Vector
+	5,  // 2: embedd.v1.Hit.paper:type_name -> embedd.v1.Paper
+	4,  // 3: embedd.v1.Effective.plan:type_name -> embedd.v1.Plan
+	2,  // 4: embedd.v1.Effective.mode:type_name -> embedd.v1.Mode
+	3,  // 5: embedd.v1.Effective.fusion:type_name -> embedd.v1.Fusion
+	6,  // [6:6] is the sub-list for method output_type
+	6,  // [6:6] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_types_proto_init() }
@@ -756,12 +935,14 @@ func file_embedd_v1_types_proto_init() {
 		(*Input_Text)(nil),
 		(*Input_Vector)(nil),
 	}
+	file_embedd_v1_types_proto_msgTypes[3].OneofWrappers = []any{}
+	file_embedd_v1_types_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_types_proto_rawDesc), len(file_embedd_v1_types_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      5,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,

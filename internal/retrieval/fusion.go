@@ -1,0 +1,234 @@
+package retrieval
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"embedd/ann"
+	"embedd/internal/lexical"
+	"embedd/internal/metadata"
+)
+
+// Mode says by what a search finds papers.
+type Mode uint8
+
+const (
+	// UsualMode is Hybrid for a text, Dense for a paper and a vector.
+	UsualMode Mode = iota
+	// Dense: by the vectors of a sentence encoder.
+	Dense
+	// Lexical: by words, scored by BM25; see package lexical.
+	Lexical
+	// Hybrid: by both, joined by a Fusion.
+	Hybrid
+)
+
+func (m Mode) String() string {
+	return [...]string{"usual", "dense", "lexical", "hybrid"}[min(m, Hybrid)]
+}
+
+// Fusion joins the papers that were found by their vectors with those that were found by their words.
+type Fusion uint8
+
+const (
+	// UsualFusion is Convex.
+	UsualFusion Fusion = iota
+	// Convex adds up the two scores, each of which is brought to 0 to 1 before (Bruch, Gai and Ingber, "An Analysis of Fusion Functions for
+	// Hybrid Retrieval", 2023, arXiv:2210.11934): the cosine from that of the floorRank-th paper, or of the last, to that of the first; BM25
+	// from 0 to that of the first.
+	Convex
+	// RRF adds up the inverses of the two ranks, to which rrfK is added before (Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion
+	// outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009).
+	RRF
+)
+
+// What is joined. The defaults were chosen on the training questions of SciFact: see docs/search.md.
+const (
+	// DefaultDenseWeight is the share of the cosine in the score.
+	DefaultDenseWeight = 0.4
+	// poolSize is how many papers are taken of each side, and poolMore where more than poolMost are asked for: the answer for k is the
+	// beginning of that for more as long as the pools are the same.
+	poolSize, poolMost, poolMore = 200, 128, 2 * MaxK
+	floorRank                    = 200
+	rrfK                         = 60
+)
+
+// candidate is a paper that was found.
+type candidate struct {
+	ordinal uint64
+	score   float32
+	cosine  float32 // NaN: not known
+	bm25    float32 // NaN: not asked for
+}
+
+var unknown = float32(math.NaN())
+
+// compare puts the best first, and equal ones in the order in which they were stored.
+func (c candidate) compare(o candidate) int {
+	return cmp.Or(cmp.Compare(o.score, c.score), cmp.Compare(c.ordinal, o.ordinal))
+}
+
+// looking is what a search looks for.
+type looking struct {
+	mode   Mode
+	fusion Fusion
+	weight float64 // of the cosine
+	vector []float32
+	words  lexical.Query
+	self   uint64 // the ordinal of the input paper, 0 for none
+	query  ann.Query
+	exact  bool
+}
+
+// find gives the papers that are nearest, of those chosen (nil: all), and tells whether there are more.
+func (c *Collection) find(ctx context.Context, l *looking, chosen *metadata.Set, res *SearchResult) (found []candidate, more bool, err error) {
+	k := l.query.K
+	var within lexical.Set
+	if chosen != nil {
+		l.query.Filter = ann.NewFilter(chosen.Ordinals())
+		within = chosen
+	}
+	switch l.mode {
+	case Lexical:
+		matches, _, err := c.byWords(ctx, l, k, within, nil)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, m := range matches {
+			found = append(found, candidate{m.Ordinal, m.Score, unknown, m.Score})
+		}
+		return found, len(matches) == k, nil
+	case Dense:
+		near, err := c.near(ctx, l, res)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, n := range near {
+			s := cosine(n.Distance)
+			found = append(found, candidate{n.Label, s, s, unknown})
+		}
+		return found, len(near) == k, nil
+	}
+	near, err := c.near(ctx, l, res)
+	if err != nil {
+		return nil, false, err
+	}
+	labels := make([]uint64, len(near))
+	for i, n := range near {
+		labels[i] = n.Label
+	}
+	matches, scores, err := c.byWords(ctx, l, k, within, labels)
+	if err != nil {
+		return nil, false, err
+	}
+	found, err = c.join(l, near, scores, matches)
+	return found, len(near) == k || len(matches) == k, err
+}
+
+// byWords searches the words.
+func (c *Collection) byWords(ctx context.Context, l *looking, k int, within lexical.Set, of []uint64) ([]lexical.Match, []float32, error) {
+	begin := time.Now()
+	defer func() { c.observe(ctx, OpSearch, StageWords, begin) }()
+	return c.words.index.Search(ctx, l.words, k, within, of)
+}
+
+// near searches the index.
+func (c *Collection) near(ctx context.Context, l *looking, res *SearchResult) ([]ann.Neighbor, error) {
+	begin := time.Now()
+	defer func() { c.observe(ctx, OpSearch, StageSearch, begin) }()
+	q := l.query
+	q.Done = ctx.Done()
+	if l.exact {
+		q = ann.Query{K: q.K, Plan: ann.Scan, Filter: q.Filter, Done: q.Done}
+	}
+	answer, err := c.index.Search(l.vector, q)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, internal("search the index", err)
+	case !l.exact:
+		res.Ef, res.Plan = answer.Ef, answer.Plan
+	}
+	return answer.Neighbors, nil
+}
+
+// join makes one list of those found by their vectors, whose scores by words are given, and those found by their words.
+func (c *Collection) join(l *looking, near []ann.Neighbor, scores []float32, matches []lexical.Match) ([]candidate, error) {
+	all := make([]candidate, 0, len(near)+len(matches))
+	byVector := make(map[uint64]int, len(near)) // rank, from 0
+	for i, n := range near {
+		byVector[n.Label] = i
+		all = append(all, candidate{n.Label, 0, cosine(n.Distance), scores[i]})
+	}
+	var others []uint64
+	for _, m := range matches {
+		if _, both := byVector[m.Ordinal]; !both {
+			others = append(others, m.Ordinal)
+		}
+	}
+	distances, err := c.index.Distances(l.vector, others)
+	if err != nil {
+		return nil, internal("compare with what was found by words", err)
+	}
+	byWords := make(map[uint64]int, len(matches))
+	for i, m := range matches {
+		byWords[m.Ordinal] = i
+		if _, both := byVector[m.Ordinal]; both {
+			continue
+		}
+		d := distances[0]
+		distances = distances[1:]
+		if d == d { // a paper that is in the store and not in the index yet is found where it was
+			all = append(all, candidate{m.Ordinal, 0, cosine(d), m.Score})
+		}
+	}
+	if l.fusion == RRF {
+		for i := range all {
+			if rank, ok := byVector[all[i].ordinal]; ok {
+				all[i].score += float32(2 * l.weight / float64(rrfK+rank+1))
+			}
+			if rank, ok := byWords[all[i].ordinal]; ok {
+				all[i].score += float32(2 * (1 - l.weight) / float64(rrfK+rank+1))
+			}
+		}
+	} else {
+		var top, floor, most float32
+		if len(near) > 0 {
+			top, floor = cosine(near[0].Distance), cosine(near[min(len(near), floorRank)-1].Distance)
+		}
+		if len(matches) > 0 {
+			most = matches[0].Score
+		}
+		for i := range all {
+			dense, words := float32(1), float32(0)
+			if top > floor {
+				dense = min(1, max(0, (all[i].cosine-floor)/(top-floor)))
+			}
+			if most > 0 {
+				words = all[i].bm25 / most
+			}
+			all[i].score = float32(l.weight*float64(dense) + (1-l.weight)*float64(words))
+		}
+	}
+	slices.SortFunc(all, candidate.compare)
+	return all, nil
+}
+
+// cosine is the similarity at a distance.
+func cosine(distance float32) float32 { return min(1, max(-1, 1-distance)) }
+
+// hit is what is told of a candidate.
+func (c candidate) hit(p Paper) Hit {
+	h := Hit{Paper: p, Score: c.score}
+	if c.cosine == c.cosine {
+		h.Cosine = &c.cosine
+	}
+	if c.bm25 == c.bm25 {
+		h.BM25 = &c.bm25
+	}
+	return h
+}
