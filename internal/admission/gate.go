@@ -2,9 +2,11 @@
 //
 // A [Gate] lets so many calls run at once. Others wait, the newest first: under more load than can be carried, somebody has to be
 // refused, and the one who came last is the most likely to still want the answer. A call waits for as long as a burst takes to pass;
-// where there has been no room for longer than that, it is no burst, and calls wait for much less. So a gate that cannot keep up refuses
-// within hundredths of a second, and one that can refuses nobody. (CoDel's standing queue and the adaptive LIFO are Facebook's, in
-// "Fail at Scale", ACM Queue 2015.)
+// where there has hardly been room for as long, it is no burst, and calls wait for much less, those too that wait already. So a gate that
+// cannot keep up refuses within hundredths of a second, and one that can refuses nobody. (CoDel's standing queue and the adaptive LIFO are
+// Facebook's, in "Fail at Scale", ACM Queue 2015. Where that asks when the queue was empty last, a gate here asks for how much of the time of
+// late somebody waited, and then for how much there was no room: a queue whose calls soon give up is empty for a moment again and again, and
+// each time the next would wait for a burst to pass that is none.)
 //
 // A call that would have to wait, and whose deadline is nearer than half of the calls of late took, is refused at once: the work would
 // be for nothing.
@@ -13,6 +15,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -26,7 +29,7 @@ type Options struct {
 	Running int
 	// Waiting is how many more may wait; 0: none.
 	Waiting int
-	// Burst is how long a call waits, where there was room that long ago; Standing is how long, where there was not.
+	// Burst is how long a call waits, where there was room of late; Standing is how long, where there hardly was for as long as a burst.
 	Burst, Standing time.Duration
 }
 
@@ -79,7 +82,9 @@ type Gate struct {
 	mu      sync.Mutex // guards what follows
 	running int
 	queue   []*waiter // the newest last
-	since   time.Time // as many as may have been running since
+	waits   float64   // share of the time of late in which calls waited, or had to where they stood before, at the time seen
+	seen    time.Time
+	stands  bool
 	took    [sample]time.Duration
 	calls   int           // that have ended
 	typical time.Duration // half of the calls of late took longer; 0: not known yet
@@ -95,6 +100,25 @@ type waiter struct {
 	ctx    context.Context
 }
 
+// A queue stands from the time on when this share of the time is waited, which one that was empty comes to after a burst, until it is
+// less than half of that.
+const standing = 0.8
+
+// look brings waits and stands up to now: before every change of running and of the queue. mu is held.
+func (g *Gate) look(now time.Time) {
+	left := math.Pow(1-standing, float64(now.Sub(g.seen))/float64(g.o.Burst)) // of what was before
+	g.waits *= left
+	if len(g.queue) > 0 || g.stands && g.running >= g.o.Running {
+		g.waits += 1 - left
+	}
+	g.seen = now
+	if g.stands {
+		g.stands = g.waits >= standing/2
+	} else {
+		g.stands = g.waits >= standing-1e-9 // a burst, to the rounding
+	}
+}
+
 // New makes a gate that nothing has passed.
 func New(o Options) *Gate { return &Gate{o: o} }
 
@@ -102,10 +126,9 @@ func New(o Options) *Gate { return &Gate{o: o} }
 func (g *Gate) Enter(ctx context.Context) (Ticket, error) {
 	now := time.Now()
 	g.mu.Lock()
+	g.look(now)
 	if g.running < g.o.Running { // late ones too: what is typical is only learnt from calls that run
-		if g.running++; g.running == g.o.Running {
-			g.since = now
-		}
+		g.running++
 		g.load.Admitted++
 		g.mu.Unlock()
 		return Ticket{g, now}, nil
@@ -121,14 +144,14 @@ func (g *Gate) Enter(ctx context.Context) (Ticket, error) {
 		return Ticket{}, err
 	}
 	patience := g.o.Burst
-	if now.Sub(g.since) > patience {
+	if g.stands {
 		patience = g.o.Standing
+		for len(g.queue) > 0 && now.Sub(g.queue[0].begin) >= patience { // those that came before it stood
+			g.dismiss(Slow)
+		}
 	}
 	if len(g.queue) == g.o.Waiting {
-		oldest := g.queue[0]
-		g.queue = slices.Delete(g.queue, 0, 1)
-		oldest.refuse = Full
-		close(oldest.done)
+		g.dismiss(Full)
 	}
 	w := &waiter{done: make(chan struct{}), begin: now, ctx: ctx}
 	g.queue = append(g.queue, w)
@@ -158,11 +181,20 @@ func (g *Gate) Enter(ctx context.Context) (Ticket, error) {
 	return Ticket{}, g.refusal(ctx, w.refuse, now.Sub(w.begin), now)
 }
 
+// dismiss refuses the call that has waited longest. mu is held.
+func (g *Gate) dismiss(why Reason) {
+	oldest := g.queue[0]
+	g.queue = slices.Delete(g.queue, 0, 1)
+	oldest.refuse = why
+	close(oldest.done)
+}
+
 // leaveQueue takes a call that waits no longer out of the queue, if it is still there.
 func (g *Gate) leaveQueue(w *waiter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if i := slices.Index(g.queue, w); i >= 0 {
+		g.look(time.Now())
 		g.queue = slices.Delete(g.queue, i, i+1)
 		w.refuse = Slow
 		close(w.done)
@@ -202,6 +234,7 @@ func (t Ticket) Leave() {
 	g, now := t.g, time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.look(now)
 	g.took[g.calls%sample] = now.Sub(t.begin)
 	g.calls++
 	if g.calls%(sample/4) == 0 {

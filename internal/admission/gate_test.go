@@ -105,7 +105,7 @@ func TestNobodyWaitsWhereNobodyMay(t *testing.T) {
 	})
 }
 
-// A burst may wait for long; where there has been no room for as long, nobody may.
+// A burst may wait for long; where there has hardly been room for as long, nobody may.
 func TestAStandingQueueRefusesSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := New(options(1, 1000))
@@ -125,11 +125,62 @@ func TestAStandingQueueRefusesSoon(t *testing.T) {
 				t.Errorf("waited %v where there was no room for long, want 10ms", w)
 			}
 		}
-		// Once there was room, it is a burst again.
+		// A moment of room changes nothing; where there was some for as long as a burst, it is a burst again.
 		held.Leave()
+		time.Sleep(time.Millisecond)
+		held = enter(t, g)
+		if w := wait(); w != 10*time.Millisecond {
+			t.Errorf("waited %v after a moment of room, want 10ms", w)
+		}
+		held.Leave()
+		time.Sleep(100 * time.Millisecond)
 		held = enter(t, g)
 		if w := wait(); w != 100*time.Millisecond {
 			t.Errorf("waited %v after there was room, want 100ms", w)
+		}
+		held.Leave()
+	})
+}
+
+// Those that came in a burst do not wait any longer when it is none.
+func TestAStandingQueueIsCleared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(options(1, 1000))
+		held := enter(t, g)
+		waited := make(chan time.Duration, 3)
+		for _, after := range []time.Duration{0, 60 * time.Millisecond, 101 * time.Millisecond} {
+			go func() {
+				time.Sleep(after)
+				begin := time.Now()
+				_, err := g.Enter(t.Context())
+				refused(t, err, Slow)
+				waited <- time.Since(begin)
+			}()
+		}
+		for _, want := range []time.Duration{100 * time.Millisecond, 41 * time.Millisecond, 10 * time.Millisecond} {
+			if w := <-waited; w != want {
+				t.Errorf("waited %v, want %v", w, want)
+			}
+		}
+		held.Leave()
+	})
+}
+
+// Who takes no more than there is makes no queue, and one call more may wait for a burst to pass.
+func TestAFullGateHasNoQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := New(options(1, 1000))
+		for range 100 {
+			held := enter(t, g)
+			time.Sleep(10 * time.Millisecond)
+			held.Leave()
+		}
+		held := enter(t, g)
+		begin := time.Now()
+		_, err := g.Enter(t.Context())
+		refused(t, err, Slow)
+		if w := time.Since(begin); w != 100*time.Millisecond {
+			t.Errorf("waited %v, want 100ms", w)
 		}
 		held.Leave()
 	})
