@@ -163,6 +163,9 @@ func Open(r io.Reader) (*Index, []byte, error) {
 		if err != nil {
 			return nil, nil, err
 		}
+		if n := len(c.ordinals); n == 0 || n < chunkSize && i < int(chunks)-1 { // a small file must not need much memory
+			return fail("chunk %d of %d has %d places; all but the last have %d", i, chunks, n, chunkSize)
+		}
 		for at, ordinal := range c.ordinals {
 			if ordinal == 0 {
 				continue
@@ -242,6 +245,9 @@ func decodeChunk(b []byte) (*chunk, error) {
 	var text, all uint64
 	for i := range m {
 		text, all = text+uint64(heads[5*i]), all+uint64(order.Uint32(heads[5*i+1:]))
+		if all > uint64(len(b))/4 {
+			break
+		}
 	}
 	if text+4*all != uint64(len(b)) {
 		return nil, fmt.Errorf("a chunk's words and postings need %d bytes, and there are %d", text+4*all, len(b))

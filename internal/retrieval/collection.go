@@ -233,6 +233,7 @@ func (c *Collection) leave() { c.life.RUnlock() }
 // Close waits for running calls, ends the upkeep of the index, saves a snapshot of it if it changed, and closes index and store.
 // The encoder is the caller's to close.
 func (c *Collection) Close() error {
+	c.upkeep.cancel() // who waits for what is being made goes
 	c.life.Lock()
 	defer c.life.Unlock()
 	if c.closed {
@@ -240,7 +241,6 @@ func (c *Collection) Close() error {
 	}
 	c.closed = true
 	c.commits.Wait()
-	c.upkeep.cancel()
 	c.fields.loading.Wait()
 	c.words.loading.Wait()
 	c.upkeep.timer.Stop()

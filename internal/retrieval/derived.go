@@ -3,8 +3,8 @@ package retrieval
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"embedd/internal/store"
@@ -17,12 +17,16 @@ import (
 type derived struct {
 	what string // for messages
 	put  func(ordinals []uint64, records []store.Record, present []bool) error
+	// skips: a paper whose record is damaged is left out, with a line in the log. Otherwise nothing is answered, as that paper might be what is
+	// asked for.
+	skips bool
 
-	mu    sync.Mutex // held while papers are read and put
-	begun bool
-	err   error // why what is there is not what is stored; it is not asked any more then
+	mu      sync.Mutex // held while papers are read and put
+	begun   bool
+	pending []uint64 // papers that could not be read, and are to be read again
 
-	made    chan struct{} // closed when all papers are there, or err is set
+	failing atomic.Pointer[error] // why what is there is not what is stored
+	made    chan struct{}         // closed when all papers are there, or it was given up
 	loading sync.WaitGroup
 }
 
@@ -40,13 +44,15 @@ func (d *derived) begin(c *Collection) {
 	d.loading.Go(func() {
 		defer close(d.made)
 		begin := time.Now()
-		if err := d.load(c.upkeep.ctx, c); err != nil {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.fail(c.log, err)
+		err := d.load(c.upkeep.ctx, c)
+		if err == nil {
+			c.log.Debug(d.what+" are made", "papers", c.store.Count(), "took", time.Since(begin))
 			return
 		}
-		c.log.Debug(d.what+" are made", "papers", c.store.Count(), "took", time.Since(begin))
+		d.failing.Store(&err)
+		if !errors.Is(err, context.Canceled) { // by Close
+			c.log.Error(d.what+" cannot be used until the next start", "error", err)
+		}
 	})
 }
 
@@ -58,7 +64,7 @@ func (d *derived) there() {
 	close(d.made)
 }
 
-// load puts every paper that is in the store.
+// load puts every paper that is in the store. What could not be read is pending.
 func (d *derived) load(ctx context.Context, c *Collection) error {
 	batch := make([]uint64, 0, derivedAtOnce)
 	err := c.store.Ordinals(func(ordinal uint64) error {
@@ -72,34 +78,58 @@ func (d *derived) load(ctx context.Context, c *Collection) error {
 	return err
 }
 
-// update brings it to what is stored of some papers, once it is being made.
+// update brings it to what is stored of some papers, once it is being made, and of those that could not be read before.
 func (d *derived) update(c *Collection, ordinals []uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.begun || d.err != nil || len(ordinals) == 0 {
+	if !d.begun {
 		return
 	}
-	records, present, err := c.store.Records(ordinals)
-	if err == nil {
-		err = d.put(ordinals, records, present)
+	d.pending = append(d.pending, ordinals...)
+	if len(d.pending) == 0 {
+		return
 	}
-	if err != nil {
-		d.fail(c.log, err)
+	err := d.bring(c, d.pending)
+	if err == nil {
+		d.pending = nil
+		d.failing.Store(nil)
+		return
+	}
+	if d.failing.Swap(&err) == nil {
+		c.log.Error(d.what+" are not up to the store; it is tried again when they are asked for", "error", err)
 	}
 }
 
-// fail ends its use until the next start. mu is held.
-func (d *derived) fail(log *slog.Logger, err error) {
-	if d.err = err; !errors.Is(err, context.Canceled) { // by Close
-		log.Error(d.what+" cannot be used until the next start", "error", err)
+// bring reads papers and puts them.
+func (d *derived) bring(c *Collection, ordinals []uint64) error {
+	records, present, err := c.store.Records(ordinals)
+	if errors.Is(err, store.ErrCorrupt) && d.skips {
+		records, present = make([]store.Record, len(ordinals)), make([]bool, len(ordinals))
+		for i, ordinal := range ordinals {
+			r, p, err := c.store.Records([]uint64{ordinal})
+			switch {
+			case errors.Is(err, store.ErrCorrupt):
+				c.log.Error(d.what+" are without those of a damaged paper", "error", err)
+			case err != nil:
+				return err
+			default:
+				records[i], present[i] = r[0], p[0]
+			}
+		}
+		err = nil
 	}
+	if err != nil {
+		return err
+	}
+	return d.put(ordinals, records, present)
 }
 
 // failed is why it cannot be used, nil where it can.
 func (d *derived) failed() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.err
+	if err := d.failing.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // ready tells whether it has all papers.
@@ -112,13 +142,21 @@ func (d *derived) ready() bool {
 	}
 }
 
-// wait waits until it has all papers.
+// wait waits until it has all papers. Who finds it so waits for nobody who writes.
 func (d *derived) wait(ctx context.Context, c *Collection) error {
+	if d.ready() {
+		return nil
+	}
 	d.begin(c)
 	select {
 	case <-d.made:
 	case <-ctx.Done():
 		return &Error{Kind: Unavailable, Message: d.what + " are still being read, which takes some seconds after a start; try again", Err: ctx.Err()}
+	case <-c.upkeep.ctx.Done():
+		return &Error{Kind: Unavailable, Message: "the server is shutting down"}
+	}
+	if d.failed() != nil {
+		d.update(c, nil)
 	}
 	if err := d.failed(); err != nil {
 		return storeError("read "+d.what, err)

@@ -261,6 +261,15 @@ func TestInspect(t *testing.T) {
 	if got := inspect(dir); got != nil {
 		t.Errorf("violated in a whole directory: %v", got)
 	}
+	// A paper that came after the snapshots, and changed since.
+	again := killed(t, dir)
+	late, _ := openLogged(t, again, Options{})
+	put(t, late, Paper{ID: "late", Title: "late"})
+	put(t, late, Paper{ID: "late", Title: "late", Year: 2020})
+	if got := inspect(killed(t, again)); got != nil {
+		t.Errorf("violated after a change: %v", got)
+	}
+	shut(t, late)
 	bad := killed(t, dir)
 	if err := os.WriteFile(filepath.Join(bad, snapshotName), []byte("noise"), 0o644); err != nil {
 		t.Fatal(err)

@@ -66,9 +66,9 @@ type candidate struct {
 
 var unknown = float32(math.NaN())
 
-// compare puts the best first, and equal ones in the order in which they were stored.
+// compare puts the best first, of equal ones the nearest, and then in the order in which they were stored.
 func (c candidate) compare(o candidate) int {
-	return cmp.Or(cmp.Compare(o.score, c.score), cmp.Compare(c.ordinal, o.ordinal))
+	return cmp.Or(cmp.Compare(o.score, c.score), cmp.Compare(o.cosine, c.cosine), cmp.Compare(c.ordinal, o.ordinal))
 }
 
 // looking is what a search looks for.
@@ -124,8 +124,16 @@ func (c *Collection) find(ctx context.Context, l *looking, chosen *metadata.Set,
 	if err != nil {
 		return nil, false, err
 	}
+	more = len(near) == k || len(matches) == k
+	if l.self != 0 { // it would be the measure of all others
+		if i := slices.IndexFunc(near, func(n ann.Neighbor) bool { return n.Label == l.self }); i >= 0 {
+			near, scores = slices.Delete(near, i, i+1), slices.Delete(scores, i, i+1)
+		}
+		matches = slices.DeleteFunc(matches, func(m lexical.Match) bool { return m.Ordinal == l.self })
+		near, scores, matches = near[:min(len(near), k-1)], scores[:min(len(near), k-1)], matches[:min(len(matches), k-1)]
+	}
 	found, err = c.join(l, near, scores, matches)
-	return found, len(near) == k || len(matches) == k, err
+	return found, more, err
 }
 
 // byWords searches the words.
@@ -204,9 +212,11 @@ func (c *Collection) join(l *looking, near []ann.Neighbor, scores []float32, mat
 			most = matches[0].Score
 		}
 		for i := range all {
-			dense, words := float32(1), float32(0)
+			dense, words := float32(0), float32(0)
 			if top > floor {
 				dense = min(1, max(0, (all[i].cosine-floor)/(top-floor)))
+			} else if all[i].cosine >= top {
+				dense = 1
 			}
 			if most > 0 {
 				words = all[i].bm25 / most

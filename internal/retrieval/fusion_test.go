@@ -1,10 +1,12 @@
 package retrieval
 
 import (
+	"context"
 	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"embedd/internal/lexical"
 	"embedd/internal/testkit"
@@ -112,6 +114,10 @@ func TestModes(t *testing.T) {
 		{SearchRequest{Input: none, Mode: Lexical}, "mode: is lexical, which needs words"},
 		{SearchRequest{Input: text, Mode: 9}, "mode: 9 is not a mode"},
 		{SearchRequest{Input: text, Fusion: 9}, "fusion: 9 is not a fusion"},
+		{SearchRequest{Input: text, Mode: Lexical, Ef: ptr(10)}, "ef: is given, and the mode is lexical"},
+		{SearchRequest{Input: text, Mode: Lexical, Recall: ptr(0.9)}, "recall: is given, and the mode is lexical"},
+		{SearchRequest{Input: text, Mode: Lexical, Plan: Scan}, "plan: is given, and the mode is lexical"},
+		{SearchRequest{Input: text, Mode: Lexical, Exact: true}, "exact: is given, and the mode is lexical"},
 		{SearchRequest{Input: text, Mode: Dense, Fusion: RRF}, "fusion: is given, and the mode is dense"},
 		{SearchRequest{Input: text, Mode: Lexical, DenseWeight: ptr(0.5)}, "dense_weight: is given, and the mode is lexical"},
 		{SearchRequest{Input: text, DenseWeight: ptr(1.5)}, "dense_weight: is 1.5; must be 0 to 1"},
@@ -137,9 +143,82 @@ func TestModes(t *testing.T) {
 			}
 		}
 	}
-	scoped, err := c.Search(t.Context(), SearchRequest{Input: text, Which: Which{Scope: filtered(t, "NOT year:*")}})
-	if err != nil || len(scoped.Hits) == 0 || scoped.Hits[0].BM25 != nil {
-		t.Errorf("who has a key with a filter is told the weights of words: %+v, %v", scoped, err)
+	// Words are weighed by all papers, of which who has a key with a filter must learn nothing.
+	scope := Which{Scope: filtered(t, "NOT year:*")}
+	for mode, want := range map[Mode]Mode{UsualMode: Dense, Dense: Dense, Lexical: 0, Hybrid: 0} {
+		res, err := c.Search(t.Context(), SearchRequest{Input: text, Mode: mode, Which: scope})
+		if want == 0 && KindOf(err) != Invalid || want != 0 && (err != nil || res.Mode != want) {
+			t.Errorf("with a scope, %v: %+v, %v", mode, res, err)
+		}
+	}
+}
+
+// The input paper is not the measure of the others, whether or not the filter lets it pass; and papers that no side sets apart are in the order of
+// their vectors.
+func TestHybridByPaper(t *testing.T) {
+	c := open(t, t.TempDir(), newBag())
+	all := words(t, 900)
+	put(t, c, all...)
+	search := func(r SearchRequest) []Hit {
+		t.Helper()
+		r.Mode, r.Exact = Hybrid, true
+		res, err := c.Search(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Hits
+	}
+	for _, p := range all[:20] {
+		for _, fusion := range []Fusion{Convex, RRF} {
+			got := search(SearchRequest{Input: Input{PaperID: p.ID}, K: ptr(50), Fusion: fusion})
+			without := search(SearchRequest{Input: Input{PaperID: p.ID}, K: ptr(50), Fusion: fusion, Which: Which{Filter: filtered(t, "NOT id = "+p.ID), Field: "filter"}})
+			if !slices.Equal(ids(got), ids(without)) || got[0].Score != without[0].Score {
+				t.Fatalf("%v; where a filter leaves out the input alone: %v", ids(got), ids(without))
+			}
+		}
+		got := search(SearchRequest{Input: Input{PaperID: p.ID}, K: ptr(600)})
+		if len(got) != 600 || slices.Contains(ids(got), p.ID) {
+			t.Fatalf("%d hits", len(got))
+		}
+		for i := range got[1:] {
+			if got[i].Score == got[i+1].Score && *got[i].Cosine < *got[i+1].Cosine {
+				t.Fatalf("hits %d and %d have the same score, and the farther one comes first", i, i+1)
+			}
+		}
+	}
+}
+
+// A paper whose text changes between the two halves of a search is not found by itself.
+func TestTheInputMoves(t *testing.T) {
+	for _, mode := range []Mode{Dense, Lexical, Hybrid} {
+		c := open(t, t.TempDir(), newBag())
+		put(t, c, paper("a", "red fish"), paper("b", "red fish"))
+		r := SearchRequest{Input: Input{PaperID: "a"}, Mode: mode}
+		l, err := r.look(10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.resolve(t.Context(), r, l, &SearchResult{}); err != nil {
+			t.Fatal(err)
+		}
+		put(t, c, paper("a", "blue red fish"))
+		hits, err := c.nearest(t.Context(), l, r, &SearchResult{K: 10})
+		if err != nil || !slices.Equal(ids(hits), []string{"b"}) {
+			t.Errorf("%v: found %v, %v", mode, ids(hits), err)
+		}
+	}
+}
+
+// Searches by words do not wait for writers.
+func TestSearchesPassWriters(t *testing.T) {
+	c := open(t, t.TempDir(), newBag())
+	put(t, c, paper("a", "red fish"))
+	c.words.mu.Lock() // as while papers are read and put
+	defer c.words.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := c.Search(ctx, SearchRequest{Input: Input{Text: ptr("fish")}}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -184,10 +184,10 @@ func (i *inspector) compare(name string, revision uint64, has iter.Seq[uint64], 
 	if err := i.store.Ordinals(func(ordinal uint64) error { live[ordinal] = struct{}{}; return nil }); err != nil {
 		return err
 	}
-	since := map[uint64]store.Op{}
+	since := map[uint64]bool{}
 	err := i.store.Changes(revision, func(_ uint64, changes []store.Change) error {
 		for _, c := range changes {
-			since[c.Ordinal] = c.Op
+			since[c.Ordinal] = true
 		}
 		return nil
 	})
@@ -195,12 +195,12 @@ func (i *inspector) compare(name string, revision uint64, has iter.Seq[uint64], 
 		return err
 	}
 	for label := range has {
-		if _, ok := live[label]; !ok && since[label] != store.Removed {
+		if _, ok := live[label]; !ok && !since[label] {
 			i.bad(3, fmt.Errorf("%s: label %d is the ordinal of no paper", name, label))
 		}
 	}
 	for ordinal := range live {
-		if !contains(ordinal) && since[ordinal] != store.Added {
+		if !contains(ordinal) && !since[ordinal] {
 			i.bad(3, fmt.Errorf("%s: paper %d is not in it", name, ordinal))
 		}
 	}

@@ -112,11 +112,8 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 		return nil, err
 	}
 	res.Hits, err = c.nearest(ctx, l, r, res)
-	if r.Which.Scope != nil { // the number of all papers shows in how the index is searched, in how often they change, and in the weights of words
+	if r.Which.Scope != nil { // the number of all papers shows in how the index is searched, and in how often they change
 		res.Ef, res.Plan, res.Version = 0, Auto, 0
-		for i := range res.Hits {
-			res.Hits[i].BM25 = nil
-		}
 	}
 	return res, err
 }
@@ -126,15 +123,28 @@ func (r *SearchRequest) look(k int) (*looking, error) {
 	l := &looking{mode: r.Mode, exact: r.Exact}
 	if l.mode == UsualMode {
 		l.mode = Dense
-		if r.Input.Text != nil {
+		if r.Input.Text != nil && r.Which.Scope == nil {
 			l.mode = Hybrid
 		}
+	}
+	lexical := func(field string) error {
+		return invalid(field, "is given, and the mode is lexical, which compares the words of all papers; it is of a search by vectors")
 	}
 	switch {
 	case r.Mode > Hybrid:
 		return nil, invalid("mode", "%d is not a mode", r.Mode)
 	case l.mode != Dense && r.Input.Vector != nil:
 		return nil, invalid("mode", "is %s, which needs words, and the query is a vector; use dense", l.mode)
+	case (l.mode == Lexical || l.mode == Hybrid) && r.Which.Scope != nil: // how many papers there are in all, and have a word, shows in every score, and in the order
+		return nil, invalid("mode", "is %s, which weighs words by all papers, and the key has a filter; use dense", l.mode)
+	case l.mode == Lexical && r.Ef != nil:
+		return nil, lexical("ef")
+	case l.mode == Lexical && r.Recall != nil:
+		return nil, lexical("recall")
+	case l.mode == Lexical && r.Plan != Auto:
+		return nil, lexical("plan")
+	case l.mode == Lexical && r.Exact:
+		return nil, lexical("exact")
 	case r.Fusion > RRF:
 		return nil, invalid("fusion", "%d is not a fusion", r.Fusion)
 	case r.Fusion != UsualFusion && l.mode != Hybrid:
@@ -196,21 +206,13 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, l *looking, r
 		}
 		return r.Field + "." + name
 	}
-	if l.mode != Dense {
-		if err := c.words.wait(ctx, c); err != nil {
-			return err
-		}
-	}
 	switch {
 	case in.Text != nil:
 		if err := checkText(field("text"), *in.Text); err != nil {
 			return err
 		}
-		if l.mode != Dense {
-			l.words = lexical.ParseQuery(*in.Text)
-		}
-		if l.mode == Lexical {
-			return nil
+		if err := c.readWordsOf(ctx, l, *in.Text); err != nil || l.mode == Lexical {
+			return err
 		}
 		begin := time.Now()
 		enc, err := c.encoder.Encode(ctx, Interactive, Query, []string{*in.Text})
@@ -237,13 +239,22 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, l *looking, r
 		if err != nil {
 			return err
 		}
-		if l.mode != Dense {
-			l.words = lexical.ParseQuery(PaperText(&rec.Paper))
+		if err := c.readWordsOf(ctx, l, PaperText(&rec.Paper)); err != nil {
+			return err
 		}
 	}
 	var err error
 	l.vector, l.self, err = c.vectorOf(name, in.PaperID)
 	return err
+}
+
+// readWordsOf fills in the words of a text where the mode needs them, and waits until there are those of the papers.
+func (c *Collection) readWordsOf(ctx context.Context, l *looking, text string) error {
+	if l.mode == Dense {
+		return nil
+	}
+	l.words = lexical.ParseQuery(text)
+	return c.words.wait(ctx, c)
 }
 
 // vectorOf gives the vector and the ordinal of a stored paper. field is the request's, for errors.
@@ -284,6 +295,9 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 	if l.mode == Hybrid {
 		if l.query.K = poolSize; res.K > poolMost {
 			l.query.K = poolMore
+		}
+		if l.self != 0 {
+			l.query.K++
 		}
 	}
 	for try := 1; ; try++ {
@@ -332,7 +346,7 @@ func (c *Collection) hits(found []candidate, self uint64, r SearchRequest, k int
 			return nil, 0, storeError("read papers", err)
 		}
 		for i, of := range part {
-			if of.ordinal == self && self != 0 || len(hits) == k {
+			if of.ordinal == self && self != 0 || len(hits) == k || present[i] && records[i].Paper.ID == r.Input.PaperID { // also where it has moved meanwhile
 				continue
 			}
 			if !present[i] {

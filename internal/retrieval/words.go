@@ -29,7 +29,7 @@ type lexicon struct {
 }
 
 func (w *lexicon) init() {
-	w.index, w.what, w.made = lexical.New(), "the papers' words", make(chan struct{})
+	w.index, w.what, w.made, w.skips = lexical.New(), "the papers' words", make(chan struct{}), true
 	w.put = func(ordinals []uint64, records []store.Record, present []bool) error {
 		docs := make([]lexical.Doc, len(ordinals))
 		analyze := func(i int) {

@@ -29,7 +29,7 @@ type SearchRequest struct {
 	// Size of the candidate list of the HNSW search: 1 to Limits.ef; less than k needs is raised. More is slower and nearer to exact.
 	// Absent: chosen by recall.
 	Ef *int32 `protobuf:"varint,3,opt,name=ef,proto3,oneof" json:"ef,omitempty"`
-	// Compare with every paper by its vector. ef and recall are then without effect.
+	// Compare with every paper by its vector. ef and recall are then without effect. Like ef, recall and plan not in a lexical search.
 	Exact bool      `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
 	View  PaperView `protobuf:"varint,5,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
 	// Share of the exact answer that is wanted on average, 0.5 to 0.9999, from which the server chooses ef by what it has measured on
@@ -159,7 +159,7 @@ func (x *SearchRequest) GetDenseWeight() float64 {
 
 type SearchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Highest score first; equal ones in the order in which the papers were stored.
+	// Highest score first; of equal ones in a hybrid search the nearer by vectors, then in the order in which the papers were stored.
 	Hits      []*Hit     `protobuf:"bytes,1,rep,name=hits,proto3" json:"hits,omitempty"`
 	Effective *Effective `protobuf:"bytes,2,opt,name=effective,proto3" json:"effective,omitempty"`
 	// Grows with every change of the collection. 0 for who has a key with a filter: it counts the changes of all papers.

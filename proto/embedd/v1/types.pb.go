@@ -136,7 +136,8 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 type Mode int32
 
 const (
-	// HYBRID for a text, DENSE for a paper and a vector.
+	// HYBRID for a text, DENSE for a paper and a vector, and for who has a key with a filter, to whom the others are not open: words are weighed by
+	// all papers.
 	Mode_MODE_UNSPECIFIED Mode = 0
 	// By the vectors of the sentence encoder.
 	Mode_MODE_DENSE Mode = 1
@@ -576,8 +577,7 @@ type Hit struct {
 	Rank int32 `protobuf:"varint,3,opt,name=rank,proto3" json:"rank,omitempty"`
 	// Cosine similarity; absent in a lexical search.
 	Cosine *float32 `protobuf:"fixed32,4,opt,name=cosine,proto3,oneof" json:"cosine,omitempty"`
-	// BM25; 0 where the paper has no word of the query. Absent in a dense search, and for who has a key with a filter: it tells how many papers
-	// have a word.
+	// BM25; 0 where the paper has no word of the query. Absent in a dense search.
 	Bm25          *float32 `protobuf:"fixed32,5,opt,name=bm25,proto3,oneof" json:"bm25,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
