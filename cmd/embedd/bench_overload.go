@@ -111,6 +111,7 @@ func (c *benchOverloadCmd) Run(e *env) (err error) {
 		return err
 	}
 	s.Ready(en.collection)
+	spareThread() // as serve does
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	defer finish(&err, func() error { s.Stop(time.Second); return <-served })

@@ -130,6 +130,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 	if err := c.printConfiguration(e, en, l.Addr(), limits); err != nil {
 		return err
 	}
+	spareThread()
 	if c.Samples != "" {
 		if err := c.serveSamples(e, en, l.Addr().String(), log); err != nil {
 			return err
