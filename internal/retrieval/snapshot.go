@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -320,19 +321,16 @@ func (c *Collection) writeSnapshot(root *os.Root, name string) (revision uint64,
 	if err != nil {
 		return 0, err
 	}
-	making := fresh(newSnapshots)
-	f, err := root.OpenFile(making, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	making, err := writeNew(root, newSnapshots, func(w io.Writer) error {
+		err := c.index.WriteSnapshot(w, note)
+		// gofail: var duringIndexSnapshotWrite struct{}
+
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
 	defer root.Remove(making) // gone already if all went well
-	w := bufio.NewWriterSize(f, 1<<20)
-	err = c.index.WriteSnapshot(w, note)
-	// gofail: var duringIndexSnapshotWrite struct{}
-
-	if err := errors.Join(err, w.Flush(), f.Sync(), f.Close()); err != nil {
-		return 0, err
-	}
 	// gofail: var beforeSnapshotRename struct{}
 
 	if err := root.Rename(name, oldSnapshotName); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -344,6 +342,21 @@ func (c *Collection) writeSnapshot(root *os.Root, name string) (revision uint64,
 	// gofail: var afterSnapshotRename struct{}
 
 	return revision, syncFolder(root, ".")
+}
+
+// writeNew writes a new file, whole and synced, and gives its name, which is of a pattern. There is none where it fails.
+func writeNew(root *os.Root, pattern string, write func(io.Writer) error) (name string, err error) {
+	name = fresh(pattern)
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	err = write(w)
+	if err := errors.Join(err, w.Flush(), f.Sync(), f.Close()); err != nil {
+		return "", errors.Join(err, root.Remove(name))
+	}
+	return name, nil
 }
 
 // syncFolder syncs the names in a folder.

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -136,24 +139,10 @@ func (c *Collection) catchUpWords(from uint64) error {
 	if err != nil {
 		return err
 	}
-	batch := make([]uint64, 0, derivedAtOnce)
-	flush := func() error {
-		records, present, err := c.store.Records(batch)
-		if err == nil {
-			err = w.put(batch, records, present)
+	for some := range slices.Chunk(slices.Collect(maps.Keys(touched)), derivedAtOnce) {
+		if err := w.bring(c, some); err != nil {
+			return err
 		}
-		batch = batch[:0]
-		return err
-	}
-	for ordinal := range touched {
-		if batch = append(batch, ordinal); len(batch) == derivedAtOnce {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := flush(); err != nil {
-		return err
 	}
 	if n, want := w.index.Len(), c.store.Count(); n != want {
 		return fmt.Errorf("with what has changed since it has %d papers, the store %d", n, want)
@@ -182,19 +171,12 @@ func (c *Collection) saveWords() error {
 	if err != nil {
 		return err
 	}
-	making := fresh(newWordsSnapshots)
-	f, err := c.root.OpenFile(making, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	making, err := writeNew(c.root, newWordsSnapshots, func(out io.Writer) error { return w.index.WriteSnapshot(out, note) })
 	if err != nil {
 		return err
 	}
-	defer c.root.Remove(making) // gone already if all went well
-	out := bufio.NewWriterSize(f, 1<<20)
-	err = w.index.WriteSnapshot(out, note)
-	if err := errors.Join(err, out.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
-	}
 	if err := c.root.Rename(making, wordsSnapshotName); err != nil {
-		return err
+		return errors.Join(err, c.root.Remove(making))
 	}
 	w.at.Store(revision)
 	return syncFolder(c.root, ".")
