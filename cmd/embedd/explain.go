@@ -41,17 +41,18 @@ func (c *explainCmd) Run(e *env) (err error) {
 	if c.JSON {
 		return printMessage(e.stdout, res)
 	}
-	fmt.Fprintf(e.stdout, "score %.4f\n", res.GetScore())
-	if b := res.GetBest(); b != nil {
+	x := res.GetExplanation()
+	fmt.Fprintf(e.stdout, "score %.4f\n", x.GetScore())
+	if b := x.GetBest(); b != nil {
 		fmt.Fprintf(e.stdout, "\nmost alike, %.4f:\n  %s\n  %s\n", b.GetScore(),
-			printable(res.GetQuerySentences()[b.GetQuerySentence()].GetText()), printable(res.GetSentences()[b.GetSentence()].GetText()))
+			printable(x.GetQuerySentences()[b.GetQuerySentence()].GetText()), printable(x.GetSentences()[b.GetSentence()].GetText()))
 		fmt.Fprintf(e.stdout, "\n%s:\n", printable(c.PaperID))
-		if err := printSentences(e.stdout, res.GetQuerySentences(), res.GetShares(), res.GetQueryRest()); err != nil {
+		if err := printSentences(e.stdout, x.GetQuerySentences(), x.GetShares(), x.GetQueryRest()); err != nil {
 			return err
 		}
 	}
 	fmt.Fprintf(e.stdout, "\n%s:\n", printable(c.ID))
-	return printSentences(e.stdout, res.GetSentences(), res.GetShares(), res.GetRest())
+	return printSentences(e.stdout, x.GetSentences(), x.GetShares(), x.GetRest())
 }
 
 // printSentences writes sentences as a table.

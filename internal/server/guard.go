@@ -34,7 +34,7 @@ import (
 func (s *Server) limitTime(ctx context.Context, info *tap.Info) (context.Context, error) {
 	r, ok := s.rules[info.FullMethodName]
 	switch {
-	case !ok, r.open && r.stream: // a watch of the health lasts
+	case !ok, r.stream && (r.open || r.own): // a watch of the health lasts, and so does a stream of ours; its pieces have deadlines
 		return ctx, nil
 	case r.open:
 		ctx, _ = within(ctx, s.open.firstMessage, "a call of the health")

@@ -103,5 +103,5 @@ func (s *Server) DeletePapers(ctx context.Context, req *embeddv1.DeletePapersReq
 	if err != nil {
 		return nil, err
 	}
-	return &embeddv1.DeletePapersResponse{Deleted: int32(deleted), NotFound: missing, IndexVersion: version}, nil
+	return &embeddv1.DeletePapersResponse{Deleted: int64(deleted), NotFound: missing, IndexVersion: version}, nil
 }

@@ -29,6 +29,9 @@ func (s *Server) register(desc *grpc.ServiceDesc) error {
 		}
 		m.Handler = s.guarded("/"+d.ServiceName+"/"+m.MethodName, r, m.Handler)
 	}
+	if err := s.registerStreams(&d); err != nil {
+		return err
+	}
 	s.grpc.RegisterService(&d, s)
 	return nil
 }

@@ -21,8 +21,10 @@ type rule struct {
 	open bool
 	// stream: of requests or answers.
 	stream bool
-	role   access.Role
-	class  embeddv1.Class
+	// own: of a service of ours.
+	own   bool
+	role  access.Role
+	class embeddv1.Class
 	// scoped: it keeps to the filter of a key.
 	scoped bool
 }
@@ -66,7 +68,7 @@ func ruleOf(service, method string) (rule, error) {
 		return rule{}, fmt.Errorf("method %s/%s: %w", service, method, err)
 	}
 	written, _ := proto.GetExtension(found.Options(), embeddv1.E_Rule).(*embeddv1.Rule)
-	r := rule{role: roles[written.GetRole()], class: written.GetClass(), scoped: written.GetScoped()}
+	r := rule{own: true, role: roles[written.GetRole()], class: written.GetClass(), scoped: written.GetScoped()}
 	if r.role == access.Nobody || r.class == embeddv1.Class_CLASS_UNSPECIFIED {
 		return rule{}, fmt.Errorf("method %s/%s has no rule of who may call it; give it the option embedd.v1.rule", service, method)
 	}

@@ -90,14 +90,18 @@ func (s *Server) Explain(ctx context.Context, req *embeddv1.ExplainRequest) (*em
 	if err != nil {
 		return nil, err
 	}
-	res := &embeddv1.ExplainResponse{
+	return &embeddv1.ExplainResponse{Explanation: explanationToProto(x)}, nil
+}
+
+func explanationToProto(x *retrieval.Explanation) *embeddv1.Explanation {
+	out := &embeddv1.Explanation{
 		Score: x.Score, Shares: x.Shares, Sentences: sentencesToProto(x.Sentences), Rest: x.Rest,
 		QuerySentences: sentencesToProto(x.Query), QueryRest: x.QueryRest,
 	}
 	if len(x.Query) > 0 {
-		res.Best = &embeddv1.SentencePair{QuerySentence: int32(x.BestQuery), Sentence: int32(x.Best), Score: x.BestScore}
+		out.Best = &embeddv1.SentencePair{QuerySentence: int32(x.BestQuery), Sentence: int32(x.Best), Score: x.BestScore}
 	}
-	return res, nil
+	return out
 }
 
 func sentencesToProto(all []retrieval.Sentence) []*embeddv1.Sentence {

@@ -61,6 +61,7 @@ type Server struct {
 	gates      map[embeddv1.Class]*admission.Gate
 	rates      *rates
 	open       *openCalls
+	streams    places
 	counts     *counts
 	intake     *intake
 	grpc       *grpc.Server
@@ -90,7 +91,7 @@ var services = []*grpc.ServiceDesc{
 // New makes a server that has nothing to serve yet. It fails where a method has no rule of who may call it.
 func New(o Options) (*Server, error) {
 	s := &Server{
-		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: newOpenCalls(), counts: &counts{}, health: health.NewServer(),
+		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: newOpenCalls(), streams: places{most: maxStreamCalls, perAddress: maxStreamCallsPerAddress}, counts: &counts{}, health: health.NewServer(),
 		calls: newCallMetrics(), backups: o.Backups, room: o.Room,
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())

@@ -21,6 +21,66 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// VectorType is what the values of a vector are given as.
+type VectorType int32
+
+const (
+	// FLOAT32.
+	VectorType_VECTOR_TYPE_UNSPECIFIED VectorType = 0
+	VectorType_VECTOR_TYPE_FLOAT32     VectorType = 1
+	// IEEE 754 half precision, rounded to the nearest.
+	VectorType_VECTOR_TYPE_FLOAT16 VectorType = 2
+	// -127 to 127: the value divided by PackedVector.scale, which is of the vector, rounded to the nearest.
+	VectorType_VECTOR_TYPE_INT8 VectorType = 3
+	// A bit a value, 1 where it is above 0; the first value is the highest bit of the first byte.
+	VectorType_VECTOR_TYPE_BINARY VectorType = 4
+)
+
+// Enum value maps for VectorType.
+var (
+	VectorType_name = map[int32]string{
+		0: "VECTOR_TYPE_UNSPECIFIED",
+		1: "VECTOR_TYPE_FLOAT32",
+		2: "VECTOR_TYPE_FLOAT16",
+		3: "VECTOR_TYPE_INT8",
+		4: "VECTOR_TYPE_BINARY",
+	}
+	VectorType_value = map[string]int32{
+		"VECTOR_TYPE_UNSPECIFIED": 0,
+		"VECTOR_TYPE_FLOAT32":     1,
+		"VECTOR_TYPE_FLOAT16":     2,
+		"VECTOR_TYPE_INT8":        3,
+		"VECTOR_TYPE_BINARY":      4,
+	}
+)
+
+func (x VectorType) Enum() *VectorType {
+	p := new(VectorType)
+	*p = x
+	return p
+}
+
+func (x VectorType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VectorType) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedd_v1_encode_service_proto_enumTypes[0].Descriptor()
+}
+
+func (VectorType) Type() protoreflect.EnumType {
+	return &file_embedd_v1_encode_service_proto_enumTypes[0]
+}
+
+func (x VectorType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VectorType.Descriptor instead.
+func (VectorType) EnumDescriptor() ([]byte, []int) {
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{0}
+}
+
 // Lane says who waits for the vectors. Interactive texts go before bulk texts, and a bulk text that runs is short: an
 // interactive one waits for a few hundredths of a second at most. A lane that is full, or that would not get to the call before its
 // deadline, refuses it with RESOURCE_EXHAUSTED and, in a google.rpc.RetryInfo, the time to wait.
@@ -60,11 +120,11 @@ func (x Lane) String() string {
 }
 
 func (Lane) Descriptor() protoreflect.EnumDescriptor {
-	return file_embedd_v1_encode_service_proto_enumTypes[0].Descriptor()
+	return file_embedd_v1_encode_service_proto_enumTypes[1].Descriptor()
 }
 
 func (Lane) Type() protoreflect.EnumType {
-	return &file_embedd_v1_encode_service_proto_enumTypes[0]
+	return &file_embedd_v1_encode_service_proto_enumTypes[1]
 }
 
 func (x Lane) Number() protoreflect.EnumNumber {
@@ -73,15 +133,21 @@ func (x Lane) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Lane.Descriptor instead.
 func (Lane) EnumDescriptor() ([]byte, []int) {
-	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{0}
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{1}
 }
 
 type EncodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to Limits.texts_per_call texts, none of them blank.
-	Texts         []string `protobuf:"bytes,1,rep,name=texts,proto3" json:"texts,omitempty"`
-	Role          Role     `protobuf:"varint,2,opt,name=role,proto3,enum=embedd.v1.Role" json:"role,omitempty"`
-	Lane          Lane     `protobuf:"varint,3,opt,name=lane,proto3,enum=embedd.v1.Lane" json:"lane,omitempty"`
+	Texts []string `protobuf:"bytes,1,rep,name=texts,proto3" json:"texts,omitempty"`
+	Role  Role     `protobuf:"varint,2,opt,name=role,proto3,enum=embedd.v1.Role" json:"role,omitempty"`
+	Lane  Lane     `protobuf:"varint,3,opt,name=lane,proto3,enum=embedd.v1.Lane" json:"lane,omitempty"`
+	// Cut vectors to their first values and bring them back to norm 1. Only to one of Model.dimensions, which the model was trained for; 0: all.
+	Dimension int32      `protobuf:"varint,4,opt,name=dimension,proto3" json:"dimension,omitempty"`
+	Type      VectorType `protobuf:"varint,5,opt,name=type,proto3,enum=embedd.v1.VectorType" json:"type,omitempty"`
+	// Give Encoding.packed instead of Encoding.vector. Types other than FLOAT32 are always packed.
+	Packed        bool   `protobuf:"varint,6,opt,name=packed,proto3" json:"packed,omitempty"`
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -137,6 +203,104 @@ func (x *EncodeRequest) GetLane() Lane {
 	return Lane_LANE_UNSPECIFIED
 }
 
+func (x *EncodeRequest) GetDimension() int32 {
+	if x != nil {
+		return x.Dimension
+	}
+	return 0
+}
+
+func (x *EncodeRequest) GetType() VectorType {
+	if x != nil {
+		return x.Type
+	}
+	return VectorType_VECTOR_TYPE_UNSPECIFIED
+}
+
+func (x *EncodeRequest) GetPacked() bool {
+	if x != nil {
+		return x.Packed
+	}
+	return false
+}
+
+func (x *EncodeRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+// PackedVector is a vector as bytes, little-endian.
+type PackedVector struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Values    []byte                 `protobuf:"bytes,1,opt,name=values,proto3" json:"values,omitempty"`
+	Type      VectorType             `protobuf:"varint,2,opt,name=type,proto3,enum=embedd.v1.VectorType" json:"type,omitempty"`
+	Dimension int32                  `protobuf:"varint,3,opt,name=dimension,proto3" json:"dimension,omitempty"`
+	// What an INT8 value is multiplied by.
+	Scale         float32 `protobuf:"fixed32,4,opt,name=scale,proto3" json:"scale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PackedVector) Reset() {
+	*x = PackedVector{}
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PackedVector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PackedVector) ProtoMessage() {}
+
+func (x *PackedVector) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PackedVector.ProtoReflect.Descriptor instead.
+func (*PackedVector) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PackedVector) GetValues() []byte {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *PackedVector) GetType() VectorType {
+	if x != nil {
+		return x.Type
+	}
+	return VectorType_VECTOR_TYPE_UNSPECIFIED
+}
+
+func (x *PackedVector) GetDimension() int32 {
+	if x != nil {
+		return x.Dimension
+	}
+	return 0
+}
+
+func (x *PackedVector) GetScale() float32 {
+	if x != nil {
+		return x.Scale
+	}
+	return 0
+}
+
 type EncodeResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Encodings []*Encoding            `protobuf:"bytes,1,rep,name=encodings,proto3" json:"encodings,omitempty"`
@@ -149,7 +313,7 @@ type EncodeResponse struct {
 
 func (x *EncodeResponse) Reset() {
 	*x = EncodeResponse{}
-	mi := &file_embedd_v1_encode_service_proto_msgTypes[1]
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -161,7 +325,7 @@ func (x *EncodeResponse) String() string {
 func (*EncodeResponse) ProtoMessage() {}
 
 func (x *EncodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_encode_service_proto_msgTypes[1]
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -174,7 +338,7 @@ func (x *EncodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncodeResponse.ProtoReflect.Descriptor instead.
 func (*EncodeResponse) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{1}
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *EncodeResponse) GetEncodings() []*Encoding {
@@ -202,13 +366,14 @@ type Encoding struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vector        *Vector                `protobuf:"bytes,1,opt,name=vector,proto3" json:"vector,omitempty"`
 	TextUse       *TextUse               `protobuf:"bytes,2,opt,name=text_use,json=textUse,proto3" json:"text_use,omitempty"`
+	Packed        *PackedVector          `protobuf:"bytes,3,opt,name=packed,proto3" json:"packed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Encoding) Reset() {
 	*x = Encoding{}
-	mi := &file_embedd_v1_encode_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -220,7 +385,7 @@ func (x *Encoding) String() string {
 func (*Encoding) ProtoMessage() {}
 
 func (x *Encoding) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_encode_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -233,7 +398,7 @@ func (x *Encoding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Encoding.ProtoReflect.Descriptor instead.
 func (*Encoding) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{2}
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Encoding) GetVector() *Vector {
@@ -250,28 +415,371 @@ func (x *Encoding) GetTextUse() *TextUse {
 	return nil
 }
 
+func (x *Encoding) GetPacked() *PackedVector {
+	if x != nil {
+		return x.Packed
+	}
+	return nil
+}
+
+type EncodeStreamRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The same collection as the first one's.
+	Request       *EncodeRequest `protobuf:"bytes,1,opt,name=request,proto3" json:"request,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EncodeStreamRequest) Reset() {
+	*x = EncodeStreamRequest{}
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EncodeStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EncodeStreamRequest) ProtoMessage() {}
+
+func (x *EncodeStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EncodeStreamRequest.ProtoReflect.Descriptor instead.
+func (*EncodeStreamRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *EncodeStreamRequest) GetRequest() *EncodeRequest {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+type EncodeStreamResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Result:
+	//
+	//	*EncodeStreamResponse_Response
+	//	*EncodeStreamResponse_Error
+	Result        isEncodeStreamResponse_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EncodeStreamResponse) Reset() {
+	*x = EncodeStreamResponse{}
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EncodeStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EncodeStreamResponse) ProtoMessage() {}
+
+func (x *EncodeStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EncodeStreamResponse.ProtoReflect.Descriptor instead.
+func (*EncodeStreamResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *EncodeStreamResponse) GetResult() isEncodeStreamResponse_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *EncodeStreamResponse) GetResponse() *EncodeResponse {
+	if x != nil {
+		if x, ok := x.Result.(*EncodeStreamResponse_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *EncodeStreamResponse) GetError() *Refusal {
+	if x != nil {
+		if x, ok := x.Result.(*EncodeStreamResponse_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isEncodeStreamResponse_Result interface {
+	isEncodeStreamResponse_Result()
+}
+
+type EncodeStreamResponse_Response struct {
+	Response *EncodeResponse `protobuf:"bytes,1,opt,name=response,proto3,oneof"`
+}
+
+type EncodeStreamResponse_Error struct {
+	Error *Refusal `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
+}
+
+func (*EncodeStreamResponse_Response) isEncodeStreamResponse_Result() {}
+
+func (*EncodeStreamResponse_Error) isEncodeStreamResponse_Result() {}
+
+type TokenizeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in EncodeRequest.
+	Texts []string `protobuf:"bytes,1,rep,name=texts,proto3" json:"texts,omitempty"`
+	// The role's prompt is read too.
+	Role          Role   `protobuf:"varint,2,opt,name=role,proto3,enum=embedd.v1.Role" json:"role,omitempty"`
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenizeRequest) Reset() {
+	*x = TokenizeRequest{}
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenizeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenizeRequest) ProtoMessage() {}
+
+func (x *TokenizeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenizeRequest.ProtoReflect.Descriptor instead.
+func (*TokenizeRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *TokenizeRequest) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+func (x *TokenizeRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *TokenizeRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+type TokenizeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Texts         []*Tokens              `protobuf:"bytes,1,rep,name=texts,proto3" json:"texts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenizeResponse) Reset() {
+	*x = TokenizeResponse{}
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenizeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenizeResponse) ProtoMessage() {}
+
+func (x *TokenizeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenizeResponse.ProtoReflect.Descriptor instead.
+func (*TokenizeResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TokenizeResponse) GetTexts() []*Tokens {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+// Tokens are what the model reads of a text: at most Model.max_tokens, with special tokens.
+type Tokens struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ids   []uint32               `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	// The tokens as the vocabulary has them.
+	Tokens        []string `protobuf:"bytes,2,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	TextUse       *TextUse `protobuf:"bytes,3,opt,name=text_use,json=textUse,proto3" json:"text_use,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tokens) Reset() {
+	*x = Tokens{}
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tokens) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tokens) ProtoMessage() {}
+
+func (x *Tokens) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_encode_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tokens.ProtoReflect.Descriptor instead.
+func (*Tokens) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_encode_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Tokens) GetIds() []uint32 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *Tokens) GetTokens() []string {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *Tokens) GetTextUse() *TextUse {
+	if x != nil {
+		return x.TextUse
+	}
+	return nil
+}
+
 var File_embedd_v1_encode_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_encode_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/encode_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"o\n" +
+	"\x1eembedd/v1/encode_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\xf0\x01\n" +
 	"\rEncodeRequest\x12\x14\n" +
 	"\x05texts\x18\x01 \x03(\tR\x05texts\x12#\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x0f.embedd.v1.RoleR\x04role\x12#\n" +
-	"\x04lane\x18\x03 \x01(\x0e2\x0f.embedd.v1.LaneR\x04lane\"{\n" +
+	"\x04lane\x18\x03 \x01(\x0e2\x0f.embedd.v1.LaneR\x04lane\x12\x1c\n" +
+	"\tdimension\x18\x04 \x01(\x05R\tdimension\x12)\n" +
+	"\x04type\x18\x05 \x01(\x0e2\x15.embedd.v1.VectorTypeR\x04type\x12\x16\n" +
+	"\x06packed\x18\x06 \x01(\bR\x06packed\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"\x85\x01\n" +
+	"\fPackedVector\x12\x16\n" +
+	"\x06values\x18\x01 \x01(\fR\x06values\x12)\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x15.embedd.v1.VectorTypeR\x04type\x12\x1c\n" +
+	"\tdimension\x18\x03 \x01(\x05R\tdimension\x12\x14\n" +
+	"\x05scale\x18\x04 \x01(\x02R\x05scale\"{\n" +
 	"\x0eEncodeResponse\x121\n" +
 	"\tencodings\x18\x01 \x03(\v2\x13.embedd.v1.EncodingR\tencodings\x12\x14\n" +
 	"\x05model\x18\x02 \x01(\tR\x05model\x12 \n" +
-	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\"d\n" +
+	"\vfingerprint\x18\x03 \x01(\tR\vfingerprint\"\x95\x01\n" +
 	"\bEncoding\x12)\n" +
 	"\x06vector\x18\x01 \x01(\v2\x11.embedd.v1.VectorR\x06vector\x12-\n" +
-	"\btext_use\x18\x02 \x01(\v2\x12.embedd.v1.TextUseR\atextUse*A\n" +
+	"\btext_use\x18\x02 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\x12/\n" +
+	"\x06packed\x18\x03 \x01(\v2\x17.embedd.v1.PackedVectorR\x06packed\"I\n" +
+	"\x13EncodeStreamRequest\x122\n" +
+	"\arequest\x18\x01 \x01(\v2\x18.embedd.v1.EncodeRequestR\arequest\"\x85\x01\n" +
+	"\x14EncodeStreamResponse\x127\n" +
+	"\bresponse\x18\x01 \x01(\v2\x19.embedd.v1.EncodeResponseH\x00R\bresponse\x12*\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.embedd.v1.RefusalH\x00R\x05errorB\b\n" +
+	"\x06result\"l\n" +
+	"\x0fTokenizeRequest\x12\x14\n" +
+	"\x05texts\x18\x01 \x03(\tR\x05texts\x12#\n" +
+	"\x04role\x18\x02 \x01(\x0e2\x0f.embedd.v1.RoleR\x04role\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\";\n" +
+	"\x10TokenizeResponse\x12'\n" +
+	"\x05texts\x18\x01 \x03(\v2\x11.embedd.v1.TokensR\x05texts\"a\n" +
+	"\x06Tokens\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\rR\x03ids\x12\x16\n" +
+	"\x06tokens\x18\x02 \x03(\tR\x06tokens\x12-\n" +
+	"\btext_use\x18\x03 \x01(\v2\x12.embedd.v1.TextUseR\atextUse*\x89\x01\n" +
+	"\n" +
+	"VectorType\x12\x1b\n" +
+	"\x17VECTOR_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13VECTOR_TYPE_FLOAT32\x10\x01\x12\x17\n" +
+	"\x13VECTOR_TYPE_FLOAT16\x10\x02\x12\x14\n" +
+	"\x10VECTOR_TYPE_INT8\x10\x03\x12\x16\n" +
+	"\x12VECTOR_TYPE_BINARY\x10\x04*A\n" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10LANE_INTERACTIVE\x10\x01\x12\r\n" +
-	"\tLANE_BULK\x10\x022Z\n" +
+	"\tLANE_BULK\x10\x022\x8c\x02\n" +
 	"\rEncodeService\x12I\n" +
 	"\x06Encode\x12\x18.embedd.v1.EncodeRequest\x1a\x19.embedd.v1.EncodeResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01\x12_\n" +
+	"\fEncodeStream\x12\x1e.embedd.v1.EncodeStreamRequest\x1a\x1f.embedd.v1.EncodeStreamResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01(\x010\x01\x12O\n" +
+	"\bTokenize\x12\x1a.embedd.v1.TokenizeRequest\x1a\x1b.embedd.v1.TokenizeResponse\"\n" +
 	"\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
@@ -286,30 +794,51 @@ func file_embedd_v1_encode_service_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_encode_service_proto_rawDescData
 }
 
-var file_embedd_v1_encode_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_embedd_v1_encode_service_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_embedd_v1_encode_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_embedd_v1_encode_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_embedd_v1_encode_service_proto_goTypes = []any{
-	(Lane)(0),              // 0: embedd.v1.Lane
-	(*EncodeRequest)(nil),  // 1: embedd.v1.EncodeRequest
-	(*EncodeResponse)(nil), // 2: embedd.v1.EncodeResponse
-	(*Encoding)(nil),       // 3: embedd.v1.Encoding
-	(Role)(0),              // 4: embedd.v1.Role
-	(*Vector)(nil),         // 5: embedd.v1.Vector
-	(*TextUse)(nil),        // 6: embedd.v1.TextUse
+	(VectorType)(0),              // 0: embedd.v1.VectorType
+	(Lane)(0),                    // 1: embedd.v1.Lane
+	(*EncodeRequest)(nil),        // 2: embedd.v1.EncodeRequest
+	(*PackedVector)(nil),         // 3: embedd.v1.PackedVector
+	(*EncodeResponse)(nil),       // 4: embedd.v1.EncodeResponse
+	(*Encoding)(nil),             // 5: embedd.v1.Encoding
+	(*EncodeStreamRequest)(nil),  // 6: embedd.v1.EncodeStreamRequest
+	(*EncodeStreamResponse)(nil), // 7: embedd.v1.EncodeStreamResponse
+	(*TokenizeRequest)(nil),      // 8: embedd.v1.TokenizeRequest
+	(*TokenizeResponse)(nil),     // 9: embedd.v1.TokenizeResponse
+	(*Tokens)(nil),               // 10: embedd.v1.Tokens
+	(Role)(0),                    // 11: embedd.v1.Role
+	(*Vector)(nil),               // 12: embedd.v1.Vector
+	(*TextUse)(nil),              // 13: embedd.v1.TextUse
+	(*Refusal)(nil),              // 14: embedd.v1.Refusal
 }
 var file_embedd_v1_encode_service_proto_depIdxs = []int32{
-	4, // 0: embedd.v1.EncodeRequest.role:type_name -> embedd.v1.Role
-	0, // 1: embedd.v1.EncodeRequest.lane:type_name -> embedd.v1.Lane
-	3, // 2: embedd.v1.EncodeResponse.encodings:type_name -> embedd.v1.Encoding
-	5, // 3: embedd.v1.Encoding.vector:type_name -> embedd.v1.Vector
-	6, // 4: embedd.v1.Encoding.text_use:type_name -> embedd.v1.TextUse
-	1, // 5: embedd.v1.EncodeService.Encode:input_type -> embedd.v1.EncodeRequest
-	2, // 6: embedd.v1.EncodeService.Encode:output_type -> embedd.v1.EncodeResponse
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	11, // 0: embedd.v1.EncodeRequest.role:type_name -> embedd.v1.Role
+	1,  // 1: embedd.v1.EncodeRequest.lane:type_name -> embedd.v1.Lane
+	0,  // 2: embedd.v1.EncodeRequest.type:type_name -> embedd.v1.VectorType
+	0,  // 3: embedd.v1.PackedVector.type:type_name -> embedd.v1.VectorType
+	5,  // 4: embedd.v1.EncodeResponse.encodings:type_name -> embedd.v1.Encoding
+	12, // 5: embedd.v1.Encoding.vector:type_name -> embedd.v1.Vector
+	13, // 6: embedd.v1.Encoding.text_use:type_name -> embedd.v1.TextUse
+	3,  // 7: embedd.v1.Encoding.packed:type_name -> embedd.v1.PackedVector
+	2,  // 8: embedd.v1.EncodeStreamRequest.request:type_name -> embedd.v1.EncodeRequest
+	4,  // 9: embedd.v1.EncodeStreamResponse.response:type_name -> embedd.v1.EncodeResponse
+	14, // 10: embedd.v1.EncodeStreamResponse.error:type_name -> embedd.v1.Refusal
+	11, // 11: embedd.v1.TokenizeRequest.role:type_name -> embedd.v1.Role
+	10, // 12: embedd.v1.TokenizeResponse.texts:type_name -> embedd.v1.Tokens
+	13, // 13: embedd.v1.Tokens.text_use:type_name -> embedd.v1.TextUse
+	2,  // 14: embedd.v1.EncodeService.Encode:input_type -> embedd.v1.EncodeRequest
+	6,  // 15: embedd.v1.EncodeService.EncodeStream:input_type -> embedd.v1.EncodeStreamRequest
+	8,  // 16: embedd.v1.EncodeService.Tokenize:input_type -> embedd.v1.TokenizeRequest
+	4,  // 17: embedd.v1.EncodeService.Encode:output_type -> embedd.v1.EncodeResponse
+	7,  // 18: embedd.v1.EncodeService.EncodeStream:output_type -> embedd.v1.EncodeStreamResponse
+	9,  // 19: embedd.v1.EncodeService.Tokenize:output_type -> embedd.v1.TokenizeResponse
+	17, // [17:20] is the sub-list for method output_type
+	14, // [14:17] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_encode_service_proto_init() }
@@ -319,13 +848,17 @@ func file_embedd_v1_encode_service_proto_init() {
 	}
 	file_embedd_v1_rule_proto_init()
 	file_embedd_v1_types_proto_init()
+	file_embedd_v1_encode_service_proto_msgTypes[5].OneofWrappers = []any{
+		(*EncodeStreamResponse_Response)(nil),
+		(*EncodeStreamResponse_Error)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_encode_service_proto_rawDesc), len(file_embedd_v1_encode_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   3,
+			NumEnums:      2,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,7 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EncodeService_Encode_FullMethodName = "/embedd.v1.EncodeService/Encode"
+	EncodeService_Encode_FullMethodName       = "/embedd.v1.EncodeService/Encode"
+	EncodeService_EncodeStream_FullMethodName = "/embedd.v1.EncodeService/EncodeStream"
+	EncodeService_Tokenize_FullMethodName     = "/embedd.v1.EncodeService/Tokenize"
 )
 
 // EncodeServiceClient is the client API for EncodeService service.
@@ -30,6 +32,11 @@ const (
 type EncodeServiceClient interface {
 	// Encode returns one vector for each text, in order. A text's vector does not depend on the others of the call.
 	Encode(ctx context.Context, in *EncodeRequest, opts ...grpc.CallOption) (*EncodeResponse, error)
+	// EncodeStream is Encode for texts without end: each request is answered by one response, in order. What the client does not read holds the
+	// server back, and what the server has not done the client. A request that is refused is answered by an error in its place.
+	EncodeStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EncodeStreamRequest, EncodeStreamResponse], error)
+	// Tokenize returns what the model reads of texts, without encoding them.
+	Tokenize(ctx context.Context, in *TokenizeRequest, opts ...grpc.CallOption) (*TokenizeResponse, error)
 }
 
 type encodeServiceClient struct {
@@ -50,6 +57,29 @@ func (c *encodeServiceClient) Encode(ctx context.Context, in *EncodeRequest, opt
 	return out, nil
 }
 
+func (c *encodeServiceClient) EncodeStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EncodeStreamRequest, EncodeStreamResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &EncodeService_ServiceDesc.Streams[0], EncodeService_EncodeStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[EncodeStreamRequest, EncodeStreamResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type EncodeService_EncodeStreamClient = grpc.BidiStreamingClient[EncodeStreamRequest, EncodeStreamResponse]
+
+func (c *encodeServiceClient) Tokenize(ctx context.Context, in *TokenizeRequest, opts ...grpc.CallOption) (*TokenizeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TokenizeResponse)
+	err := c.cc.Invoke(ctx, EncodeService_Tokenize_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EncodeServiceServer is the server API for EncodeService service.
 // All implementations should embed UnimplementedEncodeServiceServer
 // for forward compatibility.
@@ -58,6 +88,11 @@ func (c *encodeServiceClient) Encode(ctx context.Context, in *EncodeRequest, opt
 type EncodeServiceServer interface {
 	// Encode returns one vector for each text, in order. A text's vector does not depend on the others of the call.
 	Encode(context.Context, *EncodeRequest) (*EncodeResponse, error)
+	// EncodeStream is Encode for texts without end: each request is answered by one response, in order. What the client does not read holds the
+	// server back, and what the server has not done the client. A request that is refused is answered by an error in its place.
+	EncodeStream(grpc.BidiStreamingServer[EncodeStreamRequest, EncodeStreamResponse]) error
+	// Tokenize returns what the model reads of texts, without encoding them.
+	Tokenize(context.Context, *TokenizeRequest) (*TokenizeResponse, error)
 }
 
 // UnimplementedEncodeServiceServer should be embedded to have
@@ -69,6 +104,12 @@ type UnimplementedEncodeServiceServer struct{}
 
 func (UnimplementedEncodeServiceServer) Encode(context.Context, *EncodeRequest) (*EncodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Encode not implemented")
+}
+func (UnimplementedEncodeServiceServer) EncodeStream(grpc.BidiStreamingServer[EncodeStreamRequest, EncodeStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method EncodeStream not implemented")
+}
+func (UnimplementedEncodeServiceServer) Tokenize(context.Context, *TokenizeRequest) (*TokenizeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Tokenize not implemented")
 }
 func (UnimplementedEncodeServiceServer) testEmbeddedByValue() {}
 
@@ -108,6 +149,31 @@ func _EncodeService_Encode_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EncodeService_EncodeStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(EncodeServiceServer).EncodeStream(&grpc.GenericServerStream[EncodeStreamRequest, EncodeStreamResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type EncodeService_EncodeStreamServer = grpc.BidiStreamingServer[EncodeStreamRequest, EncodeStreamResponse]
+
+func _EncodeService_Tokenize_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TokenizeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EncodeServiceServer).Tokenize(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EncodeService_Tokenize_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EncodeServiceServer).Tokenize(ctx, req.(*TokenizeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EncodeService_ServiceDesc is the grpc.ServiceDesc for EncodeService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -119,7 +185,18 @@ var EncodeService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Encode",
 			Handler:    _EncodeService_Encode_Handler,
 		},
+		{
+			MethodName: "Tokenize",
+			Handler:    _EncodeService_Tokenize_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "EncodeStream",
+			Handler:       _EncodeService_EncodeStream_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "embedd/v1/encode_service.proto",
 }

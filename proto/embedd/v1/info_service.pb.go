@@ -85,6 +85,7 @@ func (FieldType) EnumDescriptor() ([]byte, []int) {
 
 type GetInfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Collection    string                 `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -119,6 +120,13 @@ func (*GetInfoRequest) Descriptor() ([]byte, []int) {
 	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{0}
 }
 
+func (x *GetInfoRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
 type GetInfoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Version of the program.
@@ -132,7 +140,14 @@ type GetInfoResponse struct {
 	// What filters may speak of, by name: the papers' own fields, and those of their metadata. Of the papers read so far, until fields_ready.
 	Fields []*Field `protobuf:"bytes,7,rep,name=fields,proto3" json:"fields,omitempty"`
 	// The fields of all papers are in memory: from some seconds after the start of a server on, or after the first filter.
-	FieldsReady   bool `protobuf:"varint,8,opt,name=fields_ready,json=fieldsReady,proto3" json:"fields_ready,omitempty"`
+	FieldsReady bool `protobuf:"varint,8,opt,name=fields_ready,json=fieldsReady,proto3" json:"fields_ready,omitempty"`
+	// The collection that this is about, by its own name, and what it was made with.
+	Collection string    `protobuf:"bytes,9,opt,name=collection,proto3" json:"collection,omitempty"`
+	Settings   *Settings `protobuf:"bytes,10,opt,name=settings,proto3" json:"settings,omitempty"`
+	// Cross-encoders that searches can be re-ranked by.
+	Rerankers []string `protobuf:"bytes,11,rep,name=rerankers,proto3" json:"rerankers,omitempty"`
+	// The cosine at which the bands RELATED and STRONG begin, on the papers of this collection; absent where there are too few to say.
+	Bands         *Bands `protobuf:"bytes,12,opt,name=bands,proto3" json:"bands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -223,6 +238,104 @@ func (x *GetInfoResponse) GetFieldsReady() bool {
 	return false
 }
 
+func (x *GetInfoResponse) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *GetInfoResponse) GetSettings() *Settings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *GetInfoResponse) GetRerankers() []string {
+	if x != nil {
+		return x.Rerankers
+	}
+	return nil
+}
+
+func (x *GetInfoResponse) GetBands() *Bands {
+	if x != nil {
+		return x.Bands
+	}
+	return nil
+}
+
+// Bands are where bands begin: see docs/search.md.
+type Bands struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Related float32                `protobuf:"fixed32,1,opt,name=related,proto3" json:"related,omitempty"`
+	Strong  float32                `protobuf:"fixed32,2,opt,name=strong,proto3" json:"strong,omitempty"`
+	// The cosine of random pairs of papers: its mean, and its standard deviation.
+	Mean          float32 `protobuf:"fixed32,3,opt,name=mean,proto3" json:"mean,omitempty"`
+	Deviation     float32 `protobuf:"fixed32,4,opt,name=deviation,proto3" json:"deviation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bands) Reset() {
+	*x = Bands{}
+	mi := &file_embedd_v1_info_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bands) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bands) ProtoMessage() {}
+
+func (x *Bands) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_info_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bands.ProtoReflect.Descriptor instead.
+func (*Bands) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Bands) GetRelated() float32 {
+	if x != nil {
+		return x.Related
+	}
+	return 0
+}
+
+func (x *Bands) GetStrong() float32 {
+	if x != nil {
+		return x.Strong
+	}
+	return 0
+}
+
+func (x *Bands) GetMean() float32 {
+	if x != nil {
+		return x.Mean
+	}
+	return 0
+}
+
+func (x *Bands) GetDeviation() float32 {
+	if x != nil {
+		return x.Deviation
+	}
+	return 0
+}
+
 // Field is a field of papers.
 type Field struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -241,7 +354,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +366,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +379,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{2}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Field) GetName() string {
@@ -309,19 +422,21 @@ type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// SHA-256 over everything that changes a vector. Vectors of different fingerprints cannot be compared.
-	Fingerprint   string `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
-	Dimension     int32  `protobuf:"varint,3,opt,name=dimension,proto3" json:"dimension,omitempty"`
-	MaxTokens     int32  `protobuf:"varint,4,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
-	Pooling       string `protobuf:"bytes,5,opt,name=pooling,proto3" json:"pooling,omitempty"`
-	Precision     string `protobuf:"bytes,6,opt,name=precision,proto3" json:"precision,omitempty"`
-	License       string `protobuf:"bytes,7,opt,name=license,proto3" json:"license,omitempty"`
+	Fingerprint string `protobuf:"bytes,2,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	Dimension   int32  `protobuf:"varint,3,opt,name=dimension,proto3" json:"dimension,omitempty"`
+	MaxTokens   int32  `protobuf:"varint,4,opt,name=max_tokens,json=maxTokens,proto3" json:"max_tokens,omitempty"`
+	Pooling     string `protobuf:"bytes,5,opt,name=pooling,proto3" json:"pooling,omitempty"`
+	Precision   string `protobuf:"bytes,6,opt,name=precision,proto3" json:"precision,omitempty"`
+	License     string `protobuf:"bytes,7,opt,name=license,proto3" json:"license,omitempty"`
+	// What vectors may be cut to.
+	Dimensions    []int32 `protobuf:"varint,8,rep,packed,name=dimensions,proto3" json:"dimensions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[3]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -333,7 +448,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[3]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -346,7 +461,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{3}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Model) GetId() string {
@@ -398,6 +513,13 @@ func (x *Model) GetLicense() string {
 	return ""
 }
 
+func (x *Model) GetDimensions() []int32 {
+	if x != nil {
+		return x.Dimensions
+	}
+	return nil
+}
+
 // Limits are the largest values that a call may carry, and what a client may take of the server. What is beyond one is refused with
 // its name.
 type Limits struct {
@@ -432,14 +554,22 @@ type Limits struct {
 	// the three may be so many.
 	MessageBytesAtOnce int64 `protobuf:"varint,18,opt,name=message_bytes_at_once,json=messageBytesAtOnce,proto3" json:"message_bytes_at_once,omitempty"`
 	// Bytes of memory that the server may take; near it papers are refused. 0: not watched.
-	MemoryBytes   int64 `protobuf:"varint,19,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	MemoryBytes     int64 `protobuf:"varint,19,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	SearchesPerCall int32 `protobuf:"varint,20,opt,name=searches_per_call,json=searchesPerCall,proto3" json:"searches_per_call,omitempty"`
+	// Of one reading list, positive and negative together.
+	Examples int32 `protobuf:"varint,21,opt,name=examples,proto3" json:"examples,omitempty"`
+	// Ids in SearchRequest.exclude.
+	Exclude int32 `protobuf:"varint,22,opt,name=exclude,proto3" json:"exclude,omitempty"`
+	// Fields in one call.
+	Facets        int32 `protobuf:"varint,23,opt,name=facets,proto3" json:"facets,omitempty"`
+	Collections   int32 `protobuf:"varint,24,opt,name=collections,proto3" json:"collections,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +581,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +594,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{4}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Limits) GetK() int32 {
@@ -600,6 +730,41 @@ func (x *Limits) GetMemoryBytes() int64 {
 	return 0
 }
 
+func (x *Limits) GetSearchesPerCall() int32 {
+	if x != nil {
+		return x.SearchesPerCall
+	}
+	return 0
+}
+
+func (x *Limits) GetExamples() int32 {
+	if x != nil {
+		return x.Examples
+	}
+	return 0
+}
+
+func (x *Limits) GetExclude() int32 {
+	if x != nil {
+		return x.Exclude
+	}
+	return 0
+}
+
+func (x *Limits) GetFacets() int32 {
+	if x != nil {
+		return x.Facets
+	}
+	return 0
+}
+
+func (x *Limits) GetCollections() int32 {
+	if x != nil {
+		return x.Collections
+	}
+	return 0
+}
+
 // ClassLimits are the limits of a kind of work.
 type ClassLimits struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -617,7 +782,7 @@ type ClassLimits struct {
 
 func (x *ClassLimits) Reset() {
 	*x = ClassLimits{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +794,7 @@ func (x *ClassLimits) String() string {
 func (*ClassLimits) ProtoMessage() {}
 
 func (x *ClassLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,7 +807,7 @@ func (x *ClassLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassLimits.ProtoReflect.Descriptor instead.
 func (*ClassLimits) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{5}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ClassLimits) GetClass() Class {
@@ -693,7 +858,7 @@ type Counts struct {
 
 func (x *Counts) Reset() {
 	*x = Counts{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +870,7 @@ func (x *Counts) String() string {
 func (*Counts) ProtoMessage() {}
 
 func (x *Counts) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[6]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +883,7 @@ func (x *Counts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counts.ProtoReflect.Descriptor instead.
 func (*Counts) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{6}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Counts) GetPapers() int64 {
@@ -769,7 +934,7 @@ type Index struct {
 
 func (x *Index) Reset() {
 	*x = Index{}
-	mi := &file_embedd_v1_info_service_proto_msgTypes[7]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +946,7 @@ func (x *Index) String() string {
 func (*Index) ProtoMessage() {}
 
 func (x *Index) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_info_service_proto_msgTypes[7]
+	mi := &file_embedd_v1_info_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +959,7 @@ func (x *Index) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Index.ProtoReflect.Descriptor instead.
 func (*Index) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{7}
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Index) GetM() int32 {
@@ -874,12 +1039,204 @@ func (x *Index) GetCalibratedVectors() int64 {
 	return 0
 }
 
+// Settings are what a collection is made with. They do not change.
+type Settings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the sentence encoder; empty: that of the default collection.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Vectors cut to so many values, where the model was trained for it; 0: all. For vectors of their own: how many values they have.
+	Dimension int32 `protobuf:"varint,2,opt,name=dimension,proto3" json:"dimension,omitempty"`
+	// Papers bring their own vectors, and texts are not encoded: there is no search by text but by words.
+	OwnVectors bool `protobuf:"varint,3,opt,name=own_vectors,json=ownVectors,proto3" json:"own_vectors,omitempty"`
+	// Each sentence is encoded on its own and kept: see docs/search.md for what that gains and costs.
+	Sentences bool `protobuf:"varint,4,opt,name=sentences,proto3" json:"sentences,omitempty"`
+	// A text that is longer than the model reads is kept as several passages, and the best one counts.
+	Passages bool `protobuf:"varint,5,opt,name=passages,proto3" json:"passages,omitempty"`
+	// Keep so many neighbours of each paper, from which Related is answered; 0: none, at most 100.
+	Neighbours int32 `protobuf:"varint,6,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
+	// Fields that the papers' metadata may have. Empty: any, with any value.
+	Fields []*FieldSchema `protobuf:"bytes,7,rep,name=fields,proto3" json:"fields,omitempty"`
+	// Parameters of the HNSW index; 0: the server's.
+	M              int32 `protobuf:"varint,8,opt,name=m,proto3" json:"m,omitempty"`
+	EfConstruction int32 `protobuf:"varint,9,opt,name=ef_construction,json=efConstruction,proto3" json:"ef_construction,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Settings) Reset() {
+	*x = Settings{}
+	mi := &file_embedd_v1_info_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settings) ProtoMessage() {}
+
+func (x *Settings) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_info_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settings.ProtoReflect.Descriptor instead.
+func (*Settings) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Settings) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Settings) GetDimension() int32 {
+	if x != nil {
+		return x.Dimension
+	}
+	return 0
+}
+
+func (x *Settings) GetOwnVectors() bool {
+	if x != nil {
+		return x.OwnVectors
+	}
+	return false
+}
+
+func (x *Settings) GetSentences() bool {
+	if x != nil {
+		return x.Sentences
+	}
+	return false
+}
+
+func (x *Settings) GetPassages() bool {
+	if x != nil {
+		return x.Passages
+	}
+	return false
+}
+
+func (x *Settings) GetNeighbours() int32 {
+	if x != nil {
+		return x.Neighbours
+	}
+	return 0
+}
+
+func (x *Settings) GetFields() []*FieldSchema {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
+func (x *Settings) GetM() int32 {
+	if x != nil {
+		return x.M
+	}
+	return 0
+}
+
+func (x *Settings) GetEfConstruction() int32 {
+	if x != nil {
+		return x.EfConstruction
+	}
+	return 0
+}
+
+// FieldSchema is a promise about a field of the metadata: a paper that does not keep it is refused.
+type FieldSchema struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member's name, for example categories.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Not MIXED.
+	Type FieldType `protobuf:"varint,2,opt,name=type,proto3,enum=embedd.v1.FieldType" json:"type,omitempty"`
+	// Whether a paper may have several values, and whether it must have one.
+	Repeated      bool `protobuf:"varint,3,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	Required      bool `protobuf:"varint,4,opt,name=required,proto3" json:"required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FieldSchema) Reset() {
+	*x = FieldSchema{}
+	mi := &file_embedd_v1_info_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FieldSchema) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FieldSchema) ProtoMessage() {}
+
+func (x *FieldSchema) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_info_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FieldSchema.ProtoReflect.Descriptor instead.
+func (*FieldSchema) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_info_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FieldSchema) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FieldSchema) GetType() FieldType {
+	if x != nil {
+		return x.Type
+	}
+	return FieldType_FIELD_TYPE_UNSPECIFIED
+}
+
+func (x *FieldSchema) GetRepeated() bool {
+	if x != nil {
+		return x.Repeated
+	}
+	return false
+}
+
+func (x *FieldSchema) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
 var File_embedd_v1_info_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1cembedd/v1/info_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\"\x10\n" +
-	"\x0eGetInfoRequest\"\xc3\x02\n" +
+	"\x1cembedd/v1/info_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\"0\n" +
+	"\x0eGetInfoRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"\xda\x03\n" +
 	"\x0fGetInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12&\n" +
 	"\x05model\x18\x02 \x01(\v2\x10.embedd.v1.ModelR\x05model\x12)\n" +
@@ -888,13 +1245,25 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\rindex_version\x18\x05 \x01(\x04R\findexVersion\x12&\n" +
 	"\x05index\x18\x06 \x01(\v2\x10.embedd.v1.IndexR\x05index\x12(\n" +
 	"\x06fields\x18\a \x03(\v2\x10.embedd.v1.FieldR\x06fields\x12!\n" +
-	"\ffields_ready\x18\b \x01(\bR\vfieldsReady\"\x91\x01\n" +
+	"\ffields_ready\x18\b \x01(\bR\vfieldsReady\x12\x1e\n" +
+	"\n" +
+	"collection\x18\t \x01(\tR\n" +
+	"collection\x12/\n" +
+	"\bsettings\x18\n" +
+	" \x01(\v2\x13.embedd.v1.SettingsR\bsettings\x12\x1c\n" +
+	"\trerankers\x18\v \x03(\tR\trerankers\x12&\n" +
+	"\x05bands\x18\f \x01(\v2\x10.embedd.v1.BandsR\x05bands\"k\n" +
+	"\x05Bands\x12\x18\n" +
+	"\arelated\x18\x01 \x01(\x02R\arelated\x12\x16\n" +
+	"\x06strong\x18\x02 \x01(\x02R\x06strong\x12\x12\n" +
+	"\x04mean\x18\x03 \x01(\x02R\x04mean\x12\x1c\n" +
+	"\tdeviation\x18\x04 \x01(\x02R\tdeviation\"\x91\x01\n" +
 	"\x05Field\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x14.embedd.v1.FieldTypeR\x04type\x12\x1a\n" +
 	"\brepeated\x18\x03 \x01(\bR\brepeated\x12\x16\n" +
 	"\x06papers\x18\x04 \x01(\x03R\x06papers\x12\x16\n" +
-	"\x06values\x18\x05 \x01(\x03R\x06values\"\xc8\x01\n" +
+	"\x06values\x18\x05 \x01(\x03R\x06values\"\xe8\x01\n" +
 	"\x05Model\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\vfingerprint\x18\x02 \x01(\tR\vfingerprint\x12\x1c\n" +
@@ -903,7 +1272,10 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"max_tokens\x18\x04 \x01(\x05R\tmaxTokens\x12\x18\n" +
 	"\apooling\x18\x05 \x01(\tR\apooling\x12\x1c\n" +
 	"\tprecision\x18\x06 \x01(\tR\tprecision\x12\x18\n" +
-	"\alicense\x18\a \x01(\tR\alicense\"\xd0\x05\n" +
+	"\alicense\x18\a \x01(\tR\alicense\x12\x1e\n" +
+	"\n" +
+	"dimensions\x18\b \x03(\x05R\n" +
+	"dimensions\"\xec\x06\n" +
 	"\x06Limits\x12\f\n" +
 	"\x01k\x18\x01 \x01(\x05R\x01k\x12\x0e\n" +
 	"\x02ef\x18\x02 \x01(\x05R\x02ef\x12&\n" +
@@ -925,7 +1297,12 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\x10calls_per_second\x18\x10 \x01(\x01R\x0ecallsPerSecond\x12*\n" +
 	"\x11writes_per_second\x18\x11 \x01(\x01R\x0fwritesPerSecond\x121\n" +
 	"\x15message_bytes_at_once\x18\x12 \x01(\x03R\x12messageBytesAtOnce\x12!\n" +
-	"\fmemory_bytes\x18\x13 \x01(\x03R\vmemoryBytes\"\xb9\x01\n" +
+	"\fmemory_bytes\x18\x13 \x01(\x03R\vmemoryBytes\x12*\n" +
+	"\x11searches_per_call\x18\x14 \x01(\x05R\x0fsearchesPerCall\x12\x1a\n" +
+	"\bexamples\x18\x15 \x01(\x05R\bexamples\x12\x18\n" +
+	"\aexclude\x18\x16 \x01(\x05R\aexclude\x12\x16\n" +
+	"\x06facets\x18\x17 \x01(\x05R\x06facets\x12 \n" +
+	"\vcollections\x18\x18 \x01(\x05R\vcollections\"\xb9\x01\n" +
 	"\vClassLimits\x12&\n" +
 	"\x05class\x18\x01 \x01(\x0e2\x10.embedd.v1.ClassR\x05class\x12#\n" +
 	"\rmessage_bytes\x18\x02 \x01(\x05R\fmessageBytes\x12)\n" +
@@ -953,7 +1330,25 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"file_bytes\x18\t \x01(\x03R\tfileBytes\x12(\n" +
 	"\x10bytes_per_vector\x18\n" +
 	" \x01(\x01R\x0ebytesPerVector\x12-\n" +
-	"\x12calibrated_vectors\x18\v \x01(\x03R\x11calibratedVectors*\x95\x01\n" +
+	"\x12calibrated_vectors\x18\v \x01(\x03R\x11calibratedVectors\"\xa0\x02\n" +
+	"\bSettings\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1c\n" +
+	"\tdimension\x18\x02 \x01(\x05R\tdimension\x12\x1f\n" +
+	"\vown_vectors\x18\x03 \x01(\bR\n" +
+	"ownVectors\x12\x1c\n" +
+	"\tsentences\x18\x04 \x01(\bR\tsentences\x12\x1a\n" +
+	"\bpassages\x18\x05 \x01(\bR\bpassages\x12\x1e\n" +
+	"\n" +
+	"neighbours\x18\x06 \x01(\x05R\n" +
+	"neighbours\x12.\n" +
+	"\x06fields\x18\a \x03(\v2\x16.embedd.v1.FieldSchemaR\x06fields\x12\f\n" +
+	"\x01m\x18\b \x01(\x05R\x01m\x12'\n" +
+	"\x0fef_construction\x18\t \x01(\x05R\x0eefConstruction\"\x83\x01\n" +
+	"\vFieldSchema\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x14.embedd.v1.FieldTypeR\x04type\x12\x1a\n" +
+	"\brepeated\x18\x03 \x01(\bR\brepeated\x12\x1a\n" +
+	"\brequired\x18\x04 \x01(\bR\brequired*\x95\x01\n" +
 	"\tFieldType\x12\x1a\n" +
 	"\x16FIELD_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11FIELD_TYPE_STRING\x10\x01\x12\x15\n" +
@@ -977,35 +1372,42 @@ func file_embedd_v1_info_service_proto_rawDescGZIP() []byte {
 }
 
 var file_embedd_v1_info_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_embedd_v1_info_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_embedd_v1_info_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_embedd_v1_info_service_proto_goTypes = []any{
 	(FieldType)(0),          // 0: embedd.v1.FieldType
 	(*GetInfoRequest)(nil),  // 1: embedd.v1.GetInfoRequest
 	(*GetInfoResponse)(nil), // 2: embedd.v1.GetInfoResponse
-	(*Field)(nil),           // 3: embedd.v1.Field
-	(*Model)(nil),           // 4: embedd.v1.Model
-	(*Limits)(nil),          // 5: embedd.v1.Limits
-	(*ClassLimits)(nil),     // 6: embedd.v1.ClassLimits
-	(*Counts)(nil),          // 7: embedd.v1.Counts
-	(*Index)(nil),           // 8: embedd.v1.Index
-	(Class)(0),              // 9: embedd.v1.Class
+	(*Bands)(nil),           // 3: embedd.v1.Bands
+	(*Field)(nil),           // 4: embedd.v1.Field
+	(*Model)(nil),           // 5: embedd.v1.Model
+	(*Limits)(nil),          // 6: embedd.v1.Limits
+	(*ClassLimits)(nil),     // 7: embedd.v1.ClassLimits
+	(*Counts)(nil),          // 8: embedd.v1.Counts
+	(*Index)(nil),           // 9: embedd.v1.Index
+	(*Settings)(nil),        // 10: embedd.v1.Settings
+	(*FieldSchema)(nil),     // 11: embedd.v1.FieldSchema
+	(Class)(0),              // 12: embedd.v1.Class
 }
 var file_embedd_v1_info_service_proto_depIdxs = []int32{
-	4, // 0: embedd.v1.GetInfoResponse.model:type_name -> embedd.v1.Model
-	5, // 1: embedd.v1.GetInfoResponse.limits:type_name -> embedd.v1.Limits
-	7, // 2: embedd.v1.GetInfoResponse.counts:type_name -> embedd.v1.Counts
-	8, // 3: embedd.v1.GetInfoResponse.index:type_name -> embedd.v1.Index
-	3, // 4: embedd.v1.GetInfoResponse.fields:type_name -> embedd.v1.Field
-	0, // 5: embedd.v1.Field.type:type_name -> embedd.v1.FieldType
-	6, // 6: embedd.v1.Limits.classes:type_name -> embedd.v1.ClassLimits
-	9, // 7: embedd.v1.ClassLimits.class:type_name -> embedd.v1.Class
-	1, // 8: embedd.v1.InfoService.GetInfo:input_type -> embedd.v1.GetInfoRequest
-	2, // 9: embedd.v1.InfoService.GetInfo:output_type -> embedd.v1.GetInfoResponse
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	5,  // 0: embedd.v1.GetInfoResponse.model:type_name -> embedd.v1.Model
+	6,  // 1: embedd.v1.GetInfoResponse.limits:type_name -> embedd.v1.Limits
+	8,  // 2: embedd.v1.GetInfoResponse.counts:type_name -> embedd.v1.Counts
+	9,  // 3: embedd.v1.GetInfoResponse.index:type_name -> embedd.v1.Index
+	4,  // 4: embedd.v1.GetInfoResponse.fields:type_name -> embedd.v1.Field
+	10, // 5: embedd.v1.GetInfoResponse.settings:type_name -> embedd.v1.Settings
+	3,  // 6: embedd.v1.GetInfoResponse.bands:type_name -> embedd.v1.Bands
+	0,  // 7: embedd.v1.Field.type:type_name -> embedd.v1.FieldType
+	7,  // 8: embedd.v1.Limits.classes:type_name -> embedd.v1.ClassLimits
+	12, // 9: embedd.v1.ClassLimits.class:type_name -> embedd.v1.Class
+	11, // 10: embedd.v1.Settings.fields:type_name -> embedd.v1.FieldSchema
+	0,  // 11: embedd.v1.FieldSchema.type:type_name -> embedd.v1.FieldType
+	1,  // 12: embedd.v1.InfoService.GetInfo:input_type -> embedd.v1.GetInfoRequest
+	2,  // 13: embedd.v1.InfoService.GetInfo:output_type -> embedd.v1.GetInfoResponse
+	13, // [13:14] is the sub-list for method output_type
+	12, // [12:13] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_info_service_proto_init() }
@@ -1020,7 +1422,7 @@ func file_embedd_v1_info_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_info_service_proto_rawDesc), len(file_embedd_v1_info_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -9,6 +9,7 @@ package embeddv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -20,6 +21,62 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// WriteMode says which papers a call may write.
+type WriteMode int32
+
+const (
+	// UPSERT.
+	WriteMode_WRITE_MODE_UNSPECIFIED WriteMode = 0
+	WriteMode_WRITE_MODE_UPSERT      WriteMode = 1
+	// Only those that are not stored: ALREADY_EXISTS otherwise.
+	WriteMode_WRITE_MODE_INSERT WriteMode = 2
+	// Only those that are stored: NOT_FOUND otherwise.
+	WriteMode_WRITE_MODE_UPDATE WriteMode = 3
+)
+
+// Enum value maps for WriteMode.
+var (
+	WriteMode_name = map[int32]string{
+		0: "WRITE_MODE_UNSPECIFIED",
+		1: "WRITE_MODE_UPSERT",
+		2: "WRITE_MODE_INSERT",
+		3: "WRITE_MODE_UPDATE",
+	}
+	WriteMode_value = map[string]int32{
+		"WRITE_MODE_UNSPECIFIED": 0,
+		"WRITE_MODE_UPSERT":      1,
+		"WRITE_MODE_INSERT":      2,
+		"WRITE_MODE_UPDATE":      3,
+	}
+)
+
+func (x WriteMode) Enum() *WriteMode {
+	p := new(WriteMode)
+	*p = x
+	return p
+}
+
+func (x WriteMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WriteMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedd_v1_paper_service_proto_enumTypes[0].Descriptor()
+}
+
+func (WriteMode) Type() protoreflect.EnumType {
+	return &file_embedd_v1_paper_service_proto_enumTypes[0]
+}
+
+func (x WriteMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WriteMode.Descriptor instead.
+func (WriteMode) EnumDescriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{0}
+}
 
 type UpsertOutcome int32
 
@@ -60,11 +117,11 @@ func (x UpsertOutcome) String() string {
 }
 
 func (UpsertOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_embedd_v1_paper_service_proto_enumTypes[0].Descriptor()
+	return file_embedd_v1_paper_service_proto_enumTypes[1].Descriptor()
 }
 
 func (UpsertOutcome) Type() protoreflect.EnumType {
-	return &file_embedd_v1_paper_service_proto_enumTypes[0]
+	return &file_embedd_v1_paper_service_proto_enumTypes[1]
 }
 
 func (x UpsertOutcome) Number() protoreflect.EnumNumber {
@@ -73,12 +130,14 @@ func (x UpsertOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UpsertOutcome.Descriptor instead.
 func (UpsertOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{0}
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{1}
 }
 
 type UpsertPapersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Papers        []*Paper               `protobuf:"bytes,1,rep,name=papers,proto3" json:"papers,omitempty"`
+	Mode          WriteMode              `protobuf:"varint,2,opt,name=mode,proto3,enum=embedd.v1.WriteMode" json:"mode,omitempty"`
+	Collection    string                 `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,6 +179,719 @@ func (x *UpsertPapersRequest) GetPapers() []*Paper {
 	return nil
 }
 
+func (x *UpsertPapersRequest) GetMode() WriteMode {
+	if x != nil {
+		return x.Mode
+	}
+	return WriteMode_WRITE_MODE_UNSPECIFIED
+}
+
+func (x *UpsertPapersRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+type IngestPapersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*IngestPapersRequest_Start
+	//	*IngestPapersRequest_Paper
+	Message       isIngestPapersRequest_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IngestPapersRequest) Reset() {
+	*x = IngestPapersRequest{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IngestPapersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IngestPapersRequest) ProtoMessage() {}
+
+func (x *IngestPapersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IngestPapersRequest.ProtoReflect.Descriptor instead.
+func (*IngestPapersRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *IngestPapersRequest) GetMessage() isIngestPapersRequest_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *IngestPapersRequest) GetStart() *IngestStart {
+	if x != nil {
+		if x, ok := x.Message.(*IngestPapersRequest_Start); ok {
+			return x.Start
+		}
+	}
+	return nil
+}
+
+func (x *IngestPapersRequest) GetPaper() *Paper {
+	if x != nil {
+		if x, ok := x.Message.(*IngestPapersRequest_Paper); ok {
+			return x.Paper
+		}
+	}
+	return nil
+}
+
+type isIngestPapersRequest_Message interface {
+	isIngestPapersRequest_Message()
+}
+
+type IngestPapersRequest_Start struct {
+	// The first message of a stream, if any: otherwise the defaults.
+	Start *IngestStart `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
+}
+
+type IngestPapersRequest_Paper struct {
+	Paper *Paper `protobuf:"bytes,2,opt,name=paper,proto3,oneof"`
+}
+
+func (*IngestPapersRequest_Start) isIngestPapersRequest_Message() {}
+
+func (*IngestPapersRequest_Paper) isIngestPapersRequest_Message() {}
+
+// IngestStart says how the papers of a stream are stored.
+type IngestStart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mode          WriteMode              `protobuf:"varint,1,opt,name=mode,proto3,enum=embedd.v1.WriteMode" json:"mode,omitempty"`
+	Collection    string                 `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IngestStart) Reset() {
+	*x = IngestStart{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IngestStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IngestStart) ProtoMessage() {}
+
+func (x *IngestStart) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IngestStart.ProtoReflect.Descriptor instead.
+func (*IngestStart) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *IngestStart) GetMode() WriteMode {
+	if x != nil {
+		return x.Mode
+	}
+	return WriteMode_WRITE_MODE_UNSPECIFIED
+}
+
+func (x *IngestStart) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+type IngestPapersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the papers.
+	Results       []*IngestResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IngestPapersResponse) Reset() {
+	*x = IngestPapersResponse{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IngestPapersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IngestPapersResponse) ProtoMessage() {}
+
+func (x *IngestPapersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IngestPapersResponse.ProtoReflect.Descriptor instead.
+func (*IngestPapersResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *IngestPapersResponse) GetResults() []*IngestResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// IngestResult says what became of one paper of a stream.
+type IngestResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The paper's place in the stream, from 0.
+	Index int64  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Id    string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Types that are valid to be assigned to Result:
+	//
+	//	*IngestResult_Stored
+	//	*IngestResult_Error
+	Result isIngestResult_Result `protobuf_oneof:"result"`
+	// The version of the index from which it is found.
+	IndexVersion  uint64 `protobuf:"varint,5,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IngestResult) Reset() {
+	*x = IngestResult{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IngestResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IngestResult) ProtoMessage() {}
+
+func (x *IngestResult) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IngestResult.ProtoReflect.Descriptor instead.
+func (*IngestResult) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *IngestResult) GetIndex() int64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *IngestResult) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *IngestResult) GetResult() isIngestResult_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *IngestResult) GetStored() *UpsertResult {
+	if x != nil {
+		if x, ok := x.Result.(*IngestResult_Stored); ok {
+			return x.Stored
+		}
+	}
+	return nil
+}
+
+func (x *IngestResult) GetError() *Refusal {
+	if x != nil {
+		if x, ok := x.Result.(*IngestResult_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+func (x *IngestResult) GetIndexVersion() uint64 {
+	if x != nil {
+		return x.IndexVersion
+	}
+	return 0
+}
+
+type isIngestResult_Result interface {
+	isIngestResult_Result()
+}
+
+type IngestResult_Stored struct {
+	Stored *UpsertResult `protobuf:"bytes,3,opt,name=stored,proto3,oneof"`
+}
+
+type IngestResult_Error struct {
+	// Why it was refused; the fields that it names are of papers[index].
+	Error *Refusal `protobuf:"bytes,4,opt,name=error,proto3,oneof"`
+}
+
+func (*IngestResult_Stored) isIngestResult_Result() {}
+
+func (*IngestResult_Error) isIngestResult_Result() {}
+
+type UpdateMetadataRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Updates       []*MetadataUpdate      `protobuf:"bytes,1,rep,name=updates,proto3" json:"updates,omitempty"`
+	Collection    string                 `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateMetadataRequest) Reset() {
+	*x = UpdateMetadataRequest{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateMetadataRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateMetadataRequest) ProtoMessage() {}
+
+func (x *UpdateMetadataRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateMetadataRequest.ProtoReflect.Descriptor instead.
+func (*UpdateMetadataRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UpdateMetadataRequest) GetUpdates() []*MetadataUpdate {
+	if x != nil {
+		return x.Updates
+	}
+	return nil
+}
+
+func (x *UpdateMetadataRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+// MetadataUpdate is what is to change of one paper.
+type MetadataUpdate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Any of the paper's ids.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The paper's new values of the fields that update_mask names; its id, title, abstract and vector are not looked at.
+	Paper *Paper `protobuf:"bytes,2,opt,name=paper,proto3" json:"paper,omitempty"`
+	// Which fields to change: authors, year, venue, doi, arxiv_id, url, expires, metadata for all of it, or metadata.NAME for one member of it. A
+	// field that is named and has no value in paper is taken away.
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetadataUpdate) Reset() {
+	*x = MetadataUpdate{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetadataUpdate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetadataUpdate) ProtoMessage() {}
+
+func (x *MetadataUpdate) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetadataUpdate.ProtoReflect.Descriptor instead.
+func (*MetadataUpdate) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *MetadataUpdate) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MetadataUpdate) GetPaper() *Paper {
+	if x != nil {
+		return x.Paper
+	}
+	return nil
+}
+
+func (x *MetadataUpdate) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+type UpdateMetadataResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// UPDATED or UNCHANGED, in the order of the request.
+	Results       []*UpsertResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	IndexVersion  uint64          `protobuf:"varint,2,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateMetadataResponse) Reset() {
+	*x = UpdateMetadataResponse{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateMetadataResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateMetadataResponse) ProtoMessage() {}
+
+func (x *UpdateMetadataResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateMetadataResponse.ProtoReflect.Descriptor instead.
+func (*UpdateMetadataResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *UpdateMetadataResponse) GetResults() []*UpsertResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *UpdateMetadataResponse) GetIndexVersion() uint64 {
+	if x != nil {
+		return x.IndexVersion
+	}
+	return 0
+}
+
+type CountPapersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in SearchRequest.
+	Filter        string          `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	Facets        []*FacetRequest `protobuf:"bytes,2,rep,name=facets,proto3" json:"facets,omitempty"`
+	Collection    string          `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountPapersRequest) Reset() {
+	*x = CountPapersRequest{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountPapersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountPapersRequest) ProtoMessage() {}
+
+func (x *CountPapersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountPapersRequest.ProtoReflect.Descriptor instead.
+func (*CountPapersRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CountPapersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *CountPapersRequest) GetFacets() []*FacetRequest {
+	if x != nil {
+		return x.Facets
+	}
+	return nil
+}
+
+func (x *CountPapersRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+type CountPapersResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Papers int64                  `protobuf:"varint,1,opt,name=papers,proto3" json:"papers,omitempty"`
+	Facets []*Facet               `protobuf:"bytes,2,rep,name=facets,proto3" json:"facets,omitempty"`
+	// The filter as it was understood.
+	Filter        string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountPapersResponse) Reset() {
+	*x = CountPapersResponse{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountPapersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountPapersResponse) ProtoMessage() {}
+
+func (x *CountPapersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountPapersResponse.ProtoReflect.Descriptor instead.
+func (*CountPapersResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CountPapersResponse) GetPapers() int64 {
+	if x != nil {
+		return x.Papers
+	}
+	return 0
+}
+
+func (x *CountPapersResponse) GetFacets() []*Facet {
+	if x != nil {
+		return x.Facets
+	}
+	return nil
+}
+
+func (x *CountPapersResponse) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+type ExportPapersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in SearchRequest.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// FULL when absent.
+	View PaperView `protobuf:"varint,2,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
+	// With Paper.vector.
+	Vectors       bool   `protobuf:"varint,3,opt,name=vectors,proto3" json:"vectors,omitempty"`
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportPapersRequest) Reset() {
+	*x = ExportPapersRequest{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportPapersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportPapersRequest) ProtoMessage() {}
+
+func (x *ExportPapersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportPapersRequest.ProtoReflect.Descriptor instead.
+func (*ExportPapersRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ExportPapersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ExportPapersRequest) GetView() PaperView {
+	if x != nil {
+		return x.View
+	}
+	return PaperView_PAPER_VIEW_UNSPECIFIED
+}
+
+func (x *ExportPapersRequest) GetVectors() bool {
+	if x != nil {
+		return x.Vectors
+	}
+	return false
+}
+
+func (x *ExportPapersRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+type ExportPapersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 100.
+	Papers        []*Paper `protobuf:"bytes,1,rep,name=papers,proto3" json:"papers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportPapersResponse) Reset() {
+	*x = ExportPapersResponse{}
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportPapersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportPapersResponse) ProtoMessage() {}
+
+func (x *ExportPapersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportPapersResponse.ProtoReflect.Descriptor instead.
+func (*ExportPapersResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ExportPapersResponse) GetPapers() []*Paper {
+	if x != nil {
+		return x.Papers
+	}
+	return nil
+}
+
 type UpsertPapersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One result for each paper, in the order of the request.
@@ -132,7 +904,7 @@ type UpsertPapersResponse struct {
 
 func (x *UpsertPapersResponse) Reset() {
 	*x = UpsertPapersResponse{}
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[1]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -144,7 +916,7 @@ func (x *UpsertPapersResponse) String() string {
 func (*UpsertPapersResponse) ProtoMessage() {}
 
 func (x *UpsertPapersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[1]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -157,7 +929,7 @@ func (x *UpsertPapersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpsertPapersResponse.ProtoReflect.Descriptor instead.
 func (*UpsertPapersResponse) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{1}
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpsertPapersResponse) GetResults() []*UpsertResult {
@@ -186,7 +958,7 @@ type UpsertResult struct {
 
 func (x *UpsertResult) Reset() {
 	*x = UpsertResult{}
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -198,7 +970,7 @@ func (x *UpsertResult) String() string {
 func (*UpsertResult) ProtoMessage() {}
 
 func (x *UpsertResult) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -211,7 +983,7 @@ func (x *UpsertResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpsertResult.ProtoReflect.Descriptor instead.
 func (*UpsertResult) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{2}
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *UpsertResult) GetId() string {
@@ -238,13 +1010,14 @@ func (x *UpsertResult) GetTextUse() *TextUse {
 type GetPaperRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Collection    string                 `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetPaperRequest) Reset() {
 	*x = GetPaperRequest{}
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[3]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -256,7 +1029,7 @@ func (x *GetPaperRequest) String() string {
 func (*GetPaperRequest) ProtoMessage() {}
 
 func (x *GetPaperRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[3]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -269,7 +1042,7 @@ func (x *GetPaperRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaperRequest.ProtoReflect.Descriptor instead.
 func (*GetPaperRequest) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{3}
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetPaperRequest) GetId() string {
@@ -279,17 +1052,28 @@ func (x *GetPaperRequest) GetId() string {
 	return ""
 }
 
+func (x *GetPaperRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
 type GetPaperResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Paper         *Paper                 `protobuf:"bytes,1,opt,name=paper,proto3" json:"paper,omitempty"`
-	TextUse       *TextUse               `protobuf:"bytes,2,opt,name=text_use,json=textUse,proto3" json:"text_use,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Paper   *Paper                 `protobuf:"bytes,1,opt,name=paper,proto3" json:"paper,omitempty"`
+	TextUse *TextUse               `protobuf:"bytes,2,opt,name=text_use,json=textUse,proto3" json:"text_use,omitempty"`
+	// The scholarly ids of the paper, as they are compared: see docs/ids.md.
+	Aliases []string `protobuf:"bytes,3,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// Ids of other stored papers that are the same work.
+	SameWork      []string `protobuf:"bytes,4,rep,name=same_work,json=sameWork,proto3" json:"same_work,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetPaperResponse) Reset() {
 	*x = GetPaperResponse{}
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -301,7 +1085,7 @@ func (x *GetPaperResponse) String() string {
 func (*GetPaperResponse) ProtoMessage() {}
 
 func (x *GetPaperResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -314,7 +1098,7 @@ func (x *GetPaperResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaperResponse.ProtoReflect.Descriptor instead.
 func (*GetPaperResponse) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{4}
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetPaperResponse) GetPaper() *Paper {
@@ -331,6 +1115,20 @@ func (x *GetPaperResponse) GetTextUse() *TextUse {
 	return nil
 }
 
+func (x *GetPaperResponse) GetAliases() []string {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+func (x *GetPaperResponse) GetSameWork() []string {
+	if x != nil {
+		return x.SameWork
+	}
+	return nil
+}
+
 type ListPapersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to Limits.page_size papers; 100 when absent.
@@ -340,13 +1138,14 @@ type ListPapersRequest struct {
 	View      PaperView `protobuf:"varint,3,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
 	// As in SearchRequest.
 	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListPapersRequest) Reset() {
 	*x = ListPapersRequest{}
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -358,7 +1157,7 @@ func (x *ListPapersRequest) String() string {
 func (*ListPapersRequest) ProtoMessage() {}
 
 func (x *ListPapersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -371,7 +1170,7 @@ func (x *ListPapersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPapersRequest.ProtoReflect.Descriptor instead.
 func (*ListPapersRequest) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{5}
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListPapersRequest) GetPageSize() int32 {
@@ -402,6 +1201,13 @@ func (x *ListPapersRequest) GetFilter() string {
 	return ""
 }
 
+func (x *ListPapersRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
 type ListPapersResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Papers []*Paper               `protobuf:"bytes,1,rep,name=papers,proto3" json:"papers,omitempty"`
@@ -413,7 +1219,7 @@ type ListPapersResponse struct {
 
 func (x *ListPapersResponse) Reset() {
 	*x = ListPapersResponse{}
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[6]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +1231,7 @@ func (x *ListPapersResponse) String() string {
 func (*ListPapersResponse) ProtoMessage() {}
 
 func (x *ListPapersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[6]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +1244,7 @@ func (x *ListPapersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPapersResponse.ProtoReflect.Descriptor instead.
 func (*ListPapersResponse) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{6}
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListPapersResponse) GetPapers() []*Paper {
@@ -456,15 +1262,21 @@ func (x *ListPapersResponse) GetNextPageToken() string {
 }
 
 type DeletePapersRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most Limits.papers_per_call, as the papers are stored: not other ids of theirs.
+	Ids []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	// Instead of ids: all papers that meet this. As in SearchRequest; not empty.
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Count what would be removed, and remove nothing.
+	DryRun        bool   `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeletePapersRequest) Reset() {
 	*x = DeletePapersRequest{}
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[7]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -476,7 +1288,7 @@ func (x *DeletePapersRequest) String() string {
 func (*DeletePapersRequest) ProtoMessage() {}
 
 func (x *DeletePapersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[7]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -489,7 +1301,7 @@ func (x *DeletePapersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePapersRequest.ProtoReflect.Descriptor instead.
 func (*DeletePapersRequest) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{7}
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeletePapersRequest) GetIds() []string {
@@ -499,10 +1311,31 @@ func (x *DeletePapersRequest) GetIds() []string {
 	return nil
 }
 
+func (x *DeletePapersRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *DeletePapersRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *DeletePapersRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
 type DeletePapersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many papers were removed.
-	Deleted int32 `protobuf:"varint,1,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// How many papers were removed, or would be.
+	Deleted int64 `protobuf:"varint,1,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	// Those of the request's ids that were not stored.
 	NotFound      []string `protobuf:"bytes,2,rep,name=not_found,json=notFound,proto3" json:"not_found,omitempty"`
 	IndexVersion  uint64   `protobuf:"varint,3,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
@@ -512,7 +1345,7 @@ type DeletePapersResponse struct {
 
 func (x *DeletePapersResponse) Reset() {
 	*x = DeletePapersResponse{}
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[8]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +1357,7 @@ func (x *DeletePapersResponse) String() string {
 func (*DeletePapersResponse) ProtoMessage() {}
 
 func (x *DeletePapersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_paper_service_proto_msgTypes[8]
+	mi := &file_embedd_v1_paper_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,10 +1370,10 @@ func (x *DeletePapersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePapersResponse.ProtoReflect.Descriptor instead.
 func (*DeletePapersResponse) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{8}
+	return file_embedd_v1_paper_service_proto_rawDescGZIP(), []int{19}
 }
 
-func (x *DeletePapersResponse) GetDeleted() int32 {
+func (x *DeletePapersResponse) GetDeleted() int64 {
 	if x != nil {
 		return x.Deleted
 	}
@@ -565,8 +1398,62 @@ var File_embedd_v1_paper_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_paper_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dembedd/v1/paper_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"?\n" +
+	"\x1dembedd/v1/paper_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\x1a google/protobuf/field_mask.proto\"\x89\x01\n" +
 	"\x13UpsertPapersRequest\x12(\n" +
+	"\x06papers\x18\x01 \x03(\v2\x10.embedd.v1.PaperR\x06papers\x12(\n" +
+	"\x04mode\x18\x02 \x01(\x0e2\x14.embedd.v1.WriteModeR\x04mode\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"z\n" +
+	"\x13IngestPapersRequest\x12.\n" +
+	"\x05start\x18\x01 \x01(\v2\x16.embedd.v1.IngestStartH\x00R\x05start\x12(\n" +
+	"\x05paper\x18\x02 \x01(\v2\x10.embedd.v1.PaperH\x00R\x05paperB\t\n" +
+	"\amessage\"W\n" +
+	"\vIngestStart\x12(\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x14.embedd.v1.WriteModeR\x04mode\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"I\n" +
+	"\x14IngestPapersResponse\x121\n" +
+	"\aresults\x18\x01 \x03(\v2\x17.embedd.v1.IngestResultR\aresults\"\xc2\x01\n" +
+	"\fIngestResult\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x03R\x05index\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x121\n" +
+	"\x06stored\x18\x03 \x01(\v2\x17.embedd.v1.UpsertResultH\x00R\x06stored\x12*\n" +
+	"\x05error\x18\x04 \x01(\v2\x12.embedd.v1.RefusalH\x00R\x05error\x12#\n" +
+	"\rindex_version\x18\x05 \x01(\x04R\findexVersionB\b\n" +
+	"\x06result\"l\n" +
+	"\x15UpdateMetadataRequest\x123\n" +
+	"\aupdates\x18\x01 \x03(\v2\x19.embedd.v1.MetadataUpdateR\aupdates\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"\x85\x01\n" +
+	"\x0eMetadataUpdate\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12&\n" +
+	"\x05paper\x18\x02 \x01(\v2\x10.embedd.v1.PaperR\x05paper\x12;\n" +
+	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"p\n" +
+	"\x16UpdateMetadataResponse\x121\n" +
+	"\aresults\x18\x01 \x03(\v2\x17.embedd.v1.UpsertResultR\aresults\x12#\n" +
+	"\rindex_version\x18\x02 \x01(\x04R\findexVersion\"}\n" +
+	"\x12CountPapersRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12/\n" +
+	"\x06facets\x18\x02 \x03(\v2\x17.embedd.v1.FacetRequestR\x06facets\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"o\n" +
+	"\x13CountPapersResponse\x12\x16\n" +
+	"\x06papers\x18\x01 \x01(\x03R\x06papers\x12(\n" +
+	"\x06facets\x18\x02 \x03(\v2\x10.embedd.v1.FacetR\x06facets\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\"\x91\x01\n" +
+	"\x13ExportPapersRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12(\n" +
+	"\x04view\x18\x02 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x18\n" +
+	"\avectors\x18\x03 \x01(\bR\avectors\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"@\n" +
+	"\x14ExportPapersResponse\x12(\n" +
 	"\x06papers\x18\x01 \x03(\v2\x10.embedd.v1.PaperR\x06papers\"n\n" +
 	"\x14UpsertPapersResponse\x121\n" +
 	"\aresults\x18\x01 \x03(\v2\x17.embedd.v1.UpsertResultR\aresults\x12#\n" +
@@ -574,41 +1461,65 @@ const file_embedd_v1_paper_service_proto_rawDesc = "" +
 	"\fUpsertResult\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x122\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x18.embedd.v1.UpsertOutcomeR\aoutcome\x12-\n" +
-	"\btext_use\x18\x03 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"!\n" +
+	"\btext_use\x18\x03 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"A\n" +
 	"\x0fGetPaperRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"i\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"\xa0\x01\n" +
 	"\x10GetPaperResponse\x12&\n" +
 	"\x05paper\x18\x01 \x01(\v2\x10.embedd.v1.PaperR\x05paper\x12-\n" +
-	"\btext_use\x18\x02 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\xa4\x01\n" +
+	"\btext_use\x18\x02 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\x12\x18\n" +
+	"\aaliases\x18\x03 \x03(\tR\aaliases\x12\x1b\n" +
+	"\tsame_work\x18\x04 \x03(\tR\bsameWork\"\xc4\x01\n" +
 	"\x11ListPapersRequest\x12 \n" +
 	"\tpage_size\x18\x01 \x01(\x05H\x00R\bpageSize\x88\x01\x01\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\x12(\n" +
 	"\x04view\x18\x03 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x16\n" +
-	"\x06filter\x18\x04 \x01(\tR\x06filterB\f\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collectionB\f\n" +
 	"\n" +
 	"_page_size\"f\n" +
 	"\x12ListPapersResponse\x12(\n" +
 	"\x06papers\x18\x01 \x03(\v2\x10.embedd.v1.PaperR\x06papers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"'\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"x\n" +
 	"\x13DeletePapersRequest\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\tR\x03ids\"r\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"r\n" +
 	"\x14DeletePapersResponse\x12\x18\n" +
-	"\adeleted\x18\x01 \x01(\x05R\adeleted\x12\x1b\n" +
+	"\adeleted\x18\x01 \x01(\x03R\adeleted\x12\x1b\n" +
 	"\tnot_found\x18\x02 \x03(\tR\bnotFound\x12#\n" +
-	"\rindex_version\x18\x03 \x01(\x04R\findexVersion*\x85\x01\n" +
+	"\rindex_version\x18\x03 \x01(\x04R\findexVersion*l\n" +
+	"\tWriteMode\x12\x1a\n" +
+	"\x16WRITE_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11WRITE_MODE_UPSERT\x10\x01\x12\x15\n" +
+	"\x11WRITE_MODE_INSERT\x10\x02\x12\x15\n" +
+	"\x11WRITE_MODE_UPDATE\x10\x03*\x85\x01\n" +
 	"\rUpsertOutcome\x12\x1e\n" +
 	"\x1aUPSERT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16UPSERT_OUTCOME_CREATED\x10\x01\x12\x1a\n" +
 	"\x16UPSERT_OUTCOME_UPDATED\x10\x02\x12\x1c\n" +
-	"\x18UPSERT_OUTCOME_UNCHANGED\x10\x032\xec\x02\n" +
+	"\x18UPSERT_OUTCOME_UNCHANGED\x10\x032\xe5\x05\n" +
 	"\fPaperService\x12Y\n" +
-	"\fUpsertPapers\x12\x1e.embedd.v1.UpsertPapersRequest\x1a\x1f.embedd.v1.UpsertPapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03\x12O\n" +
+	"\fUpsertPapers\x12\x1e.embedd.v1.UpsertPapersRequest\x1a\x1f.embedd.v1.UpsertPapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03\x12]\n" +
+	"\fIngestPapers\x12\x1e.embedd.v1.IngestPapersRequest\x1a\x1f.embedd.v1.IngestPapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03(\x010\x01\x12_\n" +
+	"\x0eUpdateMetadata\x12 .embedd.v1.UpdateMetadataRequest\x1a!.embedd.v1.UpdateMetadataResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03\x12O\n" +
 	"\bGetPaper\x12\x1a.embedd.v1.GetPaperRequest\x1a\x1b.embedd.v1.GetPaperResponse\"\n" +
 	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12U\n" +
 	"\n" +
 	"ListPapers\x12\x1c.embedd.v1.ListPapersRequest\x1a\x1d.embedd.v1.ListPapersResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12Y\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12X\n" +
+	"\vCountPapers\x12\x1d.embedd.v1.CountPapersRequest\x1a\x1e.embedd.v1.CountPapersResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12]\n" +
+	"\fExportPapers\x12\x1e.embedd.v1.ExportPapersRequest\x1a\x1f.embedd.v1.ExportPapersResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x010\x01\x12Y\n" +
 	"\fDeletePapers\x12\x1e.embedd.v1.DeletePapersRequest\x1a\x1f.embedd.v1.DeletePapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
@@ -623,45 +1534,84 @@ func file_embedd_v1_paper_service_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_paper_service_proto_rawDescData
 }
 
-var file_embedd_v1_paper_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_embedd_v1_paper_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_embedd_v1_paper_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_embedd_v1_paper_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_embedd_v1_paper_service_proto_goTypes = []any{
-	(UpsertOutcome)(0),           // 0: embedd.v1.UpsertOutcome
-	(*UpsertPapersRequest)(nil),  // 1: embedd.v1.UpsertPapersRequest
-	(*UpsertPapersResponse)(nil), // 2: embedd.v1.UpsertPapersResponse
-	(*UpsertResult)(nil),         // 3: embedd.v1.UpsertResult
-	(*GetPaperRequest)(nil),      // 4: embedd.v1.GetPaperRequest
-	(*GetPaperResponse)(nil),     // 5: embedd.v1.GetPaperResponse
-	(*ListPapersRequest)(nil),    // 6: embedd.v1.ListPapersRequest
-	(*ListPapersResponse)(nil),   // 7: embedd.v1.ListPapersResponse
-	(*DeletePapersRequest)(nil),  // 8: embedd.v1.DeletePapersRequest
-	(*DeletePapersResponse)(nil), // 9: embedd.v1.DeletePapersResponse
-	(*Paper)(nil),                // 10: embedd.v1.Paper
-	(*TextUse)(nil),              // 11: embedd.v1.TextUse
-	(PaperView)(0),               // 12: embedd.v1.PaperView
+	(WriteMode)(0),                 // 0: embedd.v1.WriteMode
+	(UpsertOutcome)(0),             // 1: embedd.v1.UpsertOutcome
+	(*UpsertPapersRequest)(nil),    // 2: embedd.v1.UpsertPapersRequest
+	(*IngestPapersRequest)(nil),    // 3: embedd.v1.IngestPapersRequest
+	(*IngestStart)(nil),            // 4: embedd.v1.IngestStart
+	(*IngestPapersResponse)(nil),   // 5: embedd.v1.IngestPapersResponse
+	(*IngestResult)(nil),           // 6: embedd.v1.IngestResult
+	(*UpdateMetadataRequest)(nil),  // 7: embedd.v1.UpdateMetadataRequest
+	(*MetadataUpdate)(nil),         // 8: embedd.v1.MetadataUpdate
+	(*UpdateMetadataResponse)(nil), // 9: embedd.v1.UpdateMetadataResponse
+	(*CountPapersRequest)(nil),     // 10: embedd.v1.CountPapersRequest
+	(*CountPapersResponse)(nil),    // 11: embedd.v1.CountPapersResponse
+	(*ExportPapersRequest)(nil),    // 12: embedd.v1.ExportPapersRequest
+	(*ExportPapersResponse)(nil),   // 13: embedd.v1.ExportPapersResponse
+	(*UpsertPapersResponse)(nil),   // 14: embedd.v1.UpsertPapersResponse
+	(*UpsertResult)(nil),           // 15: embedd.v1.UpsertResult
+	(*GetPaperRequest)(nil),        // 16: embedd.v1.GetPaperRequest
+	(*GetPaperResponse)(nil),       // 17: embedd.v1.GetPaperResponse
+	(*ListPapersRequest)(nil),      // 18: embedd.v1.ListPapersRequest
+	(*ListPapersResponse)(nil),     // 19: embedd.v1.ListPapersResponse
+	(*DeletePapersRequest)(nil),    // 20: embedd.v1.DeletePapersRequest
+	(*DeletePapersResponse)(nil),   // 21: embedd.v1.DeletePapersResponse
+	(*Paper)(nil),                  // 22: embedd.v1.Paper
+	(*Refusal)(nil),                // 23: embedd.v1.Refusal
+	(*fieldmaskpb.FieldMask)(nil),  // 24: google.protobuf.FieldMask
+	(*FacetRequest)(nil),           // 25: embedd.v1.FacetRequest
+	(*Facet)(nil),                  // 26: embedd.v1.Facet
+	(PaperView)(0),                 // 27: embedd.v1.PaperView
+	(*TextUse)(nil),                // 28: embedd.v1.TextUse
 }
 var file_embedd_v1_paper_service_proto_depIdxs = []int32{
-	10, // 0: embedd.v1.UpsertPapersRequest.papers:type_name -> embedd.v1.Paper
-	3,  // 1: embedd.v1.UpsertPapersResponse.results:type_name -> embedd.v1.UpsertResult
-	0,  // 2: embedd.v1.UpsertResult.outcome:type_name -> embedd.v1.UpsertOutcome
-	11, // 3: embedd.v1.UpsertResult.text_use:type_name -> embedd.v1.TextUse
-	10, // 4: embedd.v1.GetPaperResponse.paper:type_name -> embedd.v1.Paper
-	11, // 5: embedd.v1.GetPaperResponse.text_use:type_name -> embedd.v1.TextUse
-	12, // 6: embedd.v1.ListPapersRequest.view:type_name -> embedd.v1.PaperView
-	10, // 7: embedd.v1.ListPapersResponse.papers:type_name -> embedd.v1.Paper
-	1,  // 8: embedd.v1.PaperService.UpsertPapers:input_type -> embedd.v1.UpsertPapersRequest
-	4,  // 9: embedd.v1.PaperService.GetPaper:input_type -> embedd.v1.GetPaperRequest
-	6,  // 10: embedd.v1.PaperService.ListPapers:input_type -> embedd.v1.ListPapersRequest
-	8,  // 11: embedd.v1.PaperService.DeletePapers:input_type -> embedd.v1.DeletePapersRequest
-	2,  // 12: embedd.v1.PaperService.UpsertPapers:output_type -> embedd.v1.UpsertPapersResponse
-	5,  // 13: embedd.v1.PaperService.GetPaper:output_type -> embedd.v1.GetPaperResponse
-	7,  // 14: embedd.v1.PaperService.ListPapers:output_type -> embedd.v1.ListPapersResponse
-	9,  // 15: embedd.v1.PaperService.DeletePapers:output_type -> embedd.v1.DeletePapersResponse
-	12, // [12:16] is the sub-list for method output_type
-	8,  // [8:12] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	22, // 0: embedd.v1.UpsertPapersRequest.papers:type_name -> embedd.v1.Paper
+	0,  // 1: embedd.v1.UpsertPapersRequest.mode:type_name -> embedd.v1.WriteMode
+	4,  // 2: embedd.v1.IngestPapersRequest.start:type_name -> embedd.v1.IngestStart
+	22, // 3: embedd.v1.IngestPapersRequest.paper:type_name -> embedd.v1.Paper
+	0,  // 4: embedd.v1.IngestStart.mode:type_name -> embedd.v1.WriteMode
+	6,  // 5: embedd.v1.IngestPapersResponse.results:type_name -> embedd.v1.IngestResult
+	15, // 6: embedd.v1.IngestResult.stored:type_name -> embedd.v1.UpsertResult
+	23, // 7: embedd.v1.IngestResult.error:type_name -> embedd.v1.Refusal
+	8,  // 8: embedd.v1.UpdateMetadataRequest.updates:type_name -> embedd.v1.MetadataUpdate
+	22, // 9: embedd.v1.MetadataUpdate.paper:type_name -> embedd.v1.Paper
+	24, // 10: embedd.v1.MetadataUpdate.update_mask:type_name -> google.protobuf.FieldMask
+	15, // 11: embedd.v1.UpdateMetadataResponse.results:type_name -> embedd.v1.UpsertResult
+	25, // 12: embedd.v1.CountPapersRequest.facets:type_name -> embedd.v1.FacetRequest
+	26, // 13: embedd.v1.CountPapersResponse.facets:type_name -> embedd.v1.Facet
+	27, // 14: embedd.v1.ExportPapersRequest.view:type_name -> embedd.v1.PaperView
+	22, // 15: embedd.v1.ExportPapersResponse.papers:type_name -> embedd.v1.Paper
+	15, // 16: embedd.v1.UpsertPapersResponse.results:type_name -> embedd.v1.UpsertResult
+	1,  // 17: embedd.v1.UpsertResult.outcome:type_name -> embedd.v1.UpsertOutcome
+	28, // 18: embedd.v1.UpsertResult.text_use:type_name -> embedd.v1.TextUse
+	22, // 19: embedd.v1.GetPaperResponse.paper:type_name -> embedd.v1.Paper
+	28, // 20: embedd.v1.GetPaperResponse.text_use:type_name -> embedd.v1.TextUse
+	27, // 21: embedd.v1.ListPapersRequest.view:type_name -> embedd.v1.PaperView
+	22, // 22: embedd.v1.ListPapersResponse.papers:type_name -> embedd.v1.Paper
+	2,  // 23: embedd.v1.PaperService.UpsertPapers:input_type -> embedd.v1.UpsertPapersRequest
+	3,  // 24: embedd.v1.PaperService.IngestPapers:input_type -> embedd.v1.IngestPapersRequest
+	7,  // 25: embedd.v1.PaperService.UpdateMetadata:input_type -> embedd.v1.UpdateMetadataRequest
+	16, // 26: embedd.v1.PaperService.GetPaper:input_type -> embedd.v1.GetPaperRequest
+	18, // 27: embedd.v1.PaperService.ListPapers:input_type -> embedd.v1.ListPapersRequest
+	10, // 28: embedd.v1.PaperService.CountPapers:input_type -> embedd.v1.CountPapersRequest
+	12, // 29: embedd.v1.PaperService.ExportPapers:input_type -> embedd.v1.ExportPapersRequest
+	20, // 30: embedd.v1.PaperService.DeletePapers:input_type -> embedd.v1.DeletePapersRequest
+	14, // 31: embedd.v1.PaperService.UpsertPapers:output_type -> embedd.v1.UpsertPapersResponse
+	5,  // 32: embedd.v1.PaperService.IngestPapers:output_type -> embedd.v1.IngestPapersResponse
+	9,  // 33: embedd.v1.PaperService.UpdateMetadata:output_type -> embedd.v1.UpdateMetadataResponse
+	17, // 34: embedd.v1.PaperService.GetPaper:output_type -> embedd.v1.GetPaperResponse
+	19, // 35: embedd.v1.PaperService.ListPapers:output_type -> embedd.v1.ListPapersResponse
+	11, // 36: embedd.v1.PaperService.CountPapers:output_type -> embedd.v1.CountPapersResponse
+	13, // 37: embedd.v1.PaperService.ExportPapers:output_type -> embedd.v1.ExportPapersResponse
+	21, // 38: embedd.v1.PaperService.DeletePapers:output_type -> embedd.v1.DeletePapersResponse
+	31, // [31:39] is the sub-list for method output_type
+	23, // [23:31] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_paper_service_proto_init() }
@@ -671,14 +1621,22 @@ func file_embedd_v1_paper_service_proto_init() {
 	}
 	file_embedd_v1_rule_proto_init()
 	file_embedd_v1_types_proto_init()
-	file_embedd_v1_paper_service_proto_msgTypes[5].OneofWrappers = []any{}
+	file_embedd_v1_paper_service_proto_msgTypes[1].OneofWrappers = []any{
+		(*IngestPapersRequest_Start)(nil),
+		(*IngestPapersRequest_Paper)(nil),
+	}
+	file_embedd_v1_paper_service_proto_msgTypes[4].OneofWrappers = []any{
+		(*IngestResult_Stored)(nil),
+		(*IngestResult_Error)(nil),
+	}
+	file_embedd_v1_paper_service_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_paper_service_proto_rawDesc), len(file_embedd_v1_paper_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   9,
+			NumEnums:      2,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

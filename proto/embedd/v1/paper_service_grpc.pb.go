@@ -19,10 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PaperService_UpsertPapers_FullMethodName = "/embedd.v1.PaperService/UpsertPapers"
-	PaperService_GetPaper_FullMethodName     = "/embedd.v1.PaperService/GetPaper"
-	PaperService_ListPapers_FullMethodName   = "/embedd.v1.PaperService/ListPapers"
-	PaperService_DeletePapers_FullMethodName = "/embedd.v1.PaperService/DeletePapers"
+	PaperService_UpsertPapers_FullMethodName   = "/embedd.v1.PaperService/UpsertPapers"
+	PaperService_IngestPapers_FullMethodName   = "/embedd.v1.PaperService/IngestPapers"
+	PaperService_UpdateMetadata_FullMethodName = "/embedd.v1.PaperService/UpdateMetadata"
+	PaperService_GetPaper_FullMethodName       = "/embedd.v1.PaperService/GetPaper"
+	PaperService_ListPapers_FullMethodName     = "/embedd.v1.PaperService/ListPapers"
+	PaperService_CountPapers_FullMethodName    = "/embedd.v1.PaperService/CountPapers"
+	PaperService_ExportPapers_FullMethodName   = "/embedd.v1.PaperService/ExportPapers"
+	PaperService_DeletePapers_FullMethodName   = "/embedd.v1.PaperService/DeletePapers"
 )
 
 // PaperServiceClient is the client API for PaperService service.
@@ -34,12 +38,25 @@ type PaperServiceClient interface {
 	// UpsertPapers encodes and stores papers, all or none. A paper whose title and abstract are as stored is not
 	// encoded again. At most Limits.papers_per_call papers, each id once.
 	UpsertPapers(ctx context.Context, in *UpsertPapersRequest, opts ...grpc.CallOption) (*UpsertPapersResponse, error)
-	// GetPaper returns one paper, or NOT_FOUND.
+	// IngestPapers stores papers as they come, with a result for each. The server reads on as fast as it stores, and gRPC's flow control holds
+	// the client back; a paper that is refused does not end the stream. A result is sent once its paper is durable and can be found. A stream
+	// that is cut off has stored exactly the papers whose results were sent and, perhaps, some after them; sending them once more is harmless:
+	// they are UNCHANGED.
+	IngestPapers(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[IngestPapersRequest, IngestPapersResponse], error)
+	// UpdateMetadata changes facts and metadata of stored papers, all or none, without encoding anything. Title and abstract stay. At most
+	// Limits.papers_per_call.
+	UpdateMetadata(ctx context.Context, in *UpdateMetadataRequest, opts ...grpc.CallOption) (*UpdateMetadataResponse, error)
+	// GetPaper returns one paper, by any of its ids, or NOT_FOUND.
 	GetPaper(ctx context.Context, in *GetPaperRequest, opts ...grpc.CallOption) (*GetPaperResponse, error)
 	// ListPapers returns papers in the byte order of their ids, page by page.
 	ListPapers(ctx context.Context, in *ListPapersRequest, opts ...grpc.CallOption) (*ListPapersResponse, error)
-	// DeletePapers removes papers, all or none. Ids that are not stored are reported, not refused. At most
-	// Limits.papers_per_call ids.
+	// CountPapers counts the papers that meet a filter, and the values of their fields.
+	CountPapers(ctx context.Context, in *CountPapersRequest, opts ...grpc.CallOption) (*CountPapersResponse, error)
+	// ExportPapers returns all papers that meet a filter, with their vectors where that is asked for, in the order in which they were stored.
+	// What changes meanwhile may be in it or not.
+	ExportPapers(ctx context.Context, in *ExportPapersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportPapersResponse], error)
+	// DeletePapers removes papers: by their ids, all or none, where ids that are not stored are reported, not refused; or all that meet a
+	// filter when the call begins, a thousand at a time.
 	DeletePapers(ctx context.Context, in *DeletePapersRequest, opts ...grpc.CallOption) (*DeletePapersResponse, error)
 }
 
@@ -55,6 +72,29 @@ func (c *paperServiceClient) UpsertPapers(ctx context.Context, in *UpsertPapersR
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(UpsertPapersResponse)
 	err := c.cc.Invoke(ctx, PaperService_UpsertPapers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paperServiceClient) IngestPapers(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[IngestPapersRequest, IngestPapersResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PaperService_ServiceDesc.Streams[0], PaperService_IngestPapers_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[IngestPapersRequest, IngestPapersResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PaperService_IngestPapersClient = grpc.BidiStreamingClient[IngestPapersRequest, IngestPapersResponse]
+
+func (c *paperServiceClient) UpdateMetadata(ctx context.Context, in *UpdateMetadataRequest, opts ...grpc.CallOption) (*UpdateMetadataResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateMetadataResponse)
+	err := c.cc.Invoke(ctx, PaperService_UpdateMetadata_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +121,35 @@ func (c *paperServiceClient) ListPapers(ctx context.Context, in *ListPapersReque
 	return out, nil
 }
 
+func (c *paperServiceClient) CountPapers(ctx context.Context, in *CountPapersRequest, opts ...grpc.CallOption) (*CountPapersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountPapersResponse)
+	err := c.cc.Invoke(ctx, PaperService_CountPapers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paperServiceClient) ExportPapers(ctx context.Context, in *ExportPapersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportPapersResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &PaperService_ServiceDesc.Streams[1], PaperService_ExportPapers_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportPapersRequest, ExportPapersResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PaperService_ExportPapersClient = grpc.ServerStreamingClient[ExportPapersResponse]
+
 func (c *paperServiceClient) DeletePapers(ctx context.Context, in *DeletePapersRequest, opts ...grpc.CallOption) (*DeletePapersResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeletePapersResponse)
@@ -100,12 +169,25 @@ type PaperServiceServer interface {
 	// UpsertPapers encodes and stores papers, all or none. A paper whose title and abstract are as stored is not
 	// encoded again. At most Limits.papers_per_call papers, each id once.
 	UpsertPapers(context.Context, *UpsertPapersRequest) (*UpsertPapersResponse, error)
-	// GetPaper returns one paper, or NOT_FOUND.
+	// IngestPapers stores papers as they come, with a result for each. The server reads on as fast as it stores, and gRPC's flow control holds
+	// the client back; a paper that is refused does not end the stream. A result is sent once its paper is durable and can be found. A stream
+	// that is cut off has stored exactly the papers whose results were sent and, perhaps, some after them; sending them once more is harmless:
+	// they are UNCHANGED.
+	IngestPapers(grpc.BidiStreamingServer[IngestPapersRequest, IngestPapersResponse]) error
+	// UpdateMetadata changes facts and metadata of stored papers, all or none, without encoding anything. Title and abstract stay. At most
+	// Limits.papers_per_call.
+	UpdateMetadata(context.Context, *UpdateMetadataRequest) (*UpdateMetadataResponse, error)
+	// GetPaper returns one paper, by any of its ids, or NOT_FOUND.
 	GetPaper(context.Context, *GetPaperRequest) (*GetPaperResponse, error)
 	// ListPapers returns papers in the byte order of their ids, page by page.
 	ListPapers(context.Context, *ListPapersRequest) (*ListPapersResponse, error)
-	// DeletePapers removes papers, all or none. Ids that are not stored are reported, not refused. At most
-	// Limits.papers_per_call ids.
+	// CountPapers counts the papers that meet a filter, and the values of their fields.
+	CountPapers(context.Context, *CountPapersRequest) (*CountPapersResponse, error)
+	// ExportPapers returns all papers that meet a filter, with their vectors where that is asked for, in the order in which they were stored.
+	// What changes meanwhile may be in it or not.
+	ExportPapers(*ExportPapersRequest, grpc.ServerStreamingServer[ExportPapersResponse]) error
+	// DeletePapers removes papers: by their ids, all or none, where ids that are not stored are reported, not refused; or all that meet a
+	// filter when the call begins, a thousand at a time.
 	DeletePapers(context.Context, *DeletePapersRequest) (*DeletePapersResponse, error)
 }
 
@@ -119,11 +201,23 @@ type UnimplementedPaperServiceServer struct{}
 func (UnimplementedPaperServiceServer) UpsertPapers(context.Context, *UpsertPapersRequest) (*UpsertPapersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpsertPapers not implemented")
 }
+func (UnimplementedPaperServiceServer) IngestPapers(grpc.BidiStreamingServer[IngestPapersRequest, IngestPapersResponse]) error {
+	return status.Error(codes.Unimplemented, "method IngestPapers not implemented")
+}
+func (UnimplementedPaperServiceServer) UpdateMetadata(context.Context, *UpdateMetadataRequest) (*UpdateMetadataResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateMetadata not implemented")
+}
 func (UnimplementedPaperServiceServer) GetPaper(context.Context, *GetPaperRequest) (*GetPaperResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetPaper not implemented")
 }
 func (UnimplementedPaperServiceServer) ListPapers(context.Context, *ListPapersRequest) (*ListPapersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPapers not implemented")
+}
+func (UnimplementedPaperServiceServer) CountPapers(context.Context, *CountPapersRequest) (*CountPapersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CountPapers not implemented")
+}
+func (UnimplementedPaperServiceServer) ExportPapers(*ExportPapersRequest, grpc.ServerStreamingServer[ExportPapersResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportPapers not implemented")
 }
 func (UnimplementedPaperServiceServer) DeletePapers(context.Context, *DeletePapersRequest) (*DeletePapersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeletePapers not implemented")
@@ -166,6 +260,31 @@ func _PaperService_UpsertPapers_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PaperService_IngestPapers_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PaperServiceServer).IngestPapers(&grpc.GenericServerStream[IngestPapersRequest, IngestPapersResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PaperService_IngestPapersServer = grpc.BidiStreamingServer[IngestPapersRequest, IngestPapersResponse]
+
+func _PaperService_UpdateMetadata_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateMetadataRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaperServiceServer).UpdateMetadata(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaperService_UpdateMetadata_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaperServiceServer).UpdateMetadata(ctx, req.(*UpdateMetadataRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _PaperService_GetPaper_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetPaperRequest)
 	if err := dec(in); err != nil {
@@ -202,6 +321,35 @@ func _PaperService_ListPapers_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PaperService_CountPapers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CountPapersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaperServiceServer).CountPapers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaperService_CountPapers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaperServiceServer).CountPapers(ctx, req.(*CountPapersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PaperService_ExportPapers_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportPapersRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PaperServiceServer).ExportPapers(m, &grpc.GenericServerStream[ExportPapersRequest, ExportPapersResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type PaperService_ExportPapersServer = grpc.ServerStreamingServer[ExportPapersResponse]
+
 func _PaperService_DeletePapers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeletePapersRequest)
 	if err := dec(in); err != nil {
@@ -232,6 +380,10 @@ var PaperService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PaperService_UpsertPapers_Handler,
 		},
 		{
+			MethodName: "UpdateMetadata",
+			Handler:    _PaperService_UpdateMetadata_Handler,
+		},
+		{
 			MethodName: "GetPaper",
 			Handler:    _PaperService_GetPaper_Handler,
 		},
@@ -240,10 +392,26 @@ var PaperService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _PaperService_ListPapers_Handler,
 		},
 		{
+			MethodName: "CountPapers",
+			Handler:    _PaperService_CountPapers_Handler,
+		},
+		{
 			MethodName: "DeletePapers",
 			Handler:    _PaperService_DeletePapers_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "IngestPapers",
+			Handler:       _PaperService_IngestPapers_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "ExportPapers",
+			Handler:       _PaperService_ExportPapers_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "embedd/v1/paper_service.proto",
 }

@@ -45,7 +45,49 @@ type SearchRequest struct {
 	// How the two sides of a hybrid search are joined.
 	Fusion Fusion `protobuf:"varint,10,opt,name=fusion,proto3,enum=embedd.v1.Fusion" json:"fusion,omitempty"`
 	// The weight of the vectors in it, 0 to 1; the words have the rest. Absent: 0.4, see docs/search.md.
-	DenseWeight   *float64 `protobuf:"fixed64,11,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
+	DenseWeight *float64 `protobuf:"fixed64,11,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
+	// Papers that shall not be in the answer, by any of their ids, and neither other versions of the same work: what somebody has already. Ids
+	// that are not stored are passed over. At most Limits.exclude.
+	Exclude []string `protobuf:"bytes,12,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	// Let other versions of the same work be in the answer: of the query, and of hits.
+	SameWork bool `protobuf:"varint,13,opt,name=same_work,json=sameWork,proto3" json:"same_work,omitempty"`
+	// Search twice.
+	Feedback *Feedback `protobuf:"bytes,14,opt,name=feedback,proto3" json:"feedback,omitempty"`
+	// Order the best anew by a cross-encoder.
+	Rerank *Rerank `protobuf:"bytes,15,opt,name=rerank,proto3" json:"rerank,omitempty"`
+	// Maximal marginal relevance, 0 to 1: how much a hit is to differ from those before it. 0 or absent: not at all. 0.3 is a good beginning.
+	Diversity *float64 `protobuf:"fixed64,16,opt,name=diversity,proto3,oneof" json:"diversity,omitempty"`
+	// At most a few hits for each value of a field.
+	GroupBy *GroupBy `protobuf:"bytes,17,opt,name=group_by,json=groupBy,proto3" json:"group_by,omitempty"`
+	// A paper of this age, in years, counts half as much as one of today, by date_field; one without a date as one of this age. Above 0, to 1,000.
+	HalfLife *float64 `protobuf:"fixed64,18,opt,name=half_life,json=halfLife,proto3,oneof" json:"half_life,omitempty"`
+	// The field that has a paper's date, for half_life, published_after and published_before: year, or a field of the metadata whose values are
+	// years or dates. Empty: year.
+	DateField string `protobuf:"bytes,19,opt,name=date_field,json=dateField,proto3" json:"date_field,omitempty"`
+	// Papers from this date on, and up to this date, each included: YYYY, YYYY-MM, YYYY-MM-DD or a time of RFC 3339.
+	PublishedAfter  string `protobuf:"bytes,20,opt,name=published_after,json=publishedAfter,proto3" json:"published_after,omitempty"`
+	PublishedBefore string `protobuf:"bytes,21,opt,name=published_before,json=publishedBefore,proto3" json:"published_before,omitempty"`
+	// No hits with a lower cosine, -1 to 1. Not in a lexical search.
+	MinCosine *float64 `protobuf:"fixed64,22,opt,name=min_cosine,json=minCosine,proto3,oneof" json:"min_cosine,omitempty"`
+	// No hits of a weaker band. Not in a lexical search.
+	MinBand Band `protobuf:"varint,23,opt,name=min_band,json=minBand,proto3,enum=embedd.v1.Band" json:"min_band,omitempty"`
+	// End the answer before its largest drop in score, where there is one that stands out.
+	Autocut bool `protobuf:"varint,24,opt,name=autocut,proto3" json:"autocut,omitempty"`
+	// Counts of the values of fields, of all papers that meet the filter (not of the hits alone); at most Limits.facets.
+	Facets []*FacetRequest `protobuf:"bytes,25,rep,name=facets,proto3" json:"facets,omitempty"`
+	// Explain each of the first 10 hits.
+	Explain bool `protobuf:"varint,26,opt,name=explain,proto3" json:"explain,omitempty"`
+	// next_page_token of the page before: the same request, with nothing else changed. It is good for the version of the index that it was
+	// made from, while the server remembers that (see docs/search.md), and FAILED_PRECONDITION or ABORTED after.
+	PageToken string `protobuf:"bytes,27,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Re-score the best hundred by their sentences, where the collection keeps these; absent: where it does.
+	Sentences *bool `protobuf:"varint,28,opt,name=sentences,proto3,oneof" json:"sentences,omitempty"`
+	// Store the paper that is the query, where it is not known. It takes a key that may write.
+	Store bool `protobuf:"varint,29,opt,name=store,proto3" json:"store,omitempty"`
+	// Do not answer from the kept list of neighbours.
+	Live bool `protobuf:"varint,30,opt,name=live,proto3" json:"live,omitempty"`
+	// The collection that is asked, by its name or an alias; empty: the default one.
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +199,201 @@ func (x *SearchRequest) GetDenseWeight() float64 {
 	return 0
 }
 
+func (x *SearchRequest) GetExclude() []string {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *SearchRequest) GetSameWork() bool {
+	if x != nil {
+		return x.SameWork
+	}
+	return false
+}
+
+func (x *SearchRequest) GetFeedback() *Feedback {
+	if x != nil {
+		return x.Feedback
+	}
+	return nil
+}
+
+func (x *SearchRequest) GetRerank() *Rerank {
+	if x != nil {
+		return x.Rerank
+	}
+	return nil
+}
+
+func (x *SearchRequest) GetDiversity() float64 {
+	if x != nil && x.Diversity != nil {
+		return *x.Diversity
+	}
+	return 0
+}
+
+func (x *SearchRequest) GetGroupBy() *GroupBy {
+	if x != nil {
+		return x.GroupBy
+	}
+	return nil
+}
+
+func (x *SearchRequest) GetHalfLife() float64 {
+	if x != nil && x.HalfLife != nil {
+		return *x.HalfLife
+	}
+	return 0
+}
+
+func (x *SearchRequest) GetDateField() string {
+	if x != nil {
+		return x.DateField
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetPublishedAfter() string {
+	if x != nil {
+		return x.PublishedAfter
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetPublishedBefore() string {
+	if x != nil {
+		return x.PublishedBefore
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetMinCosine() float64 {
+	if x != nil && x.MinCosine != nil {
+		return *x.MinCosine
+	}
+	return 0
+}
+
+func (x *SearchRequest) GetMinBand() Band {
+	if x != nil {
+		return x.MinBand
+	}
+	return Band_BAND_UNSPECIFIED
+}
+
+func (x *SearchRequest) GetAutocut() bool {
+	if x != nil {
+		return x.Autocut
+	}
+	return false
+}
+
+func (x *SearchRequest) GetFacets() []*FacetRequest {
+	if x != nil {
+		return x.Facets
+	}
+	return nil
+}
+
+func (x *SearchRequest) GetExplain() bool {
+	if x != nil {
+		return x.Explain
+	}
+	return false
+}
+
+func (x *SearchRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetSentences() bool {
+	if x != nil && x.Sentences != nil {
+		return *x.Sentences
+	}
+	return false
+}
+
+func (x *SearchRequest) GetStore() bool {
+	if x != nil {
+		return x.Store
+	}
+	return false
+}
+
+func (x *SearchRequest) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+func (x *SearchRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+// GroupBy keeps an answer from being about one value of a field.
+type GroupBy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in a filter, for example venue or metadata.lab. A paper with several values counts for the first of them; papers with none are not limited.
+	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	// Hits for each value, 1 to 100; 1 when 0.
+	Hits          int32 `protobuf:"varint,2,opt,name=hits,proto3" json:"hits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupBy) Reset() {
+	*x = GroupBy{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupBy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupBy) ProtoMessage() {}
+
+func (x *GroupBy) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupBy.ProtoReflect.Descriptor instead.
+func (*GroupBy) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *GroupBy) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *GroupBy) GetHits() int32 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
 type SearchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Highest score first; of equal ones in a hybrid search the nearer by vectors, then in the order in which the papers were stored.
@@ -165,14 +402,24 @@ type SearchResponse struct {
 	// Grows with every change of the collection. 0 for who has a key with a filter: it counts the changes of all papers.
 	IndexVersion uint64 `protobuf:"varint,3,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
 	// What the model read of a text query; absent for a paper or a vector.
-	TextUse       *TextUse `protobuf:"bytes,4,opt,name=text_use,json=textUse,proto3" json:"text_use,omitempty"`
+	TextUse *TextUse `protobuf:"bytes,4,opt,name=text_use,json=textUse,proto3" json:"text_use,omitempty"`
+	// Where the time went, in the order of what was done first.
+	Stages []*StageTime `protobuf:"bytes,5,rep,name=stages,proto3" json:"stages,omitempty"`
+	// The call's deadline came before the stages named here were done, and the answer is without them: an order that is not re-ranked, hits that
+	// are not explained, facets that are missing. What was found is true.
+	LeftOut []string `protobuf:"bytes,6,rep,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
+	Facets  []*Facet `protobuf:"bytes,7,rep,name=facets,proto3" json:"facets,omitempty"`
+	// For the next page; empty where there are no more hits.
+	NextPageToken string `protobuf:"bytes,8,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// What became of a paper that was to be stored.
+	Stored        UpsertOutcome `protobuf:"varint,9,opt,name=stored,proto3,enum=embedd.v1.UpsertOutcome" json:"stored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SearchResponse) Reset() {
 	*x = SearchResponse{}
-	mi := &file_embedd_v1_search_service_proto_msgTypes[1]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -184,7 +431,7 @@ func (x *SearchResponse) String() string {
 func (*SearchResponse) ProtoMessage() {}
 
 func (x *SearchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_search_service_proto_msgTypes[1]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -197,7 +444,7 @@ func (x *SearchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchResponse.ProtoReflect.Descriptor instead.
 func (*SearchResponse) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{1}
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SearchResponse) GetHits() []*Hit {
@@ -228,9 +475,217 @@ func (x *SearchResponse) GetTextUse() *TextUse {
 	return nil
 }
 
+func (x *SearchResponse) GetStages() []*StageTime {
+	if x != nil {
+		return x.Stages
+	}
+	return nil
+}
+
+func (x *SearchResponse) GetLeftOut() []string {
+	if x != nil {
+		return x.LeftOut
+	}
+	return nil
+}
+
+func (x *SearchResponse) GetFacets() []*Facet {
+	if x != nil {
+		return x.Facets
+	}
+	return nil
+}
+
+func (x *SearchResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *SearchResponse) GetStored() UpsertOutcome {
+	if x != nil {
+		return x.Stored
+	}
+	return UpsertOutcome_UPSERT_OUTCOME_UNSPECIFIED
+}
+
+type SearchManyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One collection each.
+	Searches      []*SearchRequest `protobuf:"bytes,1,rep,name=searches,proto3" json:"searches,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchManyRequest) Reset() {
+	*x = SearchManyRequest{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchManyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchManyRequest) ProtoMessage() {}
+
+func (x *SearchManyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchManyRequest.ProtoReflect.Descriptor instead.
+func (*SearchManyRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SearchManyRequest) GetSearches() []*SearchRequest {
+	if x != nil {
+		return x.Searches
+	}
+	return nil
+}
+
+type SearchManyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*SearchManyResult    `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchManyResponse) Reset() {
+	*x = SearchManyResponse{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchManyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchManyResponse) ProtoMessage() {}
+
+func (x *SearchManyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchManyResponse.ProtoReflect.Descriptor instead.
+func (*SearchManyResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SearchManyResponse) GetResults() []*SearchManyResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// SearchManyResult is what became of one search.
+type SearchManyResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Result:
+	//
+	//	*SearchManyResult_Response
+	//	*SearchManyResult_Error
+	Result        isSearchManyResult_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchManyResult) Reset() {
+	*x = SearchManyResult{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchManyResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchManyResult) ProtoMessage() {}
+
+func (x *SearchManyResult) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchManyResult.ProtoReflect.Descriptor instead.
+func (*SearchManyResult) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SearchManyResult) GetResult() isSearchManyResult_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *SearchManyResult) GetResponse() *SearchResponse {
+	if x != nil {
+		if x, ok := x.Result.(*SearchManyResult_Response); ok {
+			return x.Response
+		}
+	}
+	return nil
+}
+
+func (x *SearchManyResult) GetError() *Refusal {
+	if x != nil {
+		if x, ok := x.Result.(*SearchManyResult_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isSearchManyResult_Result interface {
+	isSearchManyResult_Result()
+}
+
+type SearchManyResult_Response struct {
+	Response *SearchResponse `protobuf:"bytes,1,opt,name=response,proto3,oneof"`
+}
+
+type SearchManyResult_Error struct {
+	Error *Refusal `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
+}
+
+func (*SearchManyResult_Response) isSearchManyResult_Result() {}
+
+func (*SearchManyResult_Error) isSearchManyResult_Result() {}
+
 type RelatedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Any of the paper's ids.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// As in SearchRequest.
 	K      *int32    `protobuf:"varint,2,opt,name=k,proto3,oneof" json:"k,omitempty"`
 	Ef     *int32    `protobuf:"varint,3,opt,name=ef,proto3,oneof" json:"ef,omitempty"`
@@ -244,13 +699,17 @@ type RelatedRequest struct {
 	Fusion Fusion `protobuf:"varint,10,opt,name=fusion,proto3,enum=embedd.v1.Fusion" json:"fusion,omitempty"`
 	// The weight of the vectors in it, 0 to 1; the words have the rest. Absent: 0.4, see docs/search.md.
 	DenseWeight   *float64 `protobuf:"fixed64,11,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
+	Exclude       []string `protobuf:"bytes,12,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	SameWork      bool     `protobuf:"varint,13,opt,name=same_work,json=sameWork,proto3" json:"same_work,omitempty"`
+	Live          bool     `protobuf:"varint,30,opt,name=live,proto3" json:"live,omitempty"`
+	Collection    string   `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RelatedRequest) Reset() {
 	*x = RelatedRequest{}
-	mi := &file_embedd_v1_search_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -262,7 +721,7 @@ func (x *RelatedRequest) String() string {
 func (*RelatedRequest) ProtoMessage() {}
 
 func (x *RelatedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_search_service_proto_msgTypes[2]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -275,7 +734,7 @@ func (x *RelatedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelatedRequest.ProtoReflect.Descriptor instead.
 func (*RelatedRequest) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{2}
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RelatedRequest) GetId() string {
@@ -355,18 +814,47 @@ func (x *RelatedRequest) GetDenseWeight() float64 {
 	return 0
 }
 
+func (x *RelatedRequest) GetExclude() []string {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *RelatedRequest) GetSameWork() bool {
+	if x != nil {
+		return x.SameWork
+	}
+	return false
+}
+
+func (x *RelatedRequest) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+func (x *RelatedRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
 type RelatedResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hits          []*Hit                 `protobuf:"bytes,1,rep,name=hits,proto3" json:"hits,omitempty"`
 	Effective     *Effective             `protobuf:"bytes,2,opt,name=effective,proto3" json:"effective,omitempty"`
 	IndexVersion  uint64                 `protobuf:"varint,3,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
+	Stages        []*StageTime           `protobuf:"bytes,5,rep,name=stages,proto3" json:"stages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RelatedResponse) Reset() {
 	*x = RelatedResponse{}
-	mi := &file_embedd_v1_search_service_proto_msgTypes[3]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +866,7 @@ func (x *RelatedResponse) String() string {
 func (*RelatedResponse) ProtoMessage() {}
 
 func (x *RelatedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_search_service_proto_msgTypes[3]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +879,7 @@ func (x *RelatedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RelatedResponse.ProtoReflect.Descriptor instead.
 func (*RelatedResponse) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{3}
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RelatedResponse) GetHits() []*Hit {
@@ -415,19 +903,198 @@ func (x *RelatedResponse) GetIndexVersion() uint64 {
 	return 0
 }
 
+func (x *RelatedResponse) GetStages() []*StageTime {
+	if x != nil {
+		return x.Stages
+	}
+	return nil
+}
+
+type RecommendRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Papers that are liked, in the order of reading, by any of their ids; at least one.
+	PositiveIds []string `protobuf:"bytes,1,rep,name=positive_ids,json=positiveIds,proto3" json:"positive_ids,omitempty"`
+	NegativeIds []string `protobuf:"bytes,2,rep,name=negative_ids,json=negativeIds,proto3" json:"negative_ids,omitempty"`
+	// As in Examples.
+	Strategy Strategy `protobuf:"varint,3,opt,name=strategy,proto3,enum=embedd.v1.Strategy" json:"strategy,omitempty"`
+	// As in SearchRequest.
+	K             *int32    `protobuf:"varint,4,opt,name=k,proto3,oneof" json:"k,omitempty"`
+	View          PaperView `protobuf:"varint,5,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
+	Filter        string    `protobuf:"bytes,6,opt,name=filter,proto3" json:"filter,omitempty"`
+	Exclude       []string  `protobuf:"bytes,7,rep,name=exclude,proto3" json:"exclude,omitempty"`
+	Collection    string    `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecommendRequest) Reset() {
+	*x = RecommendRequest{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecommendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecommendRequest) ProtoMessage() {}
+
+func (x *RecommendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecommendRequest.ProtoReflect.Descriptor instead.
+func (*RecommendRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RecommendRequest) GetPositiveIds() []string {
+	if x != nil {
+		return x.PositiveIds
+	}
+	return nil
+}
+
+func (x *RecommendRequest) GetNegativeIds() []string {
+	if x != nil {
+		return x.NegativeIds
+	}
+	return nil
+}
+
+func (x *RecommendRequest) GetStrategy() Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return Strategy_STRATEGY_UNSPECIFIED
+}
+
+func (x *RecommendRequest) GetK() int32 {
+	if x != nil && x.K != nil {
+		return *x.K
+	}
+	return 0
+}
+
+func (x *RecommendRequest) GetView() PaperView {
+	if x != nil {
+		return x.View
+	}
+	return PaperView_PAPER_VIEW_UNSPECIFIED
+}
+
+func (x *RecommendRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *RecommendRequest) GetExclude() []string {
+	if x != nil {
+		return x.Exclude
+	}
+	return nil
+}
+
+func (x *RecommendRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+type RecommendResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hits          []*Hit                 `protobuf:"bytes,1,rep,name=hits,proto3" json:"hits,omitempty"`
+	Effective     *Effective             `protobuf:"bytes,2,opt,name=effective,proto3" json:"effective,omitempty"`
+	IndexVersion  uint64                 `protobuf:"varint,3,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
+	Stages        []*StageTime           `protobuf:"bytes,5,rep,name=stages,proto3" json:"stages,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecommendResponse) Reset() {
+	*x = RecommendResponse{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecommendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecommendResponse) ProtoMessage() {}
+
+func (x *RecommendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecommendResponse.ProtoReflect.Descriptor instead.
+func (*RecommendResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RecommendResponse) GetHits() []*Hit {
+	if x != nil {
+		return x.Hits
+	}
+	return nil
+}
+
+func (x *RecommendResponse) GetEffective() *Effective {
+	if x != nil {
+		return x.Effective
+	}
+	return nil
+}
+
+func (x *RecommendResponse) GetIndexVersion() uint64 {
+	if x != nil {
+		return x.IndexVersion
+	}
+	return 0
+}
+
+func (x *RecommendResponse) GetStages() []*StageTime {
+	if x != nil {
+		return x.Stages
+	}
+	return nil
+}
+
 type ExplainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the paper was found with.
+	// What the paper was found with. Not examples.
 	Query *Input `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
-	// The paper.
+	// The paper, by any of its ids.
 	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_embedd_v1_search_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +1106,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_search_service_proto_msgTypes[4]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +1119,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{4}
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExplainRequest) GetQuery() *Input {
@@ -469,29 +1136,23 @@ func (x *ExplainRequest) GetId() string {
 	return ""
 }
 
+func (x *ExplainRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
 type ExplainResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Cosine similarity, as in a search.
-	Score float64 `protobuf:"fixed64,1,opt,name=score,proto3" json:"score,omitempty"`
-	// The model takes the mean of its tokens, so that the score is a sum over tokens: the shares of the sentences and rest add up
-	// to it. Otherwise each sentence was encoded on its own, and only has a score.
-	Shares bool `protobuf:"varint,2,opt,name=shares,proto3" json:"shares,omitempty"`
-	// Sentences of the paper, the title first; at most 64.
-	Sentences []*Sentence `protobuf:"bytes,3,rep,name=sentences,proto3" json:"sentences,omitempty"`
-	// Share of the special tokens.
-	Rest float64 `protobuf:"fixed64,4,opt,name=rest,proto3" json:"rest,omitempty"`
-	// Where the query is a paper: its sentences, whose shares and query_rest add up to the same score.
-	QuerySentences []*Sentence `protobuf:"bytes,5,rep,name=query_sentences,json=querySentences,proto3" json:"query_sentences,omitempty"`
-	QueryRest      float64     `protobuf:"fixed64,6,opt,name=query_rest,json=queryRest,proto3" json:"query_rest,omitempty"`
-	// Where the query is a paper: the two sentences that are most alike.
-	Best          *SentencePair `protobuf:"bytes,7,opt,name=best,proto3" json:"best,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Explanation   *Explanation           `protobuf:"bytes,1,opt,name=explanation,proto3" json:"explanation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_embedd_v1_search_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +1164,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_search_service_proto_msgTypes[5]
+	mi := &file_embedd_v1_search_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,89 +1177,46 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{5}
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{11}
 }
 
-func (x *ExplainResponse) GetScore() float64 {
+func (x *ExplainResponse) GetExplanation() *Explanation {
 	if x != nil {
-		return x.Score
-	}
-	return 0
-}
-
-func (x *ExplainResponse) GetShares() bool {
-	if x != nil {
-		return x.Shares
-	}
-	return false
-}
-
-func (x *ExplainResponse) GetSentences() []*Sentence {
-	if x != nil {
-		return x.Sentences
+		return x.Explanation
 	}
 	return nil
 }
 
-func (x *ExplainResponse) GetRest() float64 {
-	if x != nil {
-		return x.Rest
-	}
-	return 0
-}
-
-func (x *ExplainResponse) GetQuerySentences() []*Sentence {
-	if x != nil {
-		return x.QuerySentences
-	}
-	return nil
-}
-
-func (x *ExplainResponse) GetQueryRest() float64 {
-	if x != nil {
-		return x.QueryRest
-	}
-	return 0
-}
-
-func (x *ExplainResponse) GetBest() *SentencePair {
-	if x != nil {
-		return x.Best
-	}
-	return nil
-}
-
-// Sentence is a part of a paper.
-type Sentence struct {
+type CompareRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Text  string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
-	// title or abstract.
-	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
-	// Share of the score; see ExplainResponse.shares.
-	Share float64 `protobuf:"fixed64,3,opt,name=share,proto3" json:"share,omitempty"`
-	// Cosine similarity of the sentence's own vector and the other side as a whole.
-	Score float64 `protobuf:"fixed64,4,opt,name=score,proto3" json:"score,omitempty"`
-	// False for a sentence beyond what the model reads; it has neither share nor score.
-	Read          bool `protobuf:"varint,5,opt,name=read,proto3" json:"read,omitempty"`
+	// Things on the left, and on the right; without right: left with left. Not examples. At most Limits.texts_per_call on either side, and
+	// 1,000,000 comparisons.
+	Left  []*Input `protobuf:"bytes,1,rep,name=left,proto3" json:"left,omitempty"`
+	Right []*Input `protobuf:"bytes,2,rep,name=right,proto3" json:"right,omitempty"`
+	// The first with the first, the second with the second, and so on, instead of each with each. There are as many on the right.
+	Pairs bool `protobuf:"varint,3,opt,name=pairs,proto3" json:"pairs,omitempty"`
+	// The role in which texts are encoded, on both sides, so that the order of the two makes no difference; DOCUMENT when absent.
+	Role          Role   `protobuf:"varint,4,opt,name=role,proto3,enum=embedd.v1.Role" json:"role,omitempty"`
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Sentence) Reset() {
-	*x = Sentence{}
-	mi := &file_embedd_v1_search_service_proto_msgTypes[6]
+func (x *CompareRequest) Reset() {
+	*x = CompareRequest{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Sentence) String() string {
+func (x *CompareRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Sentence) ProtoMessage() {}
+func (*CompareRequest) ProtoMessage() {}
 
-func (x *Sentence) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_search_service_proto_msgTypes[6]
+func (x *CompareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,72 +1227,71 @@ func (x *Sentence) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Sentence.ProtoReflect.Descriptor instead.
-func (*Sentence) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{6}
+// Deprecated: Use CompareRequest.ProtoReflect.Descriptor instead.
+func (*CompareRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *Sentence) GetText() string {
+func (x *CompareRequest) GetLeft() []*Input {
 	if x != nil {
-		return x.Text
+		return x.Left
 	}
-	return ""
+	return nil
 }
 
-func (x *Sentence) GetField() string {
+func (x *CompareRequest) GetRight() []*Input {
 	if x != nil {
-		return x.Field
+		return x.Right
 	}
-	return ""
+	return nil
 }
 
-func (x *Sentence) GetShare() float64 {
+func (x *CompareRequest) GetPairs() bool {
 	if x != nil {
-		return x.Share
-	}
-	return 0
-}
-
-func (x *Sentence) GetScore() float64 {
-	if x != nil {
-		return x.Score
-	}
-	return 0
-}
-
-func (x *Sentence) GetRead() bool {
-	if x != nil {
-		return x.Read
+		return x.Pairs
 	}
 	return false
 }
 
-// SentencePair is a sentence of the query and one of the paper, by their index.
-type SentencePair struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	QuerySentence int32                  `protobuf:"varint,1,opt,name=query_sentence,json=querySentence,proto3" json:"query_sentence,omitempty"`
-	Sentence      int32                  `protobuf:"varint,2,opt,name=sentence,proto3" json:"sentence,omitempty"`
-	// Cosine similarity of the two.
-	Score         float64 `protobuf:"fixed64,3,opt,name=score,proto3" json:"score,omitempty"`
+func (x *CompareRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *CompareRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+type CompareResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cosine similarities, row by row: the first of the left with each of the right, and so on. With pairs one for each pair.
+	Scores        []float32 `protobuf:"fixed32,1,rep,packed,name=scores,proto3" json:"scores,omitempty"`
+	Rows          int32     `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	Columns       int32     `protobuf:"varint,3,opt,name=columns,proto3" json:"columns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SentencePair) Reset() {
-	*x = SentencePair{}
-	mi := &file_embedd_v1_search_service_proto_msgTypes[7]
+func (x *CompareResponse) Reset() {
+	*x = CompareResponse{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SentencePair) String() string {
+func (x *CompareResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SentencePair) ProtoMessage() {}
+func (*CompareResponse) ProtoMessage() {}
 
-func (x *SentencePair) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_search_service_proto_msgTypes[7]
+func (x *CompareResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,28 +1302,28 @@ func (x *SentencePair) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SentencePair.ProtoReflect.Descriptor instead.
-func (*SentencePair) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{7}
+// Deprecated: Use CompareResponse.ProtoReflect.Descriptor instead.
+func (*CompareResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *SentencePair) GetQuerySentence() int32 {
+func (x *CompareResponse) GetScores() []float32 {
 	if x != nil {
-		return x.QuerySentence
+		return x.Scores
+	}
+	return nil
+}
+
+func (x *CompareResponse) GetRows() int32 {
+	if x != nil {
+		return x.Rows
 	}
 	return 0
 }
 
-func (x *SentencePair) GetSentence() int32 {
+func (x *CompareResponse) GetColumns() int32 {
 	if x != nil {
-		return x.Sentence
-	}
-	return 0
-}
-
-func (x *SentencePair) GetScore() float64 {
-	if x != nil {
-		return x.Score
+		return x.Columns
 	}
 	return 0
 }
@@ -715,7 +1332,7 @@ var File_embedd_v1_search_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\x9a\x03\n" +
+	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x1dembedd/v1/paper_service.proto\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\x8e\t\n" +
 	"\rSearchRequest\x12&\n" +
 	"\x05query\x18\x01 \x01(\v2\x10.embedd.v1.InputR\x05query\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
@@ -728,16 +1345,64 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x04mode\x18\t \x01(\x0e2\x0f.embedd.v1.ModeR\x04mode\x12)\n" +
 	"\x06fusion\x18\n" +
 	" \x01(\x0e2\x11.embedd.v1.FusionR\x06fusion\x12&\n" +
-	"\fdense_weight\x18\v \x01(\x01H\x03R\vdenseWeight\x88\x01\x01B\x04\n" +
+	"\fdense_weight\x18\v \x01(\x01H\x03R\vdenseWeight\x88\x01\x01\x12\x18\n" +
+	"\aexclude\x18\f \x03(\tR\aexclude\x12\x1b\n" +
+	"\tsame_work\x18\r \x01(\bR\bsameWork\x12/\n" +
+	"\bfeedback\x18\x0e \x01(\v2\x13.embedd.v1.FeedbackR\bfeedback\x12)\n" +
+	"\x06rerank\x18\x0f \x01(\v2\x11.embedd.v1.RerankR\x06rerank\x12!\n" +
+	"\tdiversity\x18\x10 \x01(\x01H\x04R\tdiversity\x88\x01\x01\x12-\n" +
+	"\bgroup_by\x18\x11 \x01(\v2\x12.embedd.v1.GroupByR\agroupBy\x12 \n" +
+	"\thalf_life\x18\x12 \x01(\x01H\x05R\bhalfLife\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"date_field\x18\x13 \x01(\tR\tdateField\x12'\n" +
+	"\x0fpublished_after\x18\x14 \x01(\tR\x0epublishedAfter\x12)\n" +
+	"\x10published_before\x18\x15 \x01(\tR\x0fpublishedBefore\x12\"\n" +
+	"\n" +
+	"min_cosine\x18\x16 \x01(\x01H\x06R\tminCosine\x88\x01\x01\x12*\n" +
+	"\bmin_band\x18\x17 \x01(\x0e2\x0f.embedd.v1.BandR\aminBand\x12\x18\n" +
+	"\aautocut\x18\x18 \x01(\bR\aautocut\x12/\n" +
+	"\x06facets\x18\x19 \x03(\v2\x17.embedd.v1.FacetRequestR\x06facets\x12\x18\n" +
+	"\aexplain\x18\x1a \x01(\bR\aexplain\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x1b \x01(\tR\tpageToken\x12!\n" +
+	"\tsentences\x18\x1c \x01(\bH\aR\tsentences\x88\x01\x01\x12\x14\n" +
+	"\x05store\x18\x1d \x01(\bR\x05store\x12\x12\n" +
+	"\x04live\x18\x1e \x01(\bR\x04live\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collectionB\x04\n" +
 	"\x02_kB\x05\n" +
 	"\x03_efB\t\n" +
 	"\a_recallB\x0f\n" +
-	"\r_dense_weight\"\xbc\x01\n" +
+	"\r_dense_weightB\f\n" +
+	"\n" +
+	"_diversityB\f\n" +
+	"\n" +
+	"_half_lifeB\r\n" +
+	"\v_min_cosineB\f\n" +
+	"\n" +
+	"_sentences\"3\n" +
+	"\aGroupBy\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x12\n" +
+	"\x04hits\x18\x02 \x01(\x05R\x04hits\"\x89\x03\n" +
 	"\x0eSearchResponse\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.embedd.v1.HitR\x04hits\x122\n" +
 	"\teffective\x18\x02 \x01(\v2\x14.embedd.v1.EffectiveR\teffective\x12#\n" +
 	"\rindex_version\x18\x03 \x01(\x04R\findexVersion\x12-\n" +
-	"\btext_use\x18\x04 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\"\x83\x03\n" +
+	"\btext_use\x18\x04 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\x12,\n" +
+	"\x06stages\x18\x05 \x03(\v2\x14.embedd.v1.StageTimeR\x06stages\x12\x19\n" +
+	"\bleft_out\x18\x06 \x03(\tR\aleftOut\x12(\n" +
+	"\x06facets\x18\a \x03(\v2\x10.embedd.v1.FacetR\x06facets\x12&\n" +
+	"\x0fnext_page_token\x18\b \x01(\tR\rnextPageToken\x120\n" +
+	"\x06stored\x18\t \x01(\x0e2\x18.embedd.v1.UpsertOutcomeR\x06stored\"I\n" +
+	"\x11SearchManyRequest\x124\n" +
+	"\bsearches\x18\x01 \x03(\v2\x18.embedd.v1.SearchRequestR\bsearches\"K\n" +
+	"\x12SearchManyResponse\x125\n" +
+	"\aresults\x18\x01 \x03(\v2\x1b.embedd.v1.SearchManyResultR\aresults\"\x81\x01\n" +
+	"\x10SearchManyResult\x127\n" +
+	"\bresponse\x18\x01 \x01(\v2\x19.embedd.v1.SearchResponseH\x00R\bresponse\x12*\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.embedd.v1.RefusalH\x00R\x05errorB\b\n" +
+	"\x06result\"\xee\x03\n" +
 	"\x0eRelatedRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
@@ -750,43 +1415,72 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x04mode\x18\t \x01(\x0e2\x0f.embedd.v1.ModeR\x04mode\x12)\n" +
 	"\x06fusion\x18\n" +
 	" \x01(\x0e2\x11.embedd.v1.FusionR\x06fusion\x12&\n" +
-	"\fdense_weight\x18\v \x01(\x01H\x03R\vdenseWeight\x88\x01\x01B\x04\n" +
+	"\fdense_weight\x18\v \x01(\x01H\x03R\vdenseWeight\x88\x01\x01\x12\x18\n" +
+	"\aexclude\x18\f \x03(\tR\aexclude\x12\x1b\n" +
+	"\tsame_work\x18\r \x01(\bR\bsameWork\x12\x12\n" +
+	"\x04live\x18\x1e \x01(\bR\x04live\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collectionB\x04\n" +
 	"\x02_kB\x05\n" +
 	"\x03_efB\t\n" +
 	"\a_recallB\x0f\n" +
-	"\r_dense_weight\"\x8e\x01\n" +
+	"\r_dense_weight\"\xbc\x01\n" +
 	"\x0fRelatedResponse\x12\"\n" +
 	"\x04hits\x18\x01 \x03(\v2\x0e.embedd.v1.HitR\x04hits\x122\n" +
 	"\teffective\x18\x02 \x01(\v2\x14.embedd.v1.EffectiveR\teffective\x12#\n" +
-	"\rindex_version\x18\x03 \x01(\x04R\findexVersion\"H\n" +
+	"\rindex_version\x18\x03 \x01(\x04R\findexVersion\x12,\n" +
+	"\x06stages\x18\x05 \x03(\v2\x14.embedd.v1.StageTimeR\x06stages\"\x9e\x02\n" +
+	"\x10RecommendRequest\x12!\n" +
+	"\fpositive_ids\x18\x01 \x03(\tR\vpositiveIds\x12!\n" +
+	"\fnegative_ids\x18\x02 \x03(\tR\vnegativeIds\x12/\n" +
+	"\bstrategy\x18\x03 \x01(\x0e2\x13.embedd.v1.StrategyR\bstrategy\x12\x11\n" +
+	"\x01k\x18\x04 \x01(\x05H\x00R\x01k\x88\x01\x01\x12(\n" +
+	"\x04view\x18\x05 \x01(\x0e2\x14.embedd.v1.PaperViewR\x04view\x12\x16\n" +
+	"\x06filter\x18\x06 \x01(\tR\x06filter\x12\x18\n" +
+	"\aexclude\x18\a \x03(\tR\aexclude\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collectionB\x04\n" +
+	"\x02_k\"\xbe\x01\n" +
+	"\x11RecommendResponse\x12\"\n" +
+	"\x04hits\x18\x01 \x03(\v2\x0e.embedd.v1.HitR\x04hits\x122\n" +
+	"\teffective\x18\x02 \x01(\v2\x14.embedd.v1.EffectiveR\teffective\x12#\n" +
+	"\rindex_version\x18\x03 \x01(\x04R\findexVersion\x12,\n" +
+	"\x06stages\x18\x05 \x03(\v2\x14.embedd.v1.StageTimeR\x06stages\"h\n" +
 	"\x0eExplainRequest\x12&\n" +
 	"\x05query\x18\x01 \x01(\v2\x10.embedd.v1.InputR\x05query\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\x90\x02\n" +
-	"\x0fExplainResponse\x12\x14\n" +
-	"\x05score\x18\x01 \x01(\x01R\x05score\x12\x16\n" +
-	"\x06shares\x18\x02 \x01(\bR\x06shares\x121\n" +
-	"\tsentences\x18\x03 \x03(\v2\x13.embedd.v1.SentenceR\tsentences\x12\x12\n" +
-	"\x04rest\x18\x04 \x01(\x01R\x04rest\x12<\n" +
-	"\x0fquery_sentences\x18\x05 \x03(\v2\x13.embedd.v1.SentenceR\x0equerySentences\x12\x1d\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
-	"query_rest\x18\x06 \x01(\x01R\tqueryRest\x12+\n" +
-	"\x04best\x18\a \x01(\v2\x17.embedd.v1.SentencePairR\x04best\"t\n" +
-	"\bSentence\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text\x12\x14\n" +
-	"\x05field\x18\x02 \x01(\tR\x05field\x12\x14\n" +
-	"\x05share\x18\x03 \x01(\x01R\x05share\x12\x14\n" +
-	"\x05score\x18\x04 \x01(\x01R\x05score\x12\x12\n" +
-	"\x04read\x18\x05 \x01(\bR\x04read\"g\n" +
-	"\fSentencePair\x12%\n" +
-	"\x0equery_sentence\x18\x01 \x01(\x05R\rquerySentence\x12\x1a\n" +
-	"\bsentence\x18\x02 \x01(\x05R\bsentence\x12\x14\n" +
-	"\x05score\x18\x03 \x01(\x01R\x05score2\xf6\x01\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"K\n" +
+	"\x0fExplainResponse\x128\n" +
+	"\vexplanation\x18\x01 \x01(\v2\x16.embedd.v1.ExplanationR\vexplanation\"\xb9\x01\n" +
+	"\x0eCompareRequest\x12$\n" +
+	"\x04left\x18\x01 \x03(\v2\x10.embedd.v1.InputR\x04left\x12&\n" +
+	"\x05right\x18\x02 \x03(\v2\x10.embedd.v1.InputR\x05right\x12\x14\n" +
+	"\x05pairs\x18\x03 \x01(\bR\x05pairs\x12#\n" +
+	"\x04role\x18\x04 \x01(\x0e2\x0f.embedd.v1.RoleR\x04role\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"W\n" +
+	"\x0fCompareResponse\x12\x16\n" +
+	"\x06scores\x18\x01 \x03(\x02R\x06scores\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\x05R\x04rows\x12\x18\n" +
+	"\acolumns\x18\x03 \x01(\x05R\acolumns2\xef\x03\n" +
 	"\rSearchService\x12I\n" +
 	"\x06Search\x12\x18.embedd.v1.SearchRequest\x1a\x19.embedd.v1.SearchResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12U\n" +
+	"\n" +
+	"SearchMany\x12\x1c.embedd.v1.SearchManyRequest\x1a\x1d.embedd.v1.SearchManyResponse\"\n" +
 	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12L\n" +
 	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12R\n" +
+	"\tRecommend\x12\x1b.embedd.v1.RecommendRequest\x1a\x1c.embedd.v1.RecommendResponse\"\n" +
 	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12L\n" +
 	"\aExplain\x12\x19.embedd.v1.ExplainRequest\x1a\x1a.embedd.v1.ExplainResponse\"\n" +
+	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12L\n" +
+	"\aCompare\x12\x19.embedd.v1.CompareRequest\x1a\x1a.embedd.v1.CompareResponse\"\n" +
 	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
@@ -801,55 +1495,97 @@ func file_embedd_v1_search_service_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_search_service_proto_rawDescData
 }
 
-var file_embedd_v1_search_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_embedd_v1_search_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_embedd_v1_search_service_proto_goTypes = []any{
-	(*SearchRequest)(nil),   // 0: embedd.v1.SearchRequest
-	(*SearchResponse)(nil),  // 1: embedd.v1.SearchResponse
-	(*RelatedRequest)(nil),  // 2: embedd.v1.RelatedRequest
-	(*RelatedResponse)(nil), // 3: embedd.v1.RelatedResponse
-	(*ExplainRequest)(nil),  // 4: embedd.v1.ExplainRequest
-	(*ExplainResponse)(nil), // 5: embedd.v1.ExplainResponse
-	(*Sentence)(nil),        // 6: embedd.v1.Sentence
-	(*SentencePair)(nil),    // 7: embedd.v1.SentencePair
-	(*Input)(nil),           // 8: embedd.v1.Input
-	(PaperView)(0),          // 9: embedd.v1.PaperView
-	(Plan)(0),               // 10: embedd.v1.Plan
-	(Mode)(0),               // 11: embedd.v1.Mode
-	(Fusion)(0),             // 12: embedd.v1.Fusion
-	(*Hit)(nil),             // 13: embedd.v1.Hit
-	(*Effective)(nil),       // 14: embedd.v1.Effective
-	(*TextUse)(nil),         // 15: embedd.v1.TextUse
+	(*SearchRequest)(nil),      // 0: embedd.v1.SearchRequest
+	(*GroupBy)(nil),            // 1: embedd.v1.GroupBy
+	(*SearchResponse)(nil),     // 2: embedd.v1.SearchResponse
+	(*SearchManyRequest)(nil),  // 3: embedd.v1.SearchManyRequest
+	(*SearchManyResponse)(nil), // 4: embedd.v1.SearchManyResponse
+	(*SearchManyResult)(nil),   // 5: embedd.v1.SearchManyResult
+	(*RelatedRequest)(nil),     // 6: embedd.v1.RelatedRequest
+	(*RelatedResponse)(nil),    // 7: embedd.v1.RelatedResponse
+	(*RecommendRequest)(nil),   // 8: embedd.v1.RecommendRequest
+	(*RecommendResponse)(nil),  // 9: embedd.v1.RecommendResponse
+	(*ExplainRequest)(nil),     // 10: embedd.v1.ExplainRequest
+	(*ExplainResponse)(nil),    // 11: embedd.v1.ExplainResponse
+	(*CompareRequest)(nil),     // 12: embedd.v1.CompareRequest
+	(*CompareResponse)(nil),    // 13: embedd.v1.CompareResponse
+	(*Input)(nil),              // 14: embedd.v1.Input
+	(PaperView)(0),             // 15: embedd.v1.PaperView
+	(Plan)(0),                  // 16: embedd.v1.Plan
+	(Mode)(0),                  // 17: embedd.v1.Mode
+	(Fusion)(0),                // 18: embedd.v1.Fusion
+	(*Feedback)(nil),           // 19: embedd.v1.Feedback
+	(*Rerank)(nil),             // 20: embedd.v1.Rerank
+	(Band)(0),                  // 21: embedd.v1.Band
+	(*FacetRequest)(nil),       // 22: embedd.v1.FacetRequest
+	(*Hit)(nil),                // 23: embedd.v1.Hit
+	(*Effective)(nil),          // 24: embedd.v1.Effective
+	(*TextUse)(nil),            // 25: embedd.v1.TextUse
+	(*StageTime)(nil),          // 26: embedd.v1.StageTime
+	(*Facet)(nil),              // 27: embedd.v1.Facet
+	(UpsertOutcome)(0),         // 28: embedd.v1.UpsertOutcome
+	(*Refusal)(nil),            // 29: embedd.v1.Refusal
+	(Strategy)(0),              // 30: embedd.v1.Strategy
+	(*Explanation)(nil),        // 31: embedd.v1.Explanation
+	(Role)(0),                  // 32: embedd.v1.Role
 }
 var file_embedd_v1_search_service_proto_depIdxs = []int32{
-	8,  // 0: embedd.v1.SearchRequest.query:type_name -> embedd.v1.Input
-	9,  // 1: embedd.v1.SearchRequest.view:type_name -> embedd.v1.PaperView
-	10, // 2: embedd.v1.SearchRequest.plan:type_name -> embedd.v1.Plan
-	11, // 3: embedd.v1.SearchRequest.mode:type_name -> embedd.v1.Mode
-	12, // 4: embedd.v1.SearchRequest.fusion:type_name -> embedd.v1.Fusion
-	13, // 5: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
-	14, // 6: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
-	15, // 7: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
-	9,  // 8: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
-	10, // 9: embedd.v1.RelatedRequest.plan:type_name -> embedd.v1.Plan
-	11, // 10: embedd.v1.RelatedRequest.mode:type_name -> embedd.v1.Mode
-	12, // 11: embedd.v1.RelatedRequest.fusion:type_name -> embedd.v1.Fusion
-	13, // 12: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
-	14, // 13: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
-	8,  // 14: embedd.v1.ExplainRequest.query:type_name -> embedd.v1.Input
-	6,  // 15: embedd.v1.ExplainResponse.sentences:type_name -> embedd.v1.Sentence
-	6,  // 16: embedd.v1.ExplainResponse.query_sentences:type_name -> embedd.v1.Sentence
-	7,  // 17: embedd.v1.ExplainResponse.best:type_name -> embedd.v1.SentencePair
-	0,  // 18: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
-	2,  // 19: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
-	4,  // 20: embedd.v1.SearchService.Explain:input_type -> embedd.v1.ExplainRequest
-	1,  // 21: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
-	3,  // 22: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
-	5,  // 23: embedd.v1.SearchService.Explain:output_type -> embedd.v1.ExplainResponse
-	21, // [21:24] is the sub-list for method output_type
-	18, // [18:21] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	14, // 0: embedd.v1.SearchRequest.query:type_name -> embedd.v1.Input
+	15, // 1: embedd.v1.SearchRequest.view:type_name -> embedd.v1.PaperView
+	16, // 2: embedd.v1.SearchRequest.plan:type_name -> embedd.v1.Plan
+	17, // 3: embedd.v1.SearchRequest.mode:type_name -> embedd.v1.Mode
+	18, // 4: embedd.v1.SearchRequest.fusion:type_name -> embedd.v1.Fusion
+	19, // 5: embedd.v1.SearchRequest.feedback:type_name -> embedd.v1.Feedback
+	20, // 6: embedd.v1.SearchRequest.rerank:type_name -> embedd.v1.Rerank
+	1,  // 7: embedd.v1.SearchRequest.group_by:type_name -> embedd.v1.GroupBy
+	21, // 8: embedd.v1.SearchRequest.min_band:type_name -> embedd.v1.Band
+	22, // 9: embedd.v1.SearchRequest.facets:type_name -> embedd.v1.FacetRequest
+	23, // 10: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
+	24, // 11: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
+	25, // 12: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
+	26, // 13: embedd.v1.SearchResponse.stages:type_name -> embedd.v1.StageTime
+	27, // 14: embedd.v1.SearchResponse.facets:type_name -> embedd.v1.Facet
+	28, // 15: embedd.v1.SearchResponse.stored:type_name -> embedd.v1.UpsertOutcome
+	0,  // 16: embedd.v1.SearchManyRequest.searches:type_name -> embedd.v1.SearchRequest
+	5,  // 17: embedd.v1.SearchManyResponse.results:type_name -> embedd.v1.SearchManyResult
+	2,  // 18: embedd.v1.SearchManyResult.response:type_name -> embedd.v1.SearchResponse
+	29, // 19: embedd.v1.SearchManyResult.error:type_name -> embedd.v1.Refusal
+	15, // 20: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
+	16, // 21: embedd.v1.RelatedRequest.plan:type_name -> embedd.v1.Plan
+	17, // 22: embedd.v1.RelatedRequest.mode:type_name -> embedd.v1.Mode
+	18, // 23: embedd.v1.RelatedRequest.fusion:type_name -> embedd.v1.Fusion
+	23, // 24: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
+	24, // 25: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
+	26, // 26: embedd.v1.RelatedResponse.stages:type_name -> embedd.v1.StageTime
+	30, // 27: embedd.v1.RecommendRequest.strategy:type_name -> embedd.v1.Strategy
+	15, // 28: embedd.v1.RecommendRequest.view:type_name -> embedd.v1.PaperView
+	23, // 29: embedd.v1.RecommendResponse.hits:type_name -> embedd.v1.Hit
+	24, // 30: embedd.v1.RecommendResponse.effective:type_name -> embedd.v1.Effective
+	26, // 31: embedd.v1.RecommendResponse.stages:type_name -> embedd.v1.StageTime
+	14, // 32: embedd.v1.ExplainRequest.query:type_name -> embedd.v1.Input
+	31, // 33: embedd.v1.ExplainResponse.explanation:type_name -> embedd.v1.Explanation
+	14, // 34: embedd.v1.CompareRequest.left:type_name -> embedd.v1.Input
+	14, // 35: embedd.v1.CompareRequest.right:type_name -> embedd.v1.Input
+	32, // 36: embedd.v1.CompareRequest.role:type_name -> embedd.v1.Role
+	0,  // 37: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
+	3,  // 38: embedd.v1.SearchService.SearchMany:input_type -> embedd.v1.SearchManyRequest
+	6,  // 39: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
+	8,  // 40: embedd.v1.SearchService.Recommend:input_type -> embedd.v1.RecommendRequest
+	10, // 41: embedd.v1.SearchService.Explain:input_type -> embedd.v1.ExplainRequest
+	12, // 42: embedd.v1.SearchService.Compare:input_type -> embedd.v1.CompareRequest
+	2,  // 43: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
+	4,  // 44: embedd.v1.SearchService.SearchMany:output_type -> embedd.v1.SearchManyResponse
+	7,  // 45: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
+	9,  // 46: embedd.v1.SearchService.Recommend:output_type -> embedd.v1.RecommendResponse
+	11, // 47: embedd.v1.SearchService.Explain:output_type -> embedd.v1.ExplainResponse
+	13, // 48: embedd.v1.SearchService.Compare:output_type -> embedd.v1.CompareResponse
+	43, // [43:49] is the sub-list for method output_type
+	37, // [37:43] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_search_service_proto_init() }
@@ -857,17 +1593,23 @@ func file_embedd_v1_search_service_proto_init() {
 	if File_embedd_v1_search_service_proto != nil {
 		return
 	}
+	file_embedd_v1_paper_service_proto_init()
 	file_embedd_v1_rule_proto_init()
 	file_embedd_v1_types_proto_init()
 	file_embedd_v1_search_service_proto_msgTypes[0].OneofWrappers = []any{}
-	file_embedd_v1_search_service_proto_msgTypes[2].OneofWrappers = []any{}
+	file_embedd_v1_search_service_proto_msgTypes[5].OneofWrappers = []any{
+		(*SearchManyResult_Response)(nil),
+		(*SearchManyResult_Error)(nil),
+	}
+	file_embedd_v1_search_service_proto_msgTypes[6].OneofWrappers = []any{}
+	file_embedd_v1_search_service_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_search_service_proto_rawDesc), len(file_embedd_v1_search_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

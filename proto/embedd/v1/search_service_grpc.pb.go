@@ -19,9 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SearchService_Search_FullMethodName  = "/embedd.v1.SearchService/Search"
-	SearchService_Related_FullMethodName = "/embedd.v1.SearchService/Related"
-	SearchService_Explain_FullMethodName = "/embedd.v1.SearchService/Explain"
+	SearchService_Search_FullMethodName     = "/embedd.v1.SearchService/Search"
+	SearchService_SearchMany_FullMethodName = "/embedd.v1.SearchService/SearchMany"
+	SearchService_Related_FullMethodName    = "/embedd.v1.SearchService/Related"
+	SearchService_Recommend_FullMethodName  = "/embedd.v1.SearchService/Recommend"
+	SearchService_Explain_FullMethodName    = "/embedd.v1.SearchService/Explain"
+	SearchService_Compare_FullMethodName    = "/embedd.v1.SearchService/Compare"
 )
 
 // SearchServiceClient is the client API for SearchService service.
@@ -30,13 +33,19 @@ const (
 //
 // SearchService finds papers.
 type SearchServiceClient interface {
-	// Search returns the papers nearest to a paper, a text or a vector: by vectors, by words, or by both.
+	// Search returns the papers nearest to a paper, a text, a vector or a reading list: by vectors, by words, or by both.
 	Search(ctx context.Context, in *SearchRequest, opts ...grpc.CallOption) (*SearchResponse, error)
-	// Related returns the papers nearest to a stored paper, never the paper itself: by vectors, unless another mode is given. No encoding
-	// takes place.
+	// SearchMany answers several searches at once, each with an answer or an error of its own, in their order. At most Limits.searches_per_call.
+	SearchMany(ctx context.Context, in *SearchManyRequest, opts ...grpc.CallOption) (*SearchManyResponse, error)
+	// Related returns the papers nearest to a stored paper, never the paper itself nor another version of the same work: by vectors, unless
+	// another mode is given. No encoding takes place.
 	Related(ctx context.Context, in *RelatedRequest, opts ...grpc.CallOption) (*RelatedResponse, error)
-	// Explain says which sentences of a stored paper make it alike to a query, which may be another paper.
+	// Recommend returns papers for a reading list of stored papers. It is Search with examples, for who needs no more than ids.
+	Recommend(ctx context.Context, in *RecommendRequest, opts ...grpc.CallOption) (*RecommendResponse, error)
+	// Explain says which sentences of a stored paper make it alike to a query, which may be another paper, and which rare words they share.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// Compare returns the cosine similarity of things: of pairs, or of each with each.
+	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error)
 }
 
 type searchServiceClient struct {
@@ -57,10 +66,30 @@ func (c *searchServiceClient) Search(ctx context.Context, in *SearchRequest, opt
 	return out, nil
 }
 
+func (c *searchServiceClient) SearchMany(ctx context.Context, in *SearchManyRequest, opts ...grpc.CallOption) (*SearchManyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SearchManyResponse)
+	err := c.cc.Invoke(ctx, SearchService_SearchMany_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *searchServiceClient) Related(ctx context.Context, in *RelatedRequest, opts ...grpc.CallOption) (*RelatedResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RelatedResponse)
 	err := c.cc.Invoke(ctx, SearchService_Related_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *searchServiceClient) Recommend(ctx context.Context, in *RecommendRequest, opts ...grpc.CallOption) (*RecommendResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecommendResponse)
+	err := c.cc.Invoke(ctx, SearchService_Recommend_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -77,19 +106,35 @@ func (c *searchServiceClient) Explain(ctx context.Context, in *ExplainRequest, o
 	return out, nil
 }
 
+func (c *searchServiceClient) Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareResponse)
+	err := c.cc.Invoke(ctx, SearchService_Compare_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SearchServiceServer is the server API for SearchService service.
 // All implementations should embed UnimplementedSearchServiceServer
 // for forward compatibility.
 //
 // SearchService finds papers.
 type SearchServiceServer interface {
-	// Search returns the papers nearest to a paper, a text or a vector: by vectors, by words, or by both.
+	// Search returns the papers nearest to a paper, a text, a vector or a reading list: by vectors, by words, or by both.
 	Search(context.Context, *SearchRequest) (*SearchResponse, error)
-	// Related returns the papers nearest to a stored paper, never the paper itself: by vectors, unless another mode is given. No encoding
-	// takes place.
+	// SearchMany answers several searches at once, each with an answer or an error of its own, in their order. At most Limits.searches_per_call.
+	SearchMany(context.Context, *SearchManyRequest) (*SearchManyResponse, error)
+	// Related returns the papers nearest to a stored paper, never the paper itself nor another version of the same work: by vectors, unless
+	// another mode is given. No encoding takes place.
 	Related(context.Context, *RelatedRequest) (*RelatedResponse, error)
-	// Explain says which sentences of a stored paper make it alike to a query, which may be another paper.
+	// Recommend returns papers for a reading list of stored papers. It is Search with examples, for who needs no more than ids.
+	Recommend(context.Context, *RecommendRequest) (*RecommendResponse, error)
+	// Explain says which sentences of a stored paper make it alike to a query, which may be another paper, and which rare words they share.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// Compare returns the cosine similarity of things: of pairs, or of each with each.
+	Compare(context.Context, *CompareRequest) (*CompareResponse, error)
 }
 
 // UnimplementedSearchServiceServer should be embedded to have
@@ -102,11 +147,20 @@ type UnimplementedSearchServiceServer struct{}
 func (UnimplementedSearchServiceServer) Search(context.Context, *SearchRequest) (*SearchResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Search not implemented")
 }
+func (UnimplementedSearchServiceServer) SearchMany(context.Context, *SearchManyRequest) (*SearchManyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SearchMany not implemented")
+}
 func (UnimplementedSearchServiceServer) Related(context.Context, *RelatedRequest) (*RelatedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Related not implemented")
 }
+func (UnimplementedSearchServiceServer) Recommend(context.Context, *RecommendRequest) (*RecommendResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Recommend not implemented")
+}
 func (UnimplementedSearchServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedSearchServiceServer) Compare(context.Context, *CompareRequest) (*CompareResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Compare not implemented")
 }
 func (UnimplementedSearchServiceServer) testEmbeddedByValue() {}
 
@@ -146,6 +200,24 @@ func _SearchService_Search_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SearchService_SearchMany_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SearchManyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SearchServiceServer).SearchMany(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SearchService_SearchMany_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SearchServiceServer).SearchMany(ctx, req.(*SearchManyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _SearchService_Related_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RelatedRequest)
 	if err := dec(in); err != nil {
@@ -160,6 +232,24 @@ func _SearchService_Related_Handler(srv interface{}, ctx context.Context, dec fu
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(SearchServiceServer).Related(ctx, req.(*RelatedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SearchService_Recommend_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecommendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SearchServiceServer).Recommend(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SearchService_Recommend_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SearchServiceServer).Recommend(ctx, req.(*RecommendRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -182,6 +272,24 @@ func _SearchService_Explain_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SearchService_Compare_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SearchServiceServer).Compare(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SearchService_Compare_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SearchServiceServer).Compare(ctx, req.(*CompareRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SearchService_ServiceDesc is the grpc.ServiceDesc for SearchService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -194,12 +302,24 @@ var SearchService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _SearchService_Search_Handler,
 		},
 		{
+			MethodName: "SearchMany",
+			Handler:    _SearchService_SearchMany_Handler,
+		},
+		{
 			MethodName: "Related",
 			Handler:    _SearchService_Related_Handler,
 		},
 		{
+			MethodName: "Recommend",
+			Handler:    _SearchService_Recommend_Handler,
+		},
+		{
 			MethodName: "Explain",
 			Handler:    _SearchService_Explain_Handler,
+		},
+		{
+			MethodName: "Compare",
+			Handler:    _SearchService_Compare_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

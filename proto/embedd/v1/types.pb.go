@@ -11,7 +11,10 @@ package embeddv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	anypb "google.golang.org/protobuf/types/known/anypb"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	structpb "google.golang.org/protobuf/types/known/structpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -81,6 +84,68 @@ func (PaperView) EnumDescriptor() ([]byte, []int) {
 	return file_embedd_v1_types_proto_rawDescGZIP(), []int{0}
 }
 
+// Strategy says how the examples of a reading list are joined. Weights of examples count in each.
+type Strategy int32
+
+const (
+	// AVERAGE.
+	Strategy_STRATEGY_UNSPECIFIED Strategy = 0
+	// Near the mean of the positive examples, and away from that of the negative ones.
+	Strategy_STRATEGY_AVERAGE Strategy = 1
+	// A paper has the score of the example that it is nearest to; where that is a negative one, less than 0.
+	Strategy_STRATEGY_BEST_SCORE Strategy = 2
+	// The sum of the scores of all examples, those of negative ones subtracted, over the sum of the weights.
+	Strategy_STRATEGY_SUM_SCORES Strategy = 3
+	// For a list in the order of reading: each paper weighs the examples anew, by how much it has in common with each, and late ones more than
+	// early ones. Negative examples as in SUM_SCORES.
+	Strategy_STRATEGY_SEQUENCE Strategy = 4
+)
+
+// Enum value maps for Strategy.
+var (
+	Strategy_name = map[int32]string{
+		0: "STRATEGY_UNSPECIFIED",
+		1: "STRATEGY_AVERAGE",
+		2: "STRATEGY_BEST_SCORE",
+		3: "STRATEGY_SUM_SCORES",
+		4: "STRATEGY_SEQUENCE",
+	}
+	Strategy_value = map[string]int32{
+		"STRATEGY_UNSPECIFIED": 0,
+		"STRATEGY_AVERAGE":     1,
+		"STRATEGY_BEST_SCORE":  2,
+		"STRATEGY_SUM_SCORES":  3,
+		"STRATEGY_SEQUENCE":    4,
+	}
+)
+
+func (x Strategy) Enum() *Strategy {
+	p := new(Strategy)
+	*p = x
+	return p
+}
+
+func (x Strategy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Strategy) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedd_v1_types_proto_enumTypes[1].Descriptor()
+}
+
+func (Strategy) Type() protoreflect.EnumType {
+	return &file_embedd_v1_types_proto_enumTypes[1]
+}
+
+func (x Strategy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Strategy.Descriptor instead.
+func (Strategy) EnumDescriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{1}
+}
+
 // Role says which side of a comparison a text stands on; models with prompts encode the two differently.
 type Role int32
 
@@ -116,11 +181,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_embedd_v1_types_proto_enumTypes[1].Descriptor()
+	return file_embedd_v1_types_proto_enumTypes[2].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_embedd_v1_types_proto_enumTypes[1]
+	return &file_embedd_v1_types_proto_enumTypes[2]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -129,7 +194,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{1}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{2}
 }
 
 // Mode says by what papers are found.
@@ -174,11 +239,11 @@ func (x Mode) String() string {
 }
 
 func (Mode) Descriptor() protoreflect.EnumDescriptor {
-	return file_embedd_v1_types_proto_enumTypes[2].Descriptor()
+	return file_embedd_v1_types_proto_enumTypes[3].Descriptor()
 }
 
 func (Mode) Type() protoreflect.EnumType {
-	return &file_embedd_v1_types_proto_enumTypes[2]
+	return &file_embedd_v1_types_proto_enumTypes[3]
 }
 
 func (x Mode) Number() protoreflect.EnumNumber {
@@ -187,7 +252,7 @@ func (x Mode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Mode.Descriptor instead.
 func (Mode) EnumDescriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
 // Fusion joins what a hybrid search has found by vectors and by words.
@@ -228,11 +293,11 @@ func (x Fusion) String() string {
 }
 
 func (Fusion) Descriptor() protoreflect.EnumDescriptor {
-	return file_embedd_v1_types_proto_enumTypes[3].Descriptor()
+	return file_embedd_v1_types_proto_enumTypes[4].Descriptor()
 }
 
 func (Fusion) Type() protoreflect.EnumType {
-	return &file_embedd_v1_types_proto_enumTypes[3]
+	return &file_embedd_v1_types_proto_enumTypes[4]
 }
 
 func (x Fusion) Number() protoreflect.EnumNumber {
@@ -241,7 +306,61 @@ func (x Fusion) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Fusion.Descriptor instead.
 func (Fusion) EnumDescriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{3}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{4}
+}
+
+// Band says how alike a paper is to a query, by its percentile: see docs/search.md for where the bands begin.
+type Band int32
+
+const (
+	Band_BAND_UNSPECIFIED Band = 0
+	// No more alike than papers of about the same field are.
+	Band_BAND_WEAK    Band = 1
+	Band_BAND_RELATED Band = 2
+	Band_BAND_STRONG  Band = 3
+)
+
+// Enum value maps for Band.
+var (
+	Band_name = map[int32]string{
+		0: "BAND_UNSPECIFIED",
+		1: "BAND_WEAK",
+		2: "BAND_RELATED",
+		3: "BAND_STRONG",
+	}
+	Band_value = map[string]int32{
+		"BAND_UNSPECIFIED": 0,
+		"BAND_WEAK":        1,
+		"BAND_RELATED":     2,
+		"BAND_STRONG":      3,
+	}
+)
+
+func (x Band) Enum() *Band {
+	p := new(Band)
+	*p = x
+	return p
+}
+
+func (x Band) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Band) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedd_v1_types_proto_enumTypes[5].Descriptor()
+}
+
+func (Band) Type() protoreflect.EnumType {
+	return &file_embedd_v1_types_proto_enumTypes[5]
+}
+
+func (x Band) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Band.Descriptor instead.
+func (Band) EnumDescriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 // Plan is a way to search the index where the search is not exact.
@@ -281,11 +400,11 @@ func (x Plan) String() string {
 }
 
 func (Plan) Descriptor() protoreflect.EnumDescriptor {
-	return file_embedd_v1_types_proto_enumTypes[4].Descriptor()
+	return file_embedd_v1_types_proto_enumTypes[6].Descriptor()
 }
 
 func (Plan) Type() protoreflect.EnumType {
-	return &file_embedd_v1_types_proto_enumTypes[4]
+	return &file_embedd_v1_types_proto_enumTypes[6]
 }
 
 func (x Plan) Number() protoreflect.EnumNumber {
@@ -294,7 +413,7 @@ func (x Plan) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Plan.Descriptor instead.
 func (Plan) EnumDescriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 // Paper is one document of the collection. What is encoded is the title, a space, and the abstract.
@@ -314,7 +433,12 @@ type Paper struct {
 	ArxivId string `protobuf:"bytes,8,opt,name=arxiv_id,json=arxivId,proto3" json:"arxiv_id,omitempty"`
 	Url     string `protobuf:"bytes,9,opt,name=url,proto3" json:"url,omitempty"`
 	// Anything else that the client wants back with the paper.
-	Metadata      *structpb.Struct `protobuf:"bytes,10,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	Metadata *structpb.Struct `protobuf:"bytes,10,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// From then on the paper is in no answer, and it is removed soon after. Absent: it stays.
+	Expires *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=expires,proto3" json:"expires,omitempty"`
+	// The paper's vector, where the collection's settings say that its papers bring their own; there it is required, and title and abstract may
+	// be blank. It is scaled to norm 1. No answer carries it, but an export that asks for vectors.
+	Vector        *Vector `protobuf:"bytes,12,opt,name=vector,proto3" json:"vector,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -419,6 +543,20 @@ func (x *Paper) GetMetadata() *structpb.Struct {
 	return nil
 }
 
+func (x *Paper) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *Paper) GetVector() *Vector {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
 // Input is a thing to compare. It means the same wherever it stands.
 type Input struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -427,6 +565,8 @@ type Input struct {
 	//	*Input_PaperId
 	//	*Input_Text
 	//	*Input_Vector
+	//	*Input_Paper
+	//	*Input_Examples
 	Kind          isInput_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -496,12 +636,31 @@ func (x *Input) GetVector() *Vector {
 	return nil
 }
 
+func (x *Input) GetPaper() *Paper {
+	if x != nil {
+		if x, ok := x.Kind.(*Input_Paper); ok {
+			return x.Paper
+		}
+	}
+	return nil
+}
+
+func (x *Input) GetExamples() *Examples {
+	if x != nil {
+		if x, ok := x.Kind.(*Input_Examples); ok {
+			return x.Examples
+		}
+	}
+	return nil
+}
+
 type isInput_Kind interface {
 	isInput_Kind()
 }
 
 type Input_PaperId struct {
-	// The stored vector of this paper; no encoding takes place. The paper itself is left out of the answer.
+	// The stored vector of this paper, by any of its ids (see docs/ids.md); no encoding takes place. The paper itself is left out of the
+	// answer, and so are other versions of the same work.
 	PaperId string `protobuf:"bytes,1,opt,name=paper_id,json=paperId,proto3,oneof"`
 }
 
@@ -515,11 +674,162 @@ type Input_Vector struct {
 	Vector *Vector `protobuf:"bytes,3,opt,name=vector,proto3,oneof"`
 }
 
+type Input_Paper struct {
+	// A paper that may not be known here: where it is stored, by any of its ids and with the same text, it stands for that; otherwise it is
+	// encoded as a document. It and other versions of the same work are left out of the answer.
+	Paper *Paper `protobuf:"bytes,4,opt,name=paper,proto3,oneof"`
+}
+
+type Input_Examples struct {
+	// A reading list, and a text besides.
+	Examples *Examples `protobuf:"bytes,5,opt,name=examples,proto3,oneof"`
+}
+
 func (*Input_PaperId) isInput_Kind() {}
 
 func (*Input_Text) isInput_Kind() {}
 
 func (*Input_Vector) isInput_Kind() {}
+
+func (*Input_Paper) isInput_Kind() {}
+
+func (*Input_Examples) isInput_Kind() {}
+
+// Examples are what somebody has read and liked, or not. At least one is positive, or there is a text. Those that are stored are left out of
+// the answer.
+type Examples struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they were read, the latest last, for STRATEGY_SEQUENCE; otherwise in any. At most Limits.examples in all.
+	Positive []*Example `protobuf:"bytes,1,rep,name=positive,proto3" json:"positive,omitempty"`
+	Negative []*Example `protobuf:"bytes,2,rep,name=negative,proto3" json:"negative,omitempty"`
+	Strategy Strategy   `protobuf:"varint,3,opt,name=strategy,proto3,enum=embedd.v1.Strategy" json:"strategy,omitempty"`
+	// What is looked for, beside the examples.
+	Text string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	// The weight of the text, above 0; the examples have 1 together. Absent: 1.
+	TextWeight    *float64 `protobuf:"fixed64,5,opt,name=text_weight,json=textWeight,proto3,oneof" json:"text_weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Examples) Reset() {
+	*x = Examples{}
+	mi := &file_embedd_v1_types_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Examples) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Examples) ProtoMessage() {}
+
+func (x *Examples) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Examples.ProtoReflect.Descriptor instead.
+func (*Examples) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Examples) GetPositive() []*Example {
+	if x != nil {
+		return x.Positive
+	}
+	return nil
+}
+
+func (x *Examples) GetNegative() []*Example {
+	if x != nil {
+		return x.Negative
+	}
+	return nil
+}
+
+func (x *Examples) GetStrategy() Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return Strategy_STRATEGY_UNSPECIFIED
+}
+
+func (x *Examples) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Examples) GetTextWeight() float64 {
+	if x != nil && x.TextWeight != nil {
+		return *x.TextWeight
+	}
+	return 0
+}
+
+// Example is one paper of a reading list.
+type Example struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Not examples.
+	Input *Input `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
+	// Above 0, to 1,000; 1 when absent.
+	Weight        *float64 `protobuf:"fixed64,2,opt,name=weight,proto3,oneof" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Example) Reset() {
+	*x = Example{}
+	mi := &file_embedd_v1_types_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Example) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Example) ProtoMessage() {}
+
+func (x *Example) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Example.ProtoReflect.Descriptor instead.
+func (*Example) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Example) GetInput() *Input {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *Example) GetWeight() float64 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
+	}
+	return 0
+}
 
 // Vector is a point of the model's space. It has exactly Model.dimension values, all finite, not all zero.
 type Vector struct {
@@ -531,7 +841,7 @@ type Vector struct {
 
 func (x *Vector) Reset() {
 	*x = Vector{}
-	mi := &file_embedd_v1_types_proto_msgTypes[2]
+	mi := &file_embedd_v1_types_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +853,7 @@ func (x *Vector) String() string {
 func (*Vector) ProtoMessage() {}
 
 func (x *Vector) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[2]
+	mi := &file_embedd_v1_types_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +866,7 @@ func (x *Vector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vector.ProtoReflect.Descriptor instead.
 func (*Vector) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Vector) GetValues() []float32 {
@@ -578,14 +888,24 @@ type Hit struct {
 	// Cosine similarity; absent in a lexical search.
 	Cosine *float32 `protobuf:"fixed32,4,opt,name=cosine,proto3,oneof" json:"cosine,omitempty"`
 	// BM25; 0 where the paper has no word of the query. Absent in a dense search.
-	Bm25          *float32 `protobuf:"fixed32,5,opt,name=bm25,proto3,oneof" json:"bm25,omitempty"`
+	Bm25 *float32 `protobuf:"fixed32,5,opt,name=bm25,proto3,oneof" json:"bm25,omitempty"`
+	// What share of random pairs of the collection's papers is less alike than the query and this paper by their cosine, 0 to 1, and what
+	// people would call that. Absent in a lexical search, and where there are too few papers to say.
+	Percentile *float64 `protobuf:"fixed64,6,opt,name=percentile,proto3,oneof" json:"percentile,omitempty"`
+	Band       Band     `protobuf:"varint,7,opt,name=band,proto3,enum=embedd.v1.Band" json:"band,omitempty"`
+	// Why the paper is where it is.
+	Why *Why `protobuf:"bytes,8,opt,name=why,proto3" json:"why,omitempty"`
+	// Other papers of the answer's collection that are the same work as this one, by their ids, and were left out of the answer for it.
+	SameWork []string `protobuf:"bytes,9,rep,name=same_work,json=sameWork,proto3" json:"same_work,omitempty"`
+	// Where the search asks to be explained: see ExplainResponse.
+	Explanation   *Explanation `protobuf:"bytes,10,opt,name=explanation,proto3" json:"explanation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hit) Reset() {
 	*x = Hit{}
-	mi := &file_embedd_v1_types_proto_msgTypes[3]
+	mi := &file_embedd_v1_types_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +917,7 @@ func (x *Hit) String() string {
 func (*Hit) ProtoMessage() {}
 
 func (x *Hit) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[3]
+	mi := &file_embedd_v1_types_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +930,7 @@ func (x *Hit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hit.ProtoReflect.Descriptor instead.
 func (*Hit) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{3}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Hit) GetPaper() *Paper {
@@ -648,6 +968,653 @@ func (x *Hit) GetBm25() float32 {
 	return 0
 }
 
+func (x *Hit) GetPercentile() float64 {
+	if x != nil && x.Percentile != nil {
+		return *x.Percentile
+	}
+	return 0
+}
+
+func (x *Hit) GetBand() Band {
+	if x != nil {
+		return x.Band
+	}
+	return Band_BAND_UNSPECIFIED
+}
+
+func (x *Hit) GetWhy() *Why {
+	if x != nil {
+		return x.Why
+	}
+	return nil
+}
+
+func (x *Hit) GetSameWork() []string {
+	if x != nil {
+		return x.SameWork
+	}
+	return nil
+}
+
+func (x *Hit) GetExplanation() *Explanation {
+	if x != nil {
+		return x.Explanation
+	}
+	return nil
+}
+
+// Why says where a hit's score and its place come from.
+type Why struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The paper's rank by its vector, and by its words, 1 for the first; 0: it is not among those that were looked at.
+	DenseRank   int32 `protobuf:"varint,1,opt,name=dense_rank,json=denseRank,proto3" json:"dense_rank,omitempty"`
+	LexicalRank int32 `protobuf:"varint,2,opt,name=lexical_rank,json=lexicalRank,proto3" json:"lexical_rank,omitempty"`
+	// What the sentence that fits best has, as a cosine; absent where sentences are not kept or not looked at.
+	Sentence *float32 `protobuf:"fixed32,3,opt,name=sentence,proto3,oneof" json:"sentence,omitempty"`
+	// The logit of the cross-encoder, where the search is re-ranked.
+	CrossEncoder *float32 `protobuf:"fixed32,4,opt,name=cross_encoder,json=crossEncoder,proto3,oneof" json:"cross_encoder,omitempty"`
+	// What the score was multiplied by for the paper's age, 0 to 1.
+	Recency *float32 `protobuf:"fixed32,5,opt,name=recency,proto3,oneof" json:"recency,omitempty"`
+	// What diversity has subtracted: the largest cosine to a hit before this one.
+	LikeEarlier *float32 `protobuf:"fixed32,6,opt,name=like_earlier,json=likeEarlier,proto3,oneof" json:"like_earlier,omitempty"`
+	// Of a reading list: the positive example that is nearest, by its index.
+	Example *int32 `protobuf:"varint,7,opt,name=example,proto3,oneof" json:"example,omitempty"`
+	// The value of the field by which hits are grouped; empty where the paper has none.
+	Group string `protobuf:"bytes,8,opt,name=group,proto3" json:"group,omitempty"`
+	// The passage that was found, where long texts are kept in passages.
+	Passage       *Passage `protobuf:"bytes,9,opt,name=passage,proto3" json:"passage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Why) Reset() {
+	*x = Why{}
+	mi := &file_embedd_v1_types_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Why) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Why) ProtoMessage() {}
+
+func (x *Why) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Why.ProtoReflect.Descriptor instead.
+func (*Why) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Why) GetDenseRank() int32 {
+	if x != nil {
+		return x.DenseRank
+	}
+	return 0
+}
+
+func (x *Why) GetLexicalRank() int32 {
+	if x != nil {
+		return x.LexicalRank
+	}
+	return 0
+}
+
+func (x *Why) GetSentence() float32 {
+	if x != nil && x.Sentence != nil {
+		return *x.Sentence
+	}
+	return 0
+}
+
+func (x *Why) GetCrossEncoder() float32 {
+	if x != nil && x.CrossEncoder != nil {
+		return *x.CrossEncoder
+	}
+	return 0
+}
+
+func (x *Why) GetRecency() float32 {
+	if x != nil && x.Recency != nil {
+		return *x.Recency
+	}
+	return 0
+}
+
+func (x *Why) GetLikeEarlier() float32 {
+	if x != nil && x.LikeEarlier != nil {
+		return *x.LikeEarlier
+	}
+	return 0
+}
+
+func (x *Why) GetExample() int32 {
+	if x != nil && x.Example != nil {
+		return *x.Example
+	}
+	return 0
+}
+
+func (x *Why) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Why) GetPassage() *Passage {
+	if x != nil {
+		return x.Passage
+	}
+	return nil
+}
+
+// Passage is a part of a long text that has a vector of its own.
+type Passage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 0.
+	Index         int32  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Passage) Reset() {
+	*x = Passage{}
+	mi := &file_embedd_v1_types_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Passage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Passage) ProtoMessage() {}
+
+func (x *Passage) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Passage.ProtoReflect.Descriptor instead.
+func (*Passage) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Passage) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Passage) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// Explanation says what makes a paper alike to a query.
+type Explanation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cosine similarity.
+	Score float64 `protobuf:"fixed64,1,opt,name=score,proto3" json:"score,omitempty"`
+	// The model takes the mean of its tokens, so that the score is a sum over tokens: the shares of the sentences and rest add up
+	// to it. Otherwise each sentence was encoded on its own, and only has a score.
+	Shares bool `protobuf:"varint,2,opt,name=shares,proto3" json:"shares,omitempty"`
+	// Sentences of the paper, the title first; at most 64.
+	Sentences []*Sentence `protobuf:"bytes,3,rep,name=sentences,proto3" json:"sentences,omitempty"`
+	// Share of the special tokens.
+	Rest float64 `protobuf:"fixed64,4,opt,name=rest,proto3" json:"rest,omitempty"`
+	// Those of the query, whose shares and query_rest add up to the same score.
+	QuerySentences []*Sentence `protobuf:"bytes,5,rep,name=query_sentences,json=querySentences,proto3" json:"query_sentences,omitempty"`
+	QueryRest      float64     `protobuf:"fixed64,6,opt,name=query_rest,json=queryRest,proto3" json:"query_rest,omitempty"`
+	// The two sentences that are most alike.
+	Best *SentencePair `protobuf:"bytes,7,opt,name=best,proto3" json:"best,omitempty"`
+	// Words that both have, the rarest in the collection first; at most 16.
+	Terms         []*SharedTerm `protobuf:"bytes,8,rep,name=terms,proto3" json:"terms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Explanation) Reset() {
+	*x = Explanation{}
+	mi := &file_embedd_v1_types_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Explanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Explanation) ProtoMessage() {}
+
+func (x *Explanation) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
+func (*Explanation) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Explanation) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+func (x *Explanation) GetShares() bool {
+	if x != nil {
+		return x.Shares
+	}
+	return false
+}
+
+func (x *Explanation) GetSentences() []*Sentence {
+	if x != nil {
+		return x.Sentences
+	}
+	return nil
+}
+
+func (x *Explanation) GetRest() float64 {
+	if x != nil {
+		return x.Rest
+	}
+	return 0
+}
+
+func (x *Explanation) GetQuerySentences() []*Sentence {
+	if x != nil {
+		return x.QuerySentences
+	}
+	return nil
+}
+
+func (x *Explanation) GetQueryRest() float64 {
+	if x != nil {
+		return x.QueryRest
+	}
+	return 0
+}
+
+func (x *Explanation) GetBest() *SentencePair {
+	if x != nil {
+		return x.Best
+	}
+	return nil
+}
+
+func (x *Explanation) GetTerms() []*SharedTerm {
+	if x != nil {
+		return x.Terms
+	}
+	return nil
+}
+
+// SharedTerm is a word, as it is counted, that the query and the paper have.
+type SharedTerm struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stemmed.
+	Term string `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"`
+	// Its inverse document frequency, as BM25 weighs it.
+	Weight float64 `protobuf:"fixed64,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	// Where it stands in the text of the query and of the paper.
+	Query         []*Span `protobuf:"bytes,3,rep,name=query,proto3" json:"query,omitempty"`
+	Paper         []*Span `protobuf:"bytes,4,rep,name=paper,proto3" json:"paper,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SharedTerm) Reset() {
+	*x = SharedTerm{}
+	mi := &file_embedd_v1_types_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SharedTerm) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SharedTerm) ProtoMessage() {}
+
+func (x *SharedTerm) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SharedTerm.ProtoReflect.Descriptor instead.
+func (*SharedTerm) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SharedTerm) GetTerm() string {
+	if x != nil {
+		return x.Term
+	}
+	return ""
+}
+
+func (x *SharedTerm) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *SharedTerm) GetQuery() []*Span {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *SharedTerm) GetPaper() []*Span {
+	if x != nil {
+		return x.Paper
+	}
+	return nil
+}
+
+// Span is a place in a text.
+type Span struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// title, abstract, or text where the query is a text.
+	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	// In bytes of UTF-8, from begin to before end.
+	Begin         int32 `protobuf:"varint,2,opt,name=begin,proto3" json:"begin,omitempty"`
+	End           int32 `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_embedd_v1_types_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Span) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Span) GetBegin() int32 {
+	if x != nil {
+		return x.Begin
+	}
+	return 0
+}
+
+func (x *Span) GetEnd() int32 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+// Sentence is a part of a paper or a query.
+type Sentence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Text  string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// title, abstract, or text where the query is a text.
+	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
+	// Share of the score; see Explanation.shares.
+	Share float64 `protobuf:"fixed64,3,opt,name=share,proto3" json:"share,omitempty"`
+	// Cosine similarity of the sentence's own vector and the other side as a whole.
+	Score float64 `protobuf:"fixed64,4,opt,name=score,proto3" json:"score,omitempty"`
+	// False for a sentence beyond what the model reads; it has neither share nor score.
+	Read          bool `protobuf:"varint,5,opt,name=read,proto3" json:"read,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sentence) Reset() {
+	*x = Sentence{}
+	mi := &file_embedd_v1_types_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sentence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sentence) ProtoMessage() {}
+
+func (x *Sentence) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sentence.ProtoReflect.Descriptor instead.
+func (*Sentence) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Sentence) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Sentence) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Sentence) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+func (x *Sentence) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+func (x *Sentence) GetRead() bool {
+	if x != nil {
+		return x.Read
+	}
+	return false
+}
+
+// SentencePair is a sentence of the query and one of the paper, by their index.
+type SentencePair struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	QuerySentence int32                  `protobuf:"varint,1,opt,name=query_sentence,json=querySentence,proto3" json:"query_sentence,omitempty"`
+	Sentence      int32                  `protobuf:"varint,2,opt,name=sentence,proto3" json:"sentence,omitempty"`
+	// Cosine similarity of the two.
+	Score         float64 `protobuf:"fixed64,3,opt,name=score,proto3" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SentencePair) Reset() {
+	*x = SentencePair{}
+	mi := &file_embedd_v1_types_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SentencePair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SentencePair) ProtoMessage() {}
+
+func (x *SentencePair) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SentencePair.ProtoReflect.Descriptor instead.
+func (*SentencePair) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SentencePair) GetQuerySentence() int32 {
+	if x != nil {
+		return x.QuerySentence
+	}
+	return 0
+}
+
+func (x *SentencePair) GetSentence() int32 {
+	if x != nil {
+		return x.Sentence
+	}
+	return 0
+}
+
+func (x *SentencePair) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+// StageTime is how long a part of a call took.
+type StageTime struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// encode, search, words, sentences, rerank, fetch, explain or facets.
+	Stage         string               `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	Took          *durationpb.Duration `protobuf:"bytes,2,opt,name=took,proto3" json:"took,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageTime) Reset() {
+	*x = StageTime{}
+	mi := &file_embedd_v1_types_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageTime) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageTime) ProtoMessage() {}
+
+func (x *StageTime) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageTime.ProtoReflect.Descriptor instead.
+func (*StageTime) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *StageTime) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *StageTime) GetTook() *durationpb.Duration {
+	if x != nil {
+		return x.Took
+	}
+	return nil
+}
+
 // TextUse says what the model read of a text.
 type TextUse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -661,7 +1628,7 @@ type TextUse struct {
 
 func (x *TextUse) Reset() {
 	*x = TextUse{}
-	mi := &file_embedd_v1_types_proto_msgTypes[4]
+	mi := &file_embedd_v1_types_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +1640,7 @@ func (x *TextUse) String() string {
 func (*TextUse) ProtoMessage() {}
 
 func (x *TextUse) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[4]
+	mi := &file_embedd_v1_types_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +1653,7 @@ func (x *TextUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TextUse.ProtoReflect.Descriptor instead.
 func (*TextUse) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TextUse) GetTokenCount() int32 {
@@ -718,15 +1685,25 @@ type Effective struct {
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	Mode   Mode   `protobuf:"varint,6,opt,name=mode,proto3,enum=embedd.v1.Mode" json:"mode,omitempty"`
 	// Of a hybrid search.
-	Fusion        Fusion   `protobuf:"varint,7,opt,name=fusion,proto3,enum=embedd.v1.Fusion" json:"fusion,omitempty"`
-	DenseWeight   *float64 `protobuf:"fixed64,8,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
+	Fusion      Fusion   `protobuf:"varint,7,opt,name=fusion,proto3,enum=embedd.v1.Fusion" json:"fusion,omitempty"`
+	DenseWeight *float64 `protobuf:"fixed64,8,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
+	// Sentences re-scored the best.
+	Sentences bool      `protobuf:"varint,9,opt,name=sentences,proto3" json:"sentences,omitempty"`
+	Feedback  *Feedback `protobuf:"bytes,10,opt,name=feedback,proto3" json:"feedback,omitempty"`
+	Rerank    *Rerank   `protobuf:"bytes,11,opt,name=rerank,proto3" json:"rerank,omitempty"`
+	// The answer is a kept list of neighbours, as of a version of the index and a time.
+	Materialised *Materialised `protobuf:"bytes,12,opt,name=materialised,proto3" json:"materialised,omitempty"`
+	// Of a reading list.
+	Strategy Strategy `protobuf:"varint,13,opt,name=strategy,proto3,enum=embedd.v1.Strategy" json:"strategy,omitempty"`
+	// The collection's own name, where it was called by another.
+	Collection    string `protobuf:"bytes,14,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Effective) Reset() {
 	*x = Effective{}
-	mi := &file_embedd_v1_types_proto_msgTypes[5]
+	mi := &file_embedd_v1_types_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +1715,7 @@ func (x *Effective) String() string {
 func (*Effective) ProtoMessage() {}
 
 func (x *Effective) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[5]
+	mi := &file_embedd_v1_types_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +1728,7 @@ func (x *Effective) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effective.ProtoReflect.Descriptor instead.
 func (*Effective) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Effective) GetK() int32 {
@@ -810,11 +1787,477 @@ func (x *Effective) GetDenseWeight() float64 {
 	return 0
 }
 
+func (x *Effective) GetSentences() bool {
+	if x != nil {
+		return x.Sentences
+	}
+	return false
+}
+
+func (x *Effective) GetFeedback() *Feedback {
+	if x != nil {
+		return x.Feedback
+	}
+	return nil
+}
+
+func (x *Effective) GetRerank() *Rerank {
+	if x != nil {
+		return x.Rerank
+	}
+	return nil
+}
+
+func (x *Effective) GetMaterialised() *Materialised {
+	if x != nil {
+		return x.Materialised
+	}
+	return nil
+}
+
+func (x *Effective) GetStrategy() Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return Strategy_STRATEGY_UNSPECIFIED
+}
+
+func (x *Effective) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+// Materialised says of when a kept list of neighbours is.
+type Materialised struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	IndexVersion  uint64                 `protobuf:"varint,1,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
+	Computed      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=computed,proto3" json:"computed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Materialised) Reset() {
+	*x = Materialised{}
+	mi := &file_embedd_v1_types_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Materialised) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Materialised) ProtoMessage() {}
+
+func (x *Materialised) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Materialised.ProtoReflect.Descriptor instead.
+func (*Materialised) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Materialised) GetIndexVersion() uint64 {
+	if x != nil {
+		return x.IndexVersion
+	}
+	return 0
+}
+
+func (x *Materialised) GetComputed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Computed
+	}
+	return nil
+}
+
+// Feedback takes the first papers of a first search for relevant, and searches once more with what they have in common: pseudo-relevance
+// feedback. What it costs and gains stands in docs/search.md.
+type Feedback struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many papers are taken for relevant, 1 to 10; 3 when 0.
+	Papers int32 `protobuf:"varint,1,opt,name=papers,proto3" json:"papers,omitempty"`
+	// How much of the second query's vector is theirs, 0 to 1; 0.3 when absent.
+	DenseWeight *float64 `protobuf:"fixed64,2,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
+	// How many of their words are added, 1 to 50; 10 when 0. Only where words are searched.
+	Terms int32 `protobuf:"varint,3,opt,name=terms,proto3" json:"terms,omitempty"`
+	// What an added word weighs at most against one of the query, 0 to 1; 0.3 when absent.
+	TermWeight    *float64 `protobuf:"fixed64,4,opt,name=term_weight,json=termWeight,proto3,oneof" json:"term_weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Feedback) Reset() {
+	*x = Feedback{}
+	mi := &file_embedd_v1_types_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Feedback) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Feedback) ProtoMessage() {}
+
+func (x *Feedback) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Feedback.ProtoReflect.Descriptor instead.
+func (*Feedback) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Feedback) GetPapers() int32 {
+	if x != nil {
+		return x.Papers
+	}
+	return 0
+}
+
+func (x *Feedback) GetDenseWeight() float64 {
+	if x != nil && x.DenseWeight != nil {
+		return *x.DenseWeight
+	}
+	return 0
+}
+
+func (x *Feedback) GetTerms() int32 {
+	if x != nil {
+		return x.Terms
+	}
+	return 0
+}
+
+func (x *Feedback) GetTermWeight() float64 {
+	if x != nil && x.TermWeight != nil {
+		return *x.TermWeight
+	}
+	return 0
+}
+
+// Rerank orders the best anew by a cross-encoder, which reads the query and each paper together.
+type Rerank struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many, 1 to 100; 20 when 0. Those after them keep their order behind them.
+	Candidates int32 `protobuf:"varint,1,opt,name=candidates,proto3" json:"candidates,omitempty"`
+	// The cross-encoder's id, of those that the server was started with (Info.rerankers); the first when empty.
+	Model         string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rerank) Reset() {
+	*x = Rerank{}
+	mi := &file_embedd_v1_types_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rerank) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rerank) ProtoMessage() {}
+
+func (x *Rerank) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rerank.ProtoReflect.Descriptor instead.
+func (*Rerank) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Rerank) GetCandidates() int32 {
+	if x != nil {
+		return x.Candidates
+	}
+	return 0
+}
+
+func (x *Rerank) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+// FacetRequest asks for the counts of a field's values.
+type FacetRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in a filter.
+	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	// How many values, those with most papers first: 1 to 1,000; 10 when 0.
+	Values        int32 `protobuf:"varint,2,opt,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FacetRequest) Reset() {
+	*x = FacetRequest{}
+	mi := &file_embedd_v1_types_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FacetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FacetRequest) ProtoMessage() {}
+
+func (x *FacetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FacetRequest.ProtoReflect.Descriptor instead.
+func (*FacetRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FacetRequest) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *FacetRequest) GetValues() int32 {
+	if x != nil {
+		return x.Values
+	}
+	return 0
+}
+
+// Facet has the counts of a field's values.
+type Facet struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Info.
+	Field  string        `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	Values []*FacetValue `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	// How many values there are in all, and how many of the papers have none.
+	ValuesTotal   int64 `protobuf:"varint,3,opt,name=values_total,json=valuesTotal,proto3" json:"values_total,omitempty"`
+	PapersWithout int64 `protobuf:"varint,4,opt,name=papers_without,json=papersWithout,proto3" json:"papers_without,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Facet) Reset() {
+	*x = Facet{}
+	mi := &file_embedd_v1_types_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Facet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Facet) ProtoMessage() {}
+
+func (x *Facet) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Facet.ProtoReflect.Descriptor instead.
+func (*Facet) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Facet) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Facet) GetValues() []*FacetValue {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *Facet) GetValuesTotal() int64 {
+	if x != nil {
+		return x.ValuesTotal
+	}
+	return 0
+}
+
+func (x *Facet) GetPapersWithout() int64 {
+	if x != nil {
+		return x.PapersWithout
+	}
+	return 0
+}
+
+type FacetValue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it would stand in a filter, without quotes.
+	Value         string `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	Papers        int64  `protobuf:"varint,2,opt,name=papers,proto3" json:"papers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FacetValue) Reset() {
+	*x = FacetValue{}
+	mi := &file_embedd_v1_types_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FacetValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FacetValue) ProtoMessage() {}
+
+func (x *FacetValue) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FacetValue.ProtoReflect.Descriptor instead.
+func (*FacetValue) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FacetValue) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *FacetValue) GetPapers() int64 {
+	if x != nil {
+		return x.Papers
+	}
+	return 0
+}
+
+// Refusal is what became of one thing of several: what a call of its own would have failed with, as in google.rpc.Status.
+type Refusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of google.rpc.Code, for example 3 for INVALID_ARGUMENT.
+	Code    int32  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// For example a google.rpc.BadRequest that names the field.
+	Details       []*anypb.Any `protobuf:"bytes,3,rep,name=details,proto3" json:"details,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_embedd_v1_types_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Refusal) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Refusal) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Refusal) GetDetails() []*anypb.Any {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
 var File_embedd_v1_types_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_types_proto_rawDesc = "" +
 	"\n" +
-	"\x15embedd/v1/types.proto\x12\tembedd.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x81\x02\n" +
+	"\x15embedd/v1/types.proto\x12\tembedd.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x02\n" +
 	"\x05Paper\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x1a\n" +
@@ -826,26 +2269,105 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\barxiv_id\x18\b \x01(\tR\aarxivId\x12\x10\n" +
 	"\x03url\x18\t \x01(\tR\x03url\x123\n" +
 	"\bmetadata\x18\n" +
-	" \x01(\v2\x17.google.protobuf.StructR\bmetadata\"o\n" +
+	" \x01(\v2\x17.google.protobuf.StructR\bmetadata\x124\n" +
+	"\aexpires\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12)\n" +
+	"\x06vector\x18\f \x01(\v2\x11.embedd.v1.VectorR\x06vector\"\xcc\x01\n" +
 	"\x05Input\x12\x1b\n" +
 	"\bpaper_id\x18\x01 \x01(\tH\x00R\apaperId\x12\x14\n" +
 	"\x04text\x18\x02 \x01(\tH\x00R\x04text\x12+\n" +
-	"\x06vector\x18\x03 \x01(\v2\x11.embedd.v1.VectorH\x00R\x06vectorB\x06\n" +
-	"\x04kind\" \n" +
+	"\x06vector\x18\x03 \x01(\v2\x11.embedd.v1.VectorH\x00R\x06vector\x12(\n" +
+	"\x05paper\x18\x04 \x01(\v2\x10.embedd.v1.PaperH\x00R\x05paper\x121\n" +
+	"\bexamples\x18\x05 \x01(\v2\x13.embedd.v1.ExamplesH\x00R\bexamplesB\x06\n" +
+	"\x04kind\"\xe5\x01\n" +
+	"\bExamples\x12.\n" +
+	"\bpositive\x18\x01 \x03(\v2\x12.embedd.v1.ExampleR\bpositive\x12.\n" +
+	"\bnegative\x18\x02 \x03(\v2\x12.embedd.v1.ExampleR\bnegative\x12/\n" +
+	"\bstrategy\x18\x03 \x01(\x0e2\x13.embedd.v1.StrategyR\bstrategy\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\x12$\n" +
+	"\vtext_weight\x18\x05 \x01(\x01H\x00R\n" +
+	"textWeight\x88\x01\x01B\x0e\n" +
+	"\f_text_weight\"Y\n" +
+	"\aExample\x12&\n" +
+	"\x05input\x18\x01 \x01(\v2\x10.embedd.v1.InputR\x05input\x12\x1b\n" +
+	"\x06weight\x18\x02 \x01(\x01H\x00R\x06weight\x88\x01\x01B\t\n" +
+	"\a_weight\" \n" +
 	"\x06Vector\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\x02R\x06values\"\xa1\x01\n" +
+	"\x06values\x18\x01 \x03(\x02R\x06values\"\xf3\x02\n" +
 	"\x03Hit\x12&\n" +
 	"\x05paper\x18\x01 \x01(\v2\x10.embedd.v1.PaperR\x05paper\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x02R\x05score\x12\x12\n" +
 	"\x04rank\x18\x03 \x01(\x05R\x04rank\x12\x1b\n" +
 	"\x06cosine\x18\x04 \x01(\x02H\x00R\x06cosine\x88\x01\x01\x12\x17\n" +
-	"\x04bm25\x18\x05 \x01(\x02H\x01R\x04bm25\x88\x01\x01B\t\n" +
+	"\x04bm25\x18\x05 \x01(\x02H\x01R\x04bm25\x88\x01\x01\x12#\n" +
+	"\n" +
+	"percentile\x18\x06 \x01(\x01H\x02R\n" +
+	"percentile\x88\x01\x01\x12#\n" +
+	"\x04band\x18\a \x01(\x0e2\x0f.embedd.v1.BandR\x04band\x12 \n" +
+	"\x03why\x18\b \x01(\v2\x0e.embedd.v1.WhyR\x03why\x12\x1b\n" +
+	"\tsame_work\x18\t \x03(\tR\bsameWork\x128\n" +
+	"\vexplanation\x18\n" +
+	" \x01(\v2\x16.embedd.v1.ExplanationR\vexplanationB\t\n" +
 	"\a_cosineB\a\n" +
-	"\x05_bm25\"H\n" +
+	"\x05_bm25B\r\n" +
+	"\v_percentile\"\x84\x03\n" +
+	"\x03Why\x12\x1d\n" +
+	"\n" +
+	"dense_rank\x18\x01 \x01(\x05R\tdenseRank\x12!\n" +
+	"\flexical_rank\x18\x02 \x01(\x05R\vlexicalRank\x12\x1f\n" +
+	"\bsentence\x18\x03 \x01(\x02H\x00R\bsentence\x88\x01\x01\x12(\n" +
+	"\rcross_encoder\x18\x04 \x01(\x02H\x01R\fcrossEncoder\x88\x01\x01\x12\x1d\n" +
+	"\arecency\x18\x05 \x01(\x02H\x02R\arecency\x88\x01\x01\x12&\n" +
+	"\flike_earlier\x18\x06 \x01(\x02H\x03R\vlikeEarlier\x88\x01\x01\x12\x1d\n" +
+	"\aexample\x18\a \x01(\x05H\x04R\aexample\x88\x01\x01\x12\x14\n" +
+	"\x05group\x18\b \x01(\tR\x05group\x12,\n" +
+	"\apassage\x18\t \x01(\v2\x12.embedd.v1.PassageR\apassageB\v\n" +
+	"\t_sentenceB\x10\n" +
+	"\x0e_cross_encoderB\n" +
+	"\n" +
+	"\b_recencyB\x0f\n" +
+	"\r_like_earlierB\n" +
+	"\n" +
+	"\b_example\"3\n" +
+	"\aPassage\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xb9\x02\n" +
+	"\vExplanation\x12\x14\n" +
+	"\x05score\x18\x01 \x01(\x01R\x05score\x12\x16\n" +
+	"\x06shares\x18\x02 \x01(\bR\x06shares\x121\n" +
+	"\tsentences\x18\x03 \x03(\v2\x13.embedd.v1.SentenceR\tsentences\x12\x12\n" +
+	"\x04rest\x18\x04 \x01(\x01R\x04rest\x12<\n" +
+	"\x0fquery_sentences\x18\x05 \x03(\v2\x13.embedd.v1.SentenceR\x0equerySentences\x12\x1d\n" +
+	"\n" +
+	"query_rest\x18\x06 \x01(\x01R\tqueryRest\x12+\n" +
+	"\x04best\x18\a \x01(\v2\x17.embedd.v1.SentencePairR\x04best\x12+\n" +
+	"\x05terms\x18\b \x03(\v2\x15.embedd.v1.SharedTermR\x05terms\"\x86\x01\n" +
+	"\n" +
+	"SharedTerm\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\tR\x04term\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\x01R\x06weight\x12%\n" +
+	"\x05query\x18\x03 \x03(\v2\x0f.embedd.v1.SpanR\x05query\x12%\n" +
+	"\x05paper\x18\x04 \x03(\v2\x0f.embedd.v1.SpanR\x05paper\"D\n" +
+	"\x04Span\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x14\n" +
+	"\x05begin\x18\x02 \x01(\x05R\x05begin\x12\x10\n" +
+	"\x03end\x18\x03 \x01(\x05R\x03end\"t\n" +
+	"\bSentence\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x14\n" +
+	"\x05field\x18\x02 \x01(\tR\x05field\x12\x14\n" +
+	"\x05share\x18\x03 \x01(\x01R\x05share\x12\x14\n" +
+	"\x05score\x18\x04 \x01(\x01R\x05score\x12\x12\n" +
+	"\x04read\x18\x05 \x01(\bR\x04read\"g\n" +
+	"\fSentencePair\x12%\n" +
+	"\x0equery_sentence\x18\x01 \x01(\x05R\rquerySentence\x12\x1a\n" +
+	"\bsentence\x18\x02 \x01(\x05R\bsentence\x12\x14\n" +
+	"\x05score\x18\x03 \x01(\x01R\x05score\"P\n" +
+	"\tStageTime\x12\x14\n" +
+	"\x05stage\x18\x01 \x01(\tR\x05stage\x12-\n" +
+	"\x04took\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x04took\"H\n" +
 	"\aTextUse\x12\x1f\n" +
 	"\vtoken_count\x18\x01 \x01(\x05R\n" +
 	"tokenCount\x12\x1c\n" +
-	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\x85\x02\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\x8d\x04\n" +
 	"\tEffective\x12\f\n" +
 	"\x01k\x18\x01 \x01(\x05R\x01k\x12\x0e\n" +
 	"\x02ef\x18\x02 \x01(\x05R\x02ef\x12\x14\n" +
@@ -854,13 +2376,60 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\x06filter\x18\x05 \x01(\tR\x06filter\x12#\n" +
 	"\x04mode\x18\x06 \x01(\x0e2\x0f.embedd.v1.ModeR\x04mode\x12)\n" +
 	"\x06fusion\x18\a \x01(\x0e2\x11.embedd.v1.FusionR\x06fusion\x12&\n" +
-	"\fdense_weight\x18\b \x01(\x01H\x00R\vdenseWeight\x88\x01\x01B\x0f\n" +
-	"\r_dense_weight*e\n" +
+	"\fdense_weight\x18\b \x01(\x01H\x00R\vdenseWeight\x88\x01\x01\x12\x1c\n" +
+	"\tsentences\x18\t \x01(\bR\tsentences\x12/\n" +
+	"\bfeedback\x18\n" +
+	" \x01(\v2\x13.embedd.v1.FeedbackR\bfeedback\x12)\n" +
+	"\x06rerank\x18\v \x01(\v2\x11.embedd.v1.RerankR\x06rerank\x12;\n" +
+	"\fmaterialised\x18\f \x01(\v2\x17.embedd.v1.MaterialisedR\fmaterialised\x12/\n" +
+	"\bstrategy\x18\r \x01(\x0e2\x13.embedd.v1.StrategyR\bstrategy\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x0e \x01(\tR\n" +
+	"collectionB\x0f\n" +
+	"\r_dense_weight\"k\n" +
+	"\fMaterialised\x12#\n" +
+	"\rindex_version\x18\x01 \x01(\x04R\findexVersion\x126\n" +
+	"\bcomputed\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bcomputed\"\xa7\x01\n" +
+	"\bFeedback\x12\x16\n" +
+	"\x06papers\x18\x01 \x01(\x05R\x06papers\x12&\n" +
+	"\fdense_weight\x18\x02 \x01(\x01H\x00R\vdenseWeight\x88\x01\x01\x12\x14\n" +
+	"\x05terms\x18\x03 \x01(\x05R\x05terms\x12$\n" +
+	"\vterm_weight\x18\x04 \x01(\x01H\x01R\n" +
+	"termWeight\x88\x01\x01B\x0f\n" +
+	"\r_dense_weightB\x0e\n" +
+	"\f_term_weight\">\n" +
+	"\x06Rerank\x12\x1e\n" +
+	"\n" +
+	"candidates\x18\x01 \x01(\x05R\n" +
+	"candidates\x12\x14\n" +
+	"\x05model\x18\x02 \x01(\tR\x05model\"<\n" +
+	"\fFacetRequest\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
+	"\x06values\x18\x02 \x01(\x05R\x06values\"\x96\x01\n" +
+	"\x05Facet\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12-\n" +
+	"\x06values\x18\x02 \x03(\v2\x15.embedd.v1.FacetValueR\x06values\x12!\n" +
+	"\fvalues_total\x18\x03 \x01(\x03R\vvaluesTotal\x12%\n" +
+	"\x0epapers_without\x18\x04 \x01(\x03R\rpapersWithout\":\n" +
+	"\n" +
+	"FacetValue\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\tR\x05value\x12\x16\n" +
+	"\x06papers\x18\x02 \x01(\x03R\x06papers\"g\n" +
+	"\aRefusal\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12.\n" +
+	"\adetails\x18\x03 \x03(\v2\x14.google.protobuf.AnyR\adetails*e\n" +
 	"\tPaperView\x12\x1a\n" +
 	"\x16PAPER_VIEW_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPAPER_VIEW_ID\x10\x01\x12\x14\n" +
 	"\x10PAPER_VIEW_BASIC\x10\x02\x12\x13\n" +
-	"\x0fPAPER_VIEW_FULL\x10\x03*?\n" +
+	"\x0fPAPER_VIEW_FULL\x10\x03*\x83\x01\n" +
+	"\bStrategy\x12\x18\n" +
+	"\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10STRATEGY_AVERAGE\x10\x01\x12\x17\n" +
+	"\x13STRATEGY_BEST_SCORE\x10\x02\x12\x17\n" +
+	"\x13STRATEGY_SUM_SCORES\x10\x03\x12\x15\n" +
+	"\x11STRATEGY_SEQUENCE\x10\x04*?\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -876,7 +2445,12 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\x12FUSION_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rFUSION_CONVEX\x10\x01\x12\x0e\n" +
 	"\n" +
-	"FUSION_RRF\x10\x02*;\n" +
+	"FUSION_RRF\x10\x02*N\n" +
+	"\x04Band\x12\x14\n" +
+	"\x10BAND_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tBAND_WEAK\x10\x01\x12\x10\n" +
+	"\fBAND_RELATED\x10\x02\x12\x0f\n" +
+	"\vBAND_STRONG\x10\x03*;\n" +
 	"\x04Plan\x12\x14\n" +
 	"\x10PLAN_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -895,34 +2469,82 @@ func file_embedd_v1_types_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_types_proto_rawDescData
 }
 
-var file_embedd_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_embedd_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_embedd_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_embedd_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_embedd_v1_types_proto_goTypes = []any{
-	(PaperView)(0),          // 0: embedd.v1.PaperView
-	(Role)(0),               // 1: embedd.v1.Role
-	(Mode)(0),               // 2: embedd.v1.Mode
-	(Fusion)(0),             // 3: embedd.v1.Fusion
-	(Plan)(0),               // 4: embedd.v1.Plan
-	(*Paper)(nil),           // 5: embedd.v1.Paper
-	(*Input)(nil),           // 6: embedd.v1.Input
-	(*Vector)(nil),          // 7: embedd.v1.Vector
-	(*Hit)(nil),             // 8: embedd.v1.Hit
-	(*TextUse)(nil),         // 9: embedd.v1.TextUse
-	(*Effective)(nil),       // 10: embedd.v1.Effective
-	(*structpb.Struct)(nil), // 11: google.protobuf.Struct
+	(PaperView)(0),                // 0: embedd.v1.PaperView
+	(Strategy)(0),                 // 1: embedd.v1.Strategy
+	(Role)(0),                     // 2: embedd.v1.Role
+	(Mode)(0),                     // 3: embedd.v1.Mode
+	(Fusion)(0),                   // 4: embedd.v1.Fusion
+	(Band)(0),                     // 5: embedd.v1.Band
+	(Plan)(0),                     // 6: embedd.v1.Plan
+	(*Paper)(nil),                 // 7: embedd.v1.Paper
+	(*Input)(nil),                 // 8: embedd.v1.Input
+	(*Examples)(nil),              // 9: embedd.v1.Examples
+	(*Example)(nil),               // 10: embedd.v1.Example
+	(*Vector)(nil),                // 11: embedd.v1.Vector
+	(*Hit)(nil),                   // 12: embedd.v1.Hit
+	(*Why)(nil),                   // 13: embedd.v1.Why
+	(*Passage)(nil),               // 14: embedd.v1.Passage
+	(*Explanation)(nil),           // 15: embedd.v1.Explanation
+	(*SharedTerm)(nil),            // 16: embedd.v1.SharedTerm
+	(*Span)(nil),                  // 17: embedd.v1.Span
+	(*Sentence)(nil),              // 18: embedd.v1.Sentence
+	(*SentencePair)(nil),          // 19: embedd.v1.SentencePair
+	(*StageTime)(nil),             // 20: embedd.v1.StageTime
+	(*TextUse)(nil),               // 21: embedd.v1.TextUse
+	(*Effective)(nil),             // 22: embedd.v1.Effective
+	(*Materialised)(nil),          // 23: embedd.v1.Materialised
+	(*Feedback)(nil),              // 24: embedd.v1.Feedback
+	(*Rerank)(nil),                // 25: embedd.v1.Rerank
+	(*FacetRequest)(nil),          // 26: embedd.v1.FacetRequest
+	(*Facet)(nil),                 // 27: embedd.v1.Facet
+	(*FacetValue)(nil),            // 28: embedd.v1.FacetValue
+	(*Refusal)(nil),               // 29: embedd.v1.Refusal
+	(*structpb.Struct)(nil),       // 30: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
+	(*anypb.Any)(nil),             // 33: google.protobuf.Any
 }
 var file_embedd_v1_types_proto_depIdxs = []int32{
-	11, // 0: embedd.v1.Paper.metadata:type_name -> google.protobuf.Struct
-	7,  // 1: embedd.v1.Input.vector:type_name -> embedd.v1.Vector
-	5,  // 2: embedd.v1.Hit.paper:type_name -> embedd.v1.Paper
-	4,  // 3: embedd.v1.Effective.plan:type_name -> embedd.v1.Plan
-	2,  // 4: embedd.v1.Effective.mode:type_name -> embedd.v1.Mode
-	3,  // 5: embedd.v1.Effective.fusion:type_name -> embedd.v1.Fusion
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	30, // 0: embedd.v1.Paper.metadata:type_name -> google.protobuf.Struct
+	31, // 1: embedd.v1.Paper.expires:type_name -> google.protobuf.Timestamp
+	11, // 2: embedd.v1.Paper.vector:type_name -> embedd.v1.Vector
+	11, // 3: embedd.v1.Input.vector:type_name -> embedd.v1.Vector
+	7,  // 4: embedd.v1.Input.paper:type_name -> embedd.v1.Paper
+	9,  // 5: embedd.v1.Input.examples:type_name -> embedd.v1.Examples
+	10, // 6: embedd.v1.Examples.positive:type_name -> embedd.v1.Example
+	10, // 7: embedd.v1.Examples.negative:type_name -> embedd.v1.Example
+	1,  // 8: embedd.v1.Examples.strategy:type_name -> embedd.v1.Strategy
+	8,  // 9: embedd.v1.Example.input:type_name -> embedd.v1.Input
+	7,  // 10: embedd.v1.Hit.paper:type_name -> embedd.v1.Paper
+	5,  // 11: embedd.v1.Hit.band:type_name -> embedd.v1.Band
+	13, // 12: embedd.v1.Hit.why:type_name -> embedd.v1.Why
+	15, // 13: embedd.v1.Hit.explanation:type_name -> embedd.v1.Explanation
+	14, // 14: embedd.v1.Why.passage:type_name -> embedd.v1.Passage
+	18, // 15: embedd.v1.Explanation.sentences:type_name -> embedd.v1.Sentence
+	18, // 16: embedd.v1.Explanation.query_sentences:type_name -> embedd.v1.Sentence
+	19, // 17: embedd.v1.Explanation.best:type_name -> embedd.v1.SentencePair
+	16, // 18: embedd.v1.Explanation.terms:type_name -> embedd.v1.SharedTerm
+	17, // 19: embedd.v1.SharedTerm.query:type_name -> embedd.v1.Span
+	17, // 20: embedd.v1.SharedTerm.paper:type_name -> embedd.v1.Span
+	32, // 21: embedd.v1.StageTime.took:type_name -> google.protobuf.Duration
+	6,  // 22: embedd.v1.Effective.plan:type_name -> embedd.v1.Plan
+	3,  // 23: embedd.v1.Effective.mode:type_name -> embedd.v1.Mode
+	4,  // 24: embedd.v1.Effective.fusion:type_name -> embedd.v1.Fusion
+	24, // 25: embedd.v1.Effective.feedback:type_name -> embedd.v1.Feedback
+	25, // 26: embedd.v1.Effective.rerank:type_name -> embedd.v1.Rerank
+	23, // 27: embedd.v1.Effective.materialised:type_name -> embedd.v1.Materialised
+	1,  // 28: embedd.v1.Effective.strategy:type_name -> embedd.v1.Strategy
+	31, // 29: embedd.v1.Materialised.computed:type_name -> google.protobuf.Timestamp
+	28, // 30: embedd.v1.Facet.values:type_name -> embedd.v1.FacetValue
+	33, // 31: embedd.v1.Refusal.details:type_name -> google.protobuf.Any
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_types_proto_init() }
@@ -934,16 +2556,22 @@ func file_embedd_v1_types_proto_init() {
 		(*Input_PaperId)(nil),
 		(*Input_Text)(nil),
 		(*Input_Vector)(nil),
+		(*Input_Paper)(nil),
+		(*Input_Examples)(nil),
 	}
+	file_embedd_v1_types_proto_msgTypes[2].OneofWrappers = []any{}
 	file_embedd_v1_types_proto_msgTypes[3].OneofWrappers = []any{}
 	file_embedd_v1_types_proto_msgTypes[5].OneofWrappers = []any{}
+	file_embedd_v1_types_proto_msgTypes[6].OneofWrappers = []any{}
+	file_embedd_v1_types_proto_msgTypes[15].OneofWrappers = []any{}
+	file_embedd_v1_types_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_types_proto_rawDesc), len(file_embedd_v1_types_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   6,
+			NumEnums:      7,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

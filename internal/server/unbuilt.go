@@ -1,0 +1,51 @@
+package server
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// What is in the contract and not built yet. This file goes when it is empty.
+
+var errUnbuilt = status.Error(codes.Unimplemented, "is not built yet")
+
+func (s *Server) SearchMany(context.Context, *embeddv1.SearchManyRequest) (*embeddv1.SearchManyResponse, error) {
+	return nil, errUnbuilt
+}
+
+func (s *Server) Recommend(context.Context, *embeddv1.RecommendRequest) (*embeddv1.RecommendResponse, error) {
+	return nil, errUnbuilt
+}
+
+func (s *Server) Compare(context.Context, *embeddv1.CompareRequest) (*embeddv1.CompareResponse, error) {
+	return nil, errUnbuilt
+}
+
+func (s *Server) IngestPapers(grpc.BidiStreamingServer[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse]) error {
+	return errUnbuilt
+}
+
+func (s *Server) UpdateMetadata(context.Context, *embeddv1.UpdateMetadataRequest) (*embeddv1.UpdateMetadataResponse, error) {
+	return nil, errUnbuilt
+}
+
+func (s *Server) CountPapers(context.Context, *embeddv1.CountPapersRequest) (*embeddv1.CountPapersResponse, error) {
+	return nil, errUnbuilt
+}
+
+func (s *Server) ExportPapers(*embeddv1.ExportPapersRequest, grpc.ServerStreamingServer[embeddv1.ExportPapersResponse]) error {
+	return errUnbuilt
+}
+
+func (s *Server) EncodeStream(grpc.BidiStreamingServer[embeddv1.EncodeStreamRequest, embeddv1.EncodeStreamResponse]) error {
+	return errUnbuilt
+}
+
+func (s *Server) Tokenize(context.Context, *embeddv1.TokenizeRequest) (*embeddv1.TokenizeResponse, error) {
+	return nil, errUnbuilt
+}
