@@ -22,6 +22,8 @@ type Paper = store.Paper
 
 // Options tune Open. The zero value is usable.
 type Options struct {
+	// Settings are what the collection is made with.
+	Settings Settings
 	// Index are the parameters of the HNSW graph. Dir is the data directory where it is empty.
 	Index ann.Options
 	// Log is told of a snapshot that is not used, and why, and of the index's upkeep. Default: slog.Default().
@@ -47,6 +49,7 @@ type Collection struct {
 	log     *slog.Logger
 
 	observer Observer // may be nil
+	settings Settings
 
 	// version is the store's revision up to which the index has everything.
 	version watermark
@@ -81,7 +84,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if o == nil {
 		o = &Options{}
 	}
-	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer}
+	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings}
 	c.fields.init()
 	c.words.init()
 	if c.log == nil {
