@@ -62,13 +62,23 @@ func Analyze(title, abstract string) Doc {
 }
 
 // Query is a text to search with. The zero Query has no words and finds nothing.
-type Query struct{ counts []count }
+type Query struct{ counts []wanted }
+
+// wanted is a word of a query and how often it counts.
+type wanted struct {
+	term   string
+	weight float64
+}
 
 // ParseQuery finds the stems of a text.
 func ParseQuery(text string) Query {
 	seen := map[string]uint32{}
 	stems(text, func(stem []byte) { seen[string(stem)]++ })
-	return Query{sorted(seen)}
+	var q Query
+	for _, t := range sorted(seen) {
+		q.counts = append(q.counts, wanted{t.term, float64(t.n)})
+	}
+	return q
 }
 
 // Empty tells whether a query has no words but stop words.

@@ -35,7 +35,7 @@ func (m truth) search(q Query, k int, within Set) []Match {
 			}
 			f := float64(d.counts[i].n)
 			idf := math.Log(1 + (float64(n)-float64(df[t.term])+0.5)/(float64(df[t.term])+0.5))
-			score += float64(t.n) * idf * f * (k1 + 1) / (f + k1*(1-b+b*float64(d.length)*float64(n)/length))
+			score += t.weight * idf * f * (k1 + 1) / (f + k1*(1-b+b*float64(d.length)*float64(n)/length))
 		}
 		if score > 0 && (within == nil || within.Contains(ordinal)) {
 			all = append(all, Match{ordinal, float32(score)})

@@ -75,7 +75,7 @@ func (x *Index) weigh(q Query) (weights []float32, lists [][][]posting) {
 			}
 		}
 		if df > 0 {
-			weights, lists = append(weights, float32(float64(t.n)*idf(len(x.places), df)*(k1+1))), append(lists, of)
+			weights, lists = append(weights, float32(t.weight*idf(len(x.places), df)*(k1+1))), append(lists, of)
 		}
 	}
 	return weights, lists

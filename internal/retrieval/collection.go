@@ -61,6 +61,7 @@ type Collection struct {
 	calibrated atomic.Int64 // vectors when recall was last measured
 	snapshots  snapshots
 	probe      probe
+	survey     survey
 	start      IndexStart // set by Open
 
 	// life is held for reading by each call and for writing by Close.

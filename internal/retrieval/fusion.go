@@ -62,6 +62,8 @@ type candidate struct {
 	score   float32
 	cosine  float32 // NaN: not known
 	bm25    float32 // NaN: not asked for
+	// Ranks by vectors and by words, from 1; 0: it is not among those found so.
+	dense, lexical int32
 }
 
 var unknown = float32(math.NaN())
@@ -78,38 +80,69 @@ type looking struct {
 	weight float64 // of the cosine
 	vector []float32
 	words  lexical.Query
-	self   uint64 // the ordinal of the input paper, 0 for none
-	query  ann.Query
-	exact  bool
+	// The papers that are the input: they are not in the answer, and are no measure of others.
+	selves  []uint64
+	selfIDs []string
+	query   ann.Query
+	exact   bool
+	scoped  bool // the key has a filter
+
+	probes   []probeVector // of a reading list
+	strategy Strategy
+	scale    float32 // what a cosine is multiplied by to be a score, 0 for 1
+	feedback *Feedback
+	order    ordering
+	page     page
 }
 
 // find gives the papers that are nearest, of those chosen (nil: all), and tells whether there are more.
 func (c *Collection) find(ctx context.Context, l *looking, chosen *metadata.Set, res *SearchResult) (found []candidate, more bool, err error) {
-	k := l.query.K
 	var within lexical.Set
 	if chosen != nil {
 		l.query.Filter = ann.NewFilter(chosen.Ordinals())
 		within = chosen
 	}
+	if l.feedback == nil {
+		return c.findOnce(ctx, l, within, res)
+	}
+	if found, _, err = c.findOnce(ctx, l, within, res); err != nil {
+		return nil, false, err
+	}
+	again, err := c.feedBack(l, found)
+	if err != nil {
+		return nil, false, err
+	}
+	return c.findOnce(ctx, again, within, res)
+}
+
+// findOnce is find without feedback.
+func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Set, res *SearchResult) (found []candidate, more bool, err error) {
+	k := l.query.K
 	switch l.mode {
 	case Lexical:
-		matches, _, err := c.byWords(ctx, l, k, within, nil)
+		matches, _, err := c.byWords(ctx, l, k, within, nil, res)
 		if err != nil {
 			return nil, false, err
 		}
 		for _, m := range matches {
-			found = append(found, candidate{m.Ordinal, m.Score, unknown, m.Score})
+			found = append(found, candidate{ordinal: m.Ordinal, score: m.Score, cosine: unknown, bm25: m.Score})
 		}
+		l.rank(found, func(c *candidate) *int32 { return &c.lexical })
 		return found, len(matches) == k, nil
 	case Dense:
 		near, err := c.near(ctx, l, res)
 		if err != nil {
 			return nil, false, err
 		}
-		for _, n := range near {
+		found = make([]candidate, len(near))
+		for i, n := range near {
 			s := cosine(n.Distance)
-			found = append(found, candidate{n.Label, s, s, unknown})
+			found[i] = candidate{ordinal: n.Label, score: s, cosine: s, bm25: unknown}
+			if l.scale != 0 {
+				found[i].score *= l.scale
+			}
 		}
+		l.rank(found, func(c *candidate) *int32 { return &c.dense })
 		return found, len(near) == k, nil
 	}
 	near, err := c.near(ctx, l, res)
@@ -120,39 +153,66 @@ func (c *Collection) find(ctx context.Context, l *looking, chosen *metadata.Set,
 	for i, n := range near {
 		labels[i] = n.Label
 	}
-	matches, scores, err := c.byWords(ctx, l, k, within, labels)
+	matches, scores, err := c.byWords(ctx, l, k, within, labels, res)
 	if err != nil {
 		return nil, false, err
 	}
 	more = len(near) == k || len(matches) == k
-	if l.self != 0 { // it would be the measure of all others
-		if i := slices.IndexFunc(near, func(n ann.Neighbor) bool { return n.Label == l.self }); i >= 0 {
-			near, scores = slices.Delete(near, i, i+1), slices.Delete(scores, i, i+1)
+	if len(l.selves) > 0 { // they would be the measure of all others
+		kept := 0
+		for i := range near {
+			if !l.isSelf(near[i].Label) {
+				near[kept], scores[kept] = near[i], scores[i]
+				kept++
+			}
 		}
-		matches = slices.DeleteFunc(matches, func(m lexical.Match) bool { return m.Ordinal == l.self })
-		near, scores, matches = near[:min(len(near), k-1)], scores[:min(len(near), k-1)], matches[:min(len(matches), k-1)]
+		matches = slices.DeleteFunc(matches, func(m lexical.Match) bool { return l.isSelf(m.Ordinal) })
+		pool := k - len(l.selves)
+		near, scores, matches = near[:min(kept, pool)], scores[:min(kept, pool)], matches[:min(len(matches), pool)]
 	}
 	found, err = c.join(l, near, scores, matches)
 	return found, more, err
 }
 
+// isSelf tells whether a paper is the input.
+func (l *looking) isSelf(ordinal uint64) bool { return slices.Contains(l.selves, ordinal) }
+
+// rank numbers candidates that are in the order of one side, but for the input.
+func (l *looking) rank(found []candidate, of func(*candidate) *int32) {
+	rank := int32(0)
+	for i := range found {
+		if !l.isSelf(found[i].ordinal) {
+			rank++
+			*of(&found[i]) = rank
+		}
+	}
+}
+
 // byWords searches the words.
-func (c *Collection) byWords(ctx context.Context, l *looking, k int, within lexical.Set, of []uint64) ([]lexical.Match, []float32, error) {
+func (c *Collection) byWords(ctx context.Context, l *looking, k int, within lexical.Set, of []uint64, res *SearchResult) ([]lexical.Match, []float32, error) {
 	begin := time.Now()
-	defer func() { c.observe(ctx, OpSearch, StageWords, begin) }()
+	defer func() { res.ended(ctx, c, StageWords, begin) }()
 	return c.words.index.Search(ctx, l.words, k, within, of)
 }
 
 // near searches the index.
 func (c *Collection) near(ctx context.Context, l *looking, res *SearchResult) ([]ann.Neighbor, error) {
 	begin := time.Now()
-	defer func() { c.observe(ctx, OpSearch, StageSearch, begin) }()
+	defer func() { res.ended(ctx, c, StageSearch, begin) }()
 	q := l.query
 	q.Done = ctx.Done()
 	if l.exact {
 		q = ann.Query{K: q.K, Plan: ann.Scan, Filter: q.Filter, Done: q.Done}
 	}
-	answer, err := c.index.Search(l.vector, q)
+	if l.strategy == BestScore || l.strategy == Sequence {
+		return c.nearExamples(ctx, l, q, res)
+	}
+	return c.nearVector(ctx, l, l.vector, q, res)
+}
+
+// nearVector searches the index for what is near to a vector.
+func (c *Collection) nearVector(ctx context.Context, l *looking, v []float32, q ann.Query, res *SearchResult) ([]ann.Neighbor, error) {
+	answer, err := c.index.Search(v, q)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -164,13 +224,21 @@ func (c *Collection) near(ctx context.Context, l *looking, res *SearchResult) ([
 	return answer.Neighbors, nil
 }
 
+// distances gives the distance of what is looked for from each of some papers; NaN where one is not in the index.
+func (c *Collection) distances(l *looking, labels []uint64) ([]float32, error) {
+	if l.strategy == BestScore || l.strategy == Sequence {
+		return c.distancesOfExamples(l, labels)
+	}
+	return c.index.Distances(l.vector, labels)
+}
+
 // join makes one list of those found by their vectors, whose scores by words are given, and those found by their words.
 func (c *Collection) join(l *looking, near []ann.Neighbor, scores []float32, matches []lexical.Match) ([]candidate, error) {
 	all := make([]candidate, 0, len(near)+len(matches))
 	byVector := make(map[uint64]int, len(near)) // rank, from 0
 	for i, n := range near {
 		byVector[n.Label] = i
-		all = append(all, candidate{n.Label, 0, cosine(n.Distance), scores[i]})
+		all = append(all, candidate{ordinal: n.Label, cosine: cosine(n.Distance), bm25: scores[i], dense: int32(i + 1)})
 	}
 	var others []uint64
 	for _, m := range matches {
@@ -178,20 +246,21 @@ func (c *Collection) join(l *looking, near []ann.Neighbor, scores []float32, mat
 			others = append(others, m.Ordinal)
 		}
 	}
-	distances, err := c.index.Distances(l.vector, others)
+	distances, err := c.distances(l, others)
 	if err != nil {
 		return nil, internal("compare with what was found by words", err)
 	}
 	byWords := make(map[uint64]int, len(matches))
 	for i, m := range matches {
 		byWords[m.Ordinal] = i
-		if _, both := byVector[m.Ordinal]; both {
+		if at, both := byVector[m.Ordinal]; both {
+			all[at].lexical = int32(i + 1)
 			continue
 		}
 		d := distances[0]
 		distances = distances[1:]
 		if d == d { // a paper that is in the store and not in the index yet is found where it was
-			all = append(all, candidate{m.Ordinal, 0, cosine(d), m.Score})
+			all = append(all, candidate{ordinal: m.Ordinal, cosine: cosine(d), bm25: m.Score, lexical: int32(i + 1)})
 		}
 	}
 	if l.fusion == RRF {
@@ -233,7 +302,7 @@ func cosine(distance float32) float32 { return min(1, max(-1, 1-distance)) }
 
 // hit is what is told of a candidate.
 func (c candidate) hit(p Paper) Hit {
-	h := Hit{Paper: p, Score: c.score}
+	h := Hit{Paper: p, Score: c.score, Why: Why{DenseRank: int(c.dense), LexicalRank: int(c.lexical)}, ordinal: c.ordinal}
 	if c.cosine == c.cosine {
 		h.Cosine = &c.cosine
 	}

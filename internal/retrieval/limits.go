@@ -35,6 +35,19 @@ const (
 	MaxMetadataBytes = 64 << 10
 	// MaxAuthors is the most authors of one paper.
 	MaxAuthors = 5000
+	// MaxExamples is the most examples of one reading list, and MaxWeight the largest weight of one.
+	MaxExamples = 100
+	MaxWeight   = 1000
+	// MaxFeedbackPapers and MaxFeedbackTerms bound what a search takes from its first answer.
+	MaxFeedbackPapers = 10
+	MaxFeedbackTerms  = 50
+	// MaxHalfLife is the longest half-life in years.
+	MaxHalfLife = 1000
+	// MaxGroupHits is the most hits for each value of a field.
+	MaxGroupHits = 100
+	// MaxSearchesPerCall is the most searches of one call, and MaxHitsPerCall the most hits that they may ask for together.
+	MaxSearchesPerCall = 100
+	MaxHitsPerCall     = 10_000
 	// MaxPageSize is the most papers of one page of List.
 	MaxPageSize = 1000
 )

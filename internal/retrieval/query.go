@@ -23,6 +23,10 @@ type Input struct {
 	Text *string
 	// Vector is scaled to norm 1.
 	Vector []float32
+	// Paper may not be stored: where it is, with the same text, it stands for that; otherwise it is encoded as a document.
+	Paper *Paper
+	// Examples are a reading list.
+	Examples *Examples
 }
 
 // SearchRequest asks for the papers nearest to an input.
@@ -49,6 +53,24 @@ type SearchRequest struct {
 	// Fusion and DenseWeight, 0 to 1, say how the two sides of a hybrid search are joined; nil is DefaultDenseWeight.
 	Fusion      Fusion
 	DenseWeight *float64
+	// Feedback, where it is not nil, searches twice.
+	Feedback *Feedback
+	// Diversity, 0 to 1, is how much a hit is to differ from those before it; 0: not at all.
+	Diversity float64
+	// Group, where it is not nil, keeps an answer from being about one value of a field.
+	Group *Group
+	// HalfLife, where it is not nil, is the age in years at which a paper counts half as much; above 0, to MaxHalfLife. DateField has the date, "" is
+	// the year.
+	HalfLife  *float64
+	DateField string
+	// MinCosine and MinBand leave out what is less alike. Not in a lexical search.
+	MinCosine *float64
+	MinBand   Band
+	// Autocut ends the answer before its largest drop in score, where there is one that stands out.
+	Autocut bool
+	// Page is Next of the page before; Digest stands for the request, all but what may change from page to page.
+	Page   string
+	Digest uint64
 }
 
 // Plan is a way to search the index where the search is not exact.
@@ -68,8 +90,30 @@ type Hit struct {
 	// Score is what the hits are ordered by, more is nearer: the cosine similarity, -1 to 1; by words, BM25, above 0; of a hybrid search, what
 	// the fusion makes of both, 0 to 1.
 	Score float32
-	// Cosine and BM25 are the two sides; nil where a search has not asked for one.
+	// Cosine and BM25 are the two sides; nil where a search has not asked for one. Of a reading list, Cosine is what its strategy makes of those
+	// with the examples.
 	Cosine, BM25 *float32
+	// Percentile is the share of random pairs of papers that are less alike, and Band what people would call that; nil and NoBand where
+	// there is no cosine, and where there are too few papers to say.
+	Percentile *float64
+	Band       Band
+	Why        Why
+
+	ordinal uint64
+}
+
+// Why says where a hit's place comes from.
+type Why struct {
+	// DenseRank and LexicalRank are its ranks by its vector and by its words, from 1; 0: it is not among those that were looked at.
+	DenseRank, LexicalRank int
+	// Recency is what the score was multiplied by for the paper's age.
+	Recency *float32
+	// LikeEarlier is the largest cosine to a hit before this one, where the answer is to be diverse.
+	LikeEarlier *float32
+	// Example is the positive example that is nearest, by its index.
+	Example *int
+	// Group is the value by which hits are grouped.
+	Group string
 }
 
 // SearchResult is an answer.
@@ -91,6 +135,34 @@ type SearchResult struct {
 	Mode        Mode
 	Fusion      Fusion
 	DenseWeight float64
+	// Feedback is as used; nil for none. Strategy is of a reading list.
+	Feedback *Feedback
+	Strategy Strategy
+	// Next is the token of the next page; "" where there are no more hits.
+	Next string
+	// Stages say where the time went.
+	Stages []StageTime
+	// LeftOut are stages that the call's deadline left no time for.
+	LeftOut []Stage
+}
+
+// StageTime is how long a stage took, all its turns together.
+type StageTime struct {
+	Stage Stage
+	Took  time.Duration
+}
+
+// ended notes that a stage has ended, and tells the observer.
+func (res *SearchResult) ended(ctx context.Context, c *Collection, stage Stage, begin time.Time) {
+	c.observe(ctx, OpSearch, stage, begin)
+	took := time.Since(begin)
+	for i := range res.Stages {
+		if res.Stages[i].Stage == stage {
+			res.Stages[i].Took += took
+			return
+		}
+	}
+	res.Stages = append(res.Stages, StageTime{stage, took})
 }
 
 // Search returns the papers nearest to the input. A paper that is the input is not among them.
@@ -107,23 +179,35 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err != nil {
 		return nil, err
 	}
-	res.Mode, res.Fusion, res.DenseWeight = l.mode, l.fusion, l.weight
+	res.Mode, res.Fusion, res.DenseWeight, res.Feedback = l.mode, l.fusion, l.weight, l.feedback
+	if l.page, err = c.readPage(r); err != nil {
+		return nil, err
+	}
+	if res.K+len(l.page.given) > MaxK {
+		return nil, invalid("k", "is %d, and the pages before have %d hits; together there are at most %d", res.K, len(l.page.given), MaxK)
+	}
 	if err := c.resolve(ctx, r, l, res); err != nil {
 		return nil, err
 	}
-	res.Hits, err = c.nearest(ctx, l, r, res)
-	if r.Which.Scope != nil { // the number of all papers shows in how the index is searched, and in how often they change
-		res.Ef, res.Plan, res.Version = 0, Auto, 0
+	if res.Hits, err = c.nearest(ctx, l, r, res); err != nil {
+		return nil, err
 	}
-	return res, err
+	if err := c.judge(l, res); err != nil {
+		return nil, err
+	}
+	if r.Which.Scope != nil { // the number of all papers shows in how the index is searched, and in how often they change
+		res.Ef, res.Plan, res.Version, res.Stages = 0, Auto, 0, nil
+	}
+	return res, nil
 }
 
 // look checks the parameters of a request, and puts them into the house's words.
 func (r *SearchRequest) look(k int) (*looking, error) {
 	l := &looking{mode: r.Mode, exact: r.Exact}
+	text := r.Input.Text != nil || r.Input.Examples != nil && r.Input.Examples.Text != nil
 	if l.mode == UsualMode {
 		l.mode = Dense
-		if r.Input.Text != nil && r.Which.Scope == nil {
+		if text && r.Which.Scope == nil {
 			l.mode = Hybrid
 		}
 	}
@@ -135,6 +219,8 @@ func (r *SearchRequest) look(k int) (*looking, error) {
 		return nil, invalid("mode", "%d is not a mode", r.Mode)
 	case l.mode != Dense && r.Input.Vector != nil:
 		return nil, invalid("mode", "is %s, which needs words, and the query is a vector; use dense", l.mode)
+	case l.mode != Dense && r.Input.Examples != nil && !text:
+		return nil, invalid("mode", "is %s, which needs words, and the examples have no text; give one, or use dense", l.mode)
 	case (l.mode == Lexical || l.mode == Hybrid) && r.Which.Scope != nil: // how many papers there are in all, and have a word, shows in every score, and in the order
 		return nil, invalid("mode", "is %s, which weighs words by all papers, and the key has a filter; use dense", l.mode)
 	case l.mode == Lexical && r.Ef != nil:
@@ -153,6 +239,9 @@ func (r *SearchRequest) look(k int) (*looking, error) {
 		return nil, invalid("dense_weight", "is given, and the mode is %s; it is of a hybrid search", l.mode)
 	case r.DenseWeight != nil && !(*r.DenseWeight >= 0 && *r.DenseWeight <= 1): // NaN too
 		return nil, invalid("dense_weight", "is %v; must be 0 to 1", *r.DenseWeight)
+	}
+	if err := r.order(l); err != nil {
+		return nil, err
 	}
 	var err error
 	if l.query, err = r.query(k); err != nil || l.mode != Hybrid {
@@ -208,24 +297,15 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, l *looking, r
 	}
 	switch {
 	case in.Text != nil:
-		if err := checkText(field("text"), *in.Text); err != nil {
-			return err
-		}
-		if err := c.readWordsOf(ctx, l, *in.Text); err != nil || l.mode == Lexical {
-			return err
-		}
-		begin := time.Now()
-		enc, err := c.encoder.Encode(ctx, Interactive, Query, []string{*in.Text})
-		c.observe(ctx, OpSearch, StageEncode, begin)
-		if err != nil {
-			return encodeError(err, func(int) string { return field("text") })
-		}
-		l.vector, res.TextUse = enc[0].Vector, &enc[0].TextUse
-		return nil
+		return c.resolveText(ctx, l, field("text"), *in.Text, res)
 	case in.Vector != nil:
 		var err error
 		l.vector, err = unit(field("vector"), in.Vector, c.encoder.Model().Dimension)
 		return err
+	case in.Paper != nil:
+		return c.resolvePaper(ctx, r, l, field("paper"), in.Paper, res)
+	case in.Examples != nil:
+		return c.resolveExamples(ctx, r, l, field("examples"), in.Examples, res)
 	}
 	name := cmp.Or(r.Field, "id")
 	if r.Field != "" {
@@ -243,9 +323,75 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, l *looking, r
 			return err
 		}
 	}
-	var err error
-	l.vector, l.self, err = c.vectorOf(name, in.PaperID)
+	v, ordinal, err := c.vectorOf(name, in.PaperID)
+	l.vector, l.selves, l.selfIDs = v, []uint64{ordinal}, []string{in.PaperID}
 	return err
+}
+
+// resolveText fills in the vector and the words of a text.
+func (c *Collection) resolveText(ctx context.Context, l *looking, field, text string, res *SearchResult) error {
+	if err := checkText(field, text); err != nil {
+		return err
+	}
+	if err := c.readWordsOf(ctx, l, text); err != nil || l.mode == Lexical {
+		return err
+	}
+	begin := time.Now()
+	enc, err := c.encoder.Encode(ctx, Interactive, Query, []string{text})
+	res.ended(ctx, c, StageEncode, begin)
+	if err != nil {
+		return encodeError(err, func(int) string { return field })
+	}
+	l.vector, res.TextUse = enc[0].Vector, &enc[0].TextUse
+	return nil
+}
+
+// resolvePaper fills in those of a paper that may not be known here.
+func (c *Collection) resolvePaper(ctx context.Context, r SearchRequest, l *looking, field string, p *Paper, res *SearchResult) error {
+	known, err := c.knows(ctx, field, p, r.Which)
+	if err != nil {
+		return err
+	}
+	if known {
+		r.Input, r.Field = Input{PaperID: p.ID}, field
+		return c.resolve(ctx, r, l, res)
+	}
+	if err := c.readWordsOf(ctx, l, PaperText(p)); err != nil {
+		return err
+	}
+	if p.ID != "" { // another text of the same paper
+		l.selfIDs = []string{p.ID}
+	}
+	begin := time.Now()
+	enc, err := c.encoder.Encode(ctx, Interactive, Document, []string{PaperText(p)})
+	res.ended(ctx, c, StageEncode, begin)
+	if err != nil {
+		return encodeError(err, func(int) string { return field })
+	}
+	l.vector, res.TextUse = enc[0].Vector, &enc[0].TextUse
+	return nil
+}
+
+// Knows tells whether a paper is stored, in scope, with the text that it is given with. field is the request's, for errors.
+func (c *Collection) Knows(ctx context.Context, field string, p *Paper, w Which) (bool, error) {
+	if err := c.enter(); err != nil {
+		return false, err
+	}
+	defer c.leave()
+	return c.knows(ctx, field, p, w)
+}
+
+func (c *Collection) knows(ctx context.Context, field string, p *Paper, w Which) (bool, error) {
+	checked := *p
+	checked.ID = cmp.Or(p.ID, "none") // it need not have one
+	if err := checkPaper(field, &checked); err != nil || p.ID == "" {
+		return false, err
+	}
+	rec, err := c.record(ctx, field+".id", p.ID, w)
+	if KindOf(err) == NotFound {
+		return false, nil
+	}
+	return err == nil && PaperText(&rec.Paper) == PaperText(p), err
 }
 
 // readWordsOf fills in the words of a text where the mode needs them, and waits until there are those of the papers.
@@ -289,17 +435,15 @@ const searchTries = 5
 // nearest searches, and reads the papers. A paper that was removed between the two is missing from the first try, so the search is
 // widened by what was missing until k are found or there are no more. One that moved between the two is searched for again.
 func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, res *SearchResult) ([]Hit, error) {
-	if l.self != 0 {
-		l.query.K++ // itself
-	}
-	if l.mode == Hybrid {
-		if l.query.K = poolSize; res.K > poolMost {
+	limit := res.K + len(l.page.given)
+	l.query.K = limit
+	if l.mode == Hybrid || l.order.any() {
+		if l.query.K = poolSize; limit > poolMost {
 			l.query.K = poolMore
 		}
-		if l.self != 0 {
-			l.query.K++
-		}
+		l.query.K = max(l.query.K, l.order.pool())
 	}
+	l.query.K += len(l.selves)
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -313,25 +457,40 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		if err != nil {
 			return nil, err
 		}
+		found = l.order.near(found)
+		want := limit
+		if l.order.any() {
+			want = len(found)
+		}
 		begin := time.Now()
-		hits, missing, err := c.hits(found, l.self, r, res.K)
-		c.observe(ctx, OpSearch, StageFetch, begin)
+		hits, missing, err := c.hits(found, l, r, want)
+		res.ended(ctx, c, StageFetch, begin)
 		switch {
 		case err != nil:
 			return nil, err
 		case missing > 0 && try < searchTries && c.moves.ended.Load() != before:
-		case chosen != nil && len(hits) < res.K && try < searchTries && c.moves.ended.Load() != before: // under an ordinal that was not chosen
-		case len(hits) == res.K || missing == 0 || !more:
-			return hits, nil
-		default:
+			continue
+		case chosen != nil && len(hits) < want && try < searchTries && c.moves.ended.Load() != before: // under an ordinal that was not chosen
+			continue
+		case len(hits) < want && missing > 0 && more:
 			l.query.K += missing
+			continue
 		}
+		if hits, err = c.put(ctx, l, hits, limit); err != nil {
+			return nil, err
+		}
+		if l.order.any() && len(hits) < limit && more && l.query.K < poolMore { // too many are alike
+			l.query.K = poolMore + len(l.selves)
+			continue
+		}
+		more = more || len(hits) > limit || len(found) > want
+		return c.page(l, r, res, hits[:min(len(hits), limit)], more)
 	}
 }
 
-// hits reads the papers of candidates, the best first, leaving out the paper that is the input, until k are there. A paper that is moving
+// hits reads the papers of candidates, the best first, leaving out those that are the input, until k are there. A paper that is moving
 // is found where it was. missing counts candidates without a paper of their own.
-func (c *Collection) hits(found []candidate, self uint64, r SearchRequest, k int) (hits []Hit, missing int, err error) {
+func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int) (hits []Hit, missing int, err error) {
 	hits = make([]Hit, 0, min(k, len(found)))
 	moving := map[string]bool{} // papers among the hits that are
 	for from := 0; from < len(found) && len(hits) < k; {
@@ -346,11 +505,11 @@ func (c *Collection) hits(found []candidate, self uint64, r SearchRequest, k int
 			return nil, 0, storeError("read papers", err)
 		}
 		for i, of := range part {
-			if of.ordinal == self && self != 0 || len(hits) == k || present[i] && records[i].Paper.ID == r.Input.PaperID { // also where it has moved meanwhile
+			if len(hits) == k || l.isSelf(of.ordinal) || len(l.page.given) > 0 && of.ordinal > l.page.newest || present[i] && slices.Contains(l.selfIDs, records[i].Paper.ID) { // also where it has moved meanwhile
 				continue
 			}
 			if !present[i] {
-				if records[i], present[i] = c.moves.under(of.ordinal); present[i] && (records[i].Paper.ID == r.Input.PaperID || has(records, present, i) || hit(hits, records[i].Paper.ID)) {
+				if records[i], present[i] = c.moves.under(of.ordinal); present[i] && (slices.Contains(l.selfIDs, records[i].Paper.ID) || has(records, present, i) || hit(hits, records[i].Paper.ID)) {
 					present[i] = false // the input, or found where it has moved to
 				}
 				if !present[i] {

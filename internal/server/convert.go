@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"embedd/internal/retrieval"
@@ -77,9 +78,29 @@ func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit
 		if err != nil {
 			return nil, err
 		}
-		out[i] = &embeddv1.Hit{Paper: p, Score: hits[i].Score, Rank: int32(i + 1), Cosine: hits[i].Cosine, Bm25: hits[i].BM25}
+		h := &hits[i]
+		out[i] = &embeddv1.Hit{
+			Paper: p, Score: h.Score, Rank: int32(i + 1), Cosine: h.Cosine, Bm25: h.BM25, Percentile: h.Percentile, Band: bands[h.Band], Why: whyToProto(&h.Why),
+		}
 	}
 	return out, nil
+}
+
+func whyToProto(w *retrieval.Why) *embeddv1.Why {
+	out := &embeddv1.Why{DenseRank: int32(w.DenseRank), LexicalRank: int32(w.LexicalRank), Recency: w.Recency, LikeEarlier: w.LikeEarlier, Group: w.Group}
+	if w.Example != nil {
+		at := int32(*w.Example)
+		out.Example = &at
+	}
+	return out
+}
+
+func stagesToProto(stages []retrieval.StageTime) []*embeddv1.StageTime {
+	var out []*embeddv1.StageTime
+	for _, s := range stages {
+		out = append(out, &embeddv1.StageTime{Stage: string(s.Stage), Took: durationpb.New(s.Took)})
+	}
+	return out
 }
 
 func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
@@ -89,6 +110,10 @@ func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
 	if r.Mode == retrieval.Hybrid {
 		e.DenseWeight = &r.DenseWeight
 	}
+	if f := r.Feedback; f != nil {
+		e.Feedback = &embeddv1.Feedback{Papers: int32(f.Papers), DenseWeight: f.DenseWeight, Terms: int32(f.Terms), TermWeight: f.TermWeight}
+	}
+	e.Strategy = strategies[r.Strategy]
 	return e
 }
 
@@ -125,6 +150,19 @@ var (
 		retrieval.UsualFusion: embeddv1.Fusion_FUSION_UNSPECIFIED,
 		retrieval.Convex:      embeddv1.Fusion_FUSION_CONVEX,
 		retrieval.RRF:         embeddv1.Fusion_FUSION_RRF,
+	}
+	bands = words[retrieval.Band, embeddv1.Band]{
+		retrieval.NoBand:  embeddv1.Band_BAND_UNSPECIFIED,
+		retrieval.Weak:    embeddv1.Band_BAND_WEAK,
+		retrieval.Related: embeddv1.Band_BAND_RELATED,
+		retrieval.Strong:  embeddv1.Band_BAND_STRONG,
+	}
+	strategies = words[retrieval.Strategy, embeddv1.Strategy]{
+		retrieval.UsualStrategy: embeddv1.Strategy_STRATEGY_UNSPECIFIED,
+		retrieval.Average:       embeddv1.Strategy_STRATEGY_AVERAGE,
+		retrieval.BestScore:     embeddv1.Strategy_STRATEGY_BEST_SCORE,
+		retrieval.SumScores:     embeddv1.Strategy_STRATEGY_SUM_SCORES,
+		retrieval.Sequence:      embeddv1.Strategy_STRATEGY_SEQUENCE,
 	}
 )
 

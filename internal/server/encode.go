@@ -57,9 +57,13 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 	if err != nil {
 		return nil, err
 	}
+	where, err := c.Bands()
+	if err != nil {
+		return nil, err
+	}
 	m, x := info.Model, info.Index
 	fields, ready := c.Fields()
-	return &embeddv1.GetInfoResponse{
+	res := &embeddv1.GetInfoResponse{
 		Version: s.version,
 		Model: &embeddv1.Model{
 			Id: m.ID, Fingerprint: m.Fingerprint, Dimension: int32(m.Dimension), MaxTokens: int32(m.MaxTokens),
@@ -74,5 +78,9 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 			MemoryBytes: x.MemoryBytes, FileBytes: x.FileBytes, BytesPerVector: x.BytesPerVector(), CalibratedVectors: int64(x.Calibrated),
 		},
 		Fields: fieldsToProto(fields), FieldsReady: ready,
-	}, nil
+	}
+	if where != nil {
+		res.Bands = &embeddv1.Bands{Related: where.Related, Strong: where.Strong, Mean: float32(where.Mean), Deviation: float32(where.Deviation)}
+	}
+	return res, nil
 }

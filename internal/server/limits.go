@@ -140,6 +140,7 @@ func (s *Server) limitsToProto() *embeddv1.Limits {
 		HeaderBytes: maxHeaderBytes, CallsPerConnection: maxStreams,
 		Connections: int32(s.limits.Connections), ConnectionsPerAddress: int32(s.limits.ConnectionsPerAddress),
 		CallsPerSecond: s.limits.Rate, WritesPerSecond: s.limits.WriteRate,
+		SearchesPerCall: retrieval.MaxSearchesPerCall, Examples: retrieval.MaxExamples,
 		MessageBytesAtOnce: s.limits.MessageBytes, MemoryBytes: s.limits.Memory,
 	}
 	for c := embeddv1.Class_CLASS_SEARCH; c <= embeddv1.Class_CLASS_ADMIN; c++ {

@@ -19,6 +19,11 @@ func TestRelatedIsASearch(t *testing.T) {
 			protoreflect.StringKind: protoreflect.ValueOfString("x"), protoreflect.Int32Kind: protoreflect.ValueOfInt32(7), protoreflect.BoolKind: protoreflect.ValueOfBool(true),
 			protoreflect.DoubleKind: protoreflect.ValueOfFloat64(0.7), protoreflect.EnumKind: protoreflect.ValueOfEnum(1),
 		}[f.Kind()]
+		if f.IsList() {
+			list := r.ProtoReflect().NewField(f)
+			list.List().Append(value)
+			value = list
+		}
 		if !value.IsValid() {
 			t.Fatalf("%s has the kind %v, which this test does not know", f.Name(), f.Kind())
 		}

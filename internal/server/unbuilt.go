@@ -14,14 +14,6 @@ import (
 
 var errUnbuilt = status.Error(codes.Unimplemented, "is not built yet")
 
-func (s *Server) SearchMany(context.Context, *embeddv1.SearchManyRequest) (*embeddv1.SearchManyResponse, error) {
-	return nil, errUnbuilt
-}
-
-func (s *Server) Recommend(context.Context, *embeddv1.RecommendRequest) (*embeddv1.RecommendResponse, error) {
-	return nil, errUnbuilt
-}
-
 func (s *Server) Compare(context.Context, *embeddv1.CompareRequest) (*embeddv1.CompareResponse, error) {
 	return nil, errUnbuilt
 }

@@ -77,8 +77,9 @@ type SearchRequest struct {
 	Facets []*FacetRequest `protobuf:"bytes,25,rep,name=facets,proto3" json:"facets,omitempty"`
 	// Explain each of the first 10 hits.
 	Explain bool `protobuf:"varint,26,opt,name=explain,proto3" json:"explain,omitempty"`
-	// next_page_token of the page before: the same request, with nothing else changed. It is good for the version of the index that it was
-	// made from, while the server remembers that (see docs/search.md), and FAILED_PRECONDITION or ABORTED after.
+	// next_page_token of the page before: the same request, in which only k, view, explain and facets may change. All pages together have at most
+	// Limits.k hits. They are of the version of the index that the first one was made from: no hit is on two pages, a paper that was
+	// stored later is on none, and one that was removed is missing. A token is good for as long as the collection is, over restarts.
 	PageToken string `protobuf:"bytes,27,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Re-score the best hundred by their sentences, where the collection keeps these; absent: where it does.
 	Sentences *bool `protobuf:"varint,28,opt,name=sentences,proto3,oneof" json:"sentences,omitempty"`
