@@ -189,6 +189,9 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err := c.resolve(ctx, r, l, res); err != nil {
 		return nil, err
 	}
+	if err := c.least(&l.order); err != nil {
+		return nil, err
+	}
 	if res.Hits, err = c.nearest(ctx, l, r, res); err != nil {
 		return nil, err
 	}
@@ -489,7 +492,8 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 }
 
 // hits reads the papers of candidates, the best first, leaving out those that are the input, until k are there. A paper that is moving
-// is found where it was. missing counts candidates without a paper of their own.
+// is found where it was. missing counts candidates without a paper of their own, and those that came
+// after the first page.
 func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int) (hits []Hit, missing int, err error) {
 	hits = make([]Hit, 0, min(k, len(found)))
 	moving := map[string]bool{} // papers among the hits that are
@@ -505,7 +509,11 @@ func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int)
 			return nil, 0, storeError("read papers", err)
 		}
 		for i, of := range part {
-			if len(hits) == k || l.isSelf(of.ordinal) || len(l.page.given) > 0 && of.ordinal > l.page.newest || present[i] && slices.Contains(l.selfIDs, records[i].Paper.ID) { // also where it has moved meanwhile
+			if len(l.page.given) > 0 && of.ordinal > l.page.newest { // stored after the first page
+				missing++
+				continue
+			}
+			if len(hits) == k || l.isSelf(of.ordinal) || present[i] && slices.Contains(l.selfIDs, records[i].Paper.ID) { // also where it has moved meanwhile
 				continue
 			}
 			if !present[i] {
