@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
 	"embedd/internal/eval"
 	"embedd/internal/ingest"
@@ -56,6 +57,9 @@ var evalSearches = []struct {
 	{"dense_hnsw", "dense, HNSW", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Plan: embeddv1.Plan_PLAN_GRAPH}},
 	{"lexical", "lexical", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_LEXICAL}},
 	{"hybrid", "hybrid", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_HYBRID}},
+	{"dense_feedback", "dense, feedback", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Exact: true, Feedback: &embeddv1.Feedback{}}},
+	{"lexical_feedback", "lexical, feedback", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_LEXICAL, Feedback: &embeddv1.Feedback{}}},
+	{"hybrid_feedback", "hybrid, feedback", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_HYBRID, Feedback: &embeddv1.Feedback{}}},
 }
 
 // evalDepth is how many hits each query asks for: what recall@100 and MAP@100 need.
@@ -154,10 +158,9 @@ func (c *evalCmd) measure(e *env, cl *client, set *eval.Dataset, as *embeddv1.Se
 		if c.ExcludeSelf {
 			k++
 		}
-		res, err := cl.search.Search(ctx, &embeddv1.SearchRequest{
-			Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: q.Text}}, K: &k, View: embeddv1.PaperView_PAPER_VIEW_ID,
-			Mode: as.GetMode(), Exact: as.GetExact(), Plan: as.GetPlan(),
-		})
+		req := proto.CloneOf(as)
+		req.Query, req.K, req.View = &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: q.Text}}, &k, embeddv1.PaperView_PAPER_VIEW_ID
+		res, err := cl.search.Search(ctx, req)
 		if err != nil {
 			return fmt.Errorf("query %s: %w", q.ID, err)
 		}

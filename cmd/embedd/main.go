@@ -29,6 +29,7 @@ type cli struct {
 	Index        indexCmd        `cmd:"" help:"Add papers from JSONL files: BEIR's form or embedd's own."`
 	Search       searchCmd       `cmd:"" help:"Find the papers nearest to a text, a paper or a vector."`
 	Related      relatedCmd      `cmd:"" help:"Find the papers related to a stored paper."`
+	Recommend    recommendCmd    `cmd:"" help:"Find papers for a reading list."`
 	Explain      explainCmd      `cmd:"" help:"Show which sentences make a stored paper alike to a text or another paper."`
 	Get          getCmd          `cmd:"" help:"Show one paper."`
 	List         listCmd         `cmd:"" help:"List the papers in the order of their ids."`

@@ -112,9 +112,21 @@ func citation(p *embeddv1.Paper) string {
 
 // printHits writes hits as a table.
 func printHits(w io.Writer, hits []*embeddv1.Hit) error {
-	t := newTable(w, "RANK", "SCORE", "ID", "PAPER")
+	banded := false
 	for _, h := range hits {
-		t.row(fmt.Sprint(h.GetRank()), fmt.Sprintf("%.4f", h.GetScore()), h.GetPaper().GetId(), citation(h.GetPaper()))
+		banded = banded || h.GetBand() != embeddv1.Band_BAND_UNSPECIFIED
+	}
+	columns := []string{"RANK", "SCORE", "ID", "PAPER"}
+	if banded {
+		columns = []string{"RANK", "SCORE", "BAND", "ID", "PAPER"}
+	}
+	t := newTable(w, columns...)
+	for _, h := range hits {
+		cells := []string{fmt.Sprint(h.GetRank()), fmt.Sprintf("%.4f", h.GetScore())}
+		if banded {
+			cells = append(cells, strings.ToLower(strings.TrimPrefix(h.GetBand().String(), "BAND_")))
+		}
+		t.row(append(cells, h.GetPaper().GetId(), citation(h.GetPaper()))...)
 	}
 	return t.flush()
 }

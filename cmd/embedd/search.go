@@ -43,11 +43,14 @@ type inputFlags struct {
 	Text    []string `arg:"" optional:"" help:"The text to compare with."`
 	PaperID string   `name:"paper-id" help:"Compare with a stored paper instead." placeholder:"ID"`
 	Vector  string   `help:"Compare with a vector instead: a file with a JSON array, or - for standard input." placeholder:"FILE"`
+	Paper   string   `help:"Compare with a paper that need not be stored instead: a file with a line as for embedd index, or - for standard input." placeholder:"FILE"`
 }
 
 type searchCmd struct {
 	inputFlags
+	Store bool `help:"Store the paper of --paper, where it is not known."`
 	searchFlags
+	orderFlags
 	outputFlags
 	clientFlags
 }
@@ -59,14 +62,17 @@ func (searchCmd) Help() string {
 
 func (c *inputFlags) input(e *env) (*embeddv1.Input, error) {
 	given := 0
-	for _, set := range []bool{len(c.Text) > 0, c.PaperID != "", c.Vector != ""} {
+	for _, set := range []bool{len(c.Text) > 0, c.PaperID != "", c.Vector != "", c.Paper != ""} {
 		if set {
 			given++
 		}
 	}
 	switch {
 	case given != 1:
-		return nil, errors.New("give one of: a text, --paper-id, --vector")
+		return nil, errors.New("give one of: a text, --paper-id, --vector, --paper")
+	case c.Paper != "":
+		p, err := readPaper(e, c.Paper)
+		return &embeddv1.Input{Kind: &embeddv1.Input_Paper{Paper: p}}, err
 	case c.PaperID != "":
 		return &embeddv1.Input{Kind: &embeddv1.Input_PaperId{PaperId: c.PaperID}}, nil
 	case c.Vector != "":
@@ -93,13 +99,17 @@ func (c *searchCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	cl, err := c.open(e, false)
+	req := c.request(in, c.view())
+	req.Store = c.Store
+	if err := c.apply(req); err != nil {
+		return err
+	}
+	cl, err := c.open(e, c.Store)
 	if err != nil {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.search.Search(e.ctx, &embeddv1.SearchRequest{Query: in, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), Filter: c.Filter, View: c.view(),
-		Mode: c.mode(), Fusion: c.fusion(), DenseWeight: c.Weight})
+	res, err := cl.search.Search(e.ctx, req)
 	if err != nil {
 		return err
 	}
@@ -107,7 +117,7 @@ func (c *searchCmd) Run(e *env) (err error) {
 		return printMessage(e.stdout, res)
 	}
 	warnTruncated(e.stderr, "the text", res.GetTextUse())
-	return printHits(e.stdout, res.GetHits())
+	return printAnswer(e, res)
 }
 
 type relatedCmd struct {

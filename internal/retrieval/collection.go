@@ -62,6 +62,7 @@ type Collection struct {
 	snapshots  snapshots
 	probe      probe
 	survey     survey
+	neighbours neighbours
 	start      IndexStart // set by Open
 
 	// life is held for reading by each call and for writing by Close.
@@ -88,6 +89,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings}
 	c.fields.init()
 	c.words.init()
+	c.neighbours.init(o.Settings.Neighbours)
 	if c.log == nil {
 		c.log = slog.Default()
 	}
@@ -219,7 +221,7 @@ func (c *Collection) Check() error {
 	if n != c.index.Len() {
 		errs = append(errs, fmt.Errorf("invariant 3: %d papers are stored, %d are in the index", n, c.index.Len()))
 	}
-	return errors.Join(append(errs, c.checkFields(), c.checkWords())...)
+	return errors.Join(append(errs, c.checkFields(), c.checkWords(), c.checkNeighbours())...)
 }
 
 // enter begins a call; leave ends it. Between the two nothing is closed.

@@ -19,7 +19,7 @@ type Figures struct {
 	Start IndexStart
 	// SnapshotAt is when the index's latest snapshot was written, zero for none.
 	SnapshotAt time.Time
-	// Upkeep is by kind: consolidated, calibrated, saved, probed.
+	// Upkeep is by kind: consolidated, calibrated, listed (neighbours), saved, probed.
 	Upkeep map[string]Jobs
 	// Probe is the last of recall; its At is zero where there was none.
 	Probe Probe

@@ -86,6 +86,7 @@ type looking struct {
 	query   ann.Query
 	exact   bool
 	scoped  bool // the key has a filter
+	kept    bool // a kept list of neighbours may answer
 
 	probes   []probeVector // of a reading list
 	strategy Strategy
@@ -130,9 +131,11 @@ func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Se
 		l.rank(found, func(c *candidate) *int32 { return &c.lexical })
 		return found, len(matches) == k, nil
 	case Dense:
-		near, err := c.near(ctx, l, res)
-		if err != nil {
-			return nil, false, err
+		near, ok := c.kept(l, res)
+		if !ok {
+			if near, err = c.near(ctx, l, res); err != nil {
+				return nil, false, err
+			}
 		}
 		found = make([]candidate, len(near))
 		for i, n := range near {

@@ -58,6 +58,7 @@ func (c *Collection) remove(ordinal uint64) {
 	if c.index.Delete(ordinal) {
 		m.came(ordinal)
 	}
+	c.neighbours.leave(ordinal)
 }
 
 // came tells whether an ordinal that has come was removed before.

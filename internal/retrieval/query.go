@@ -71,6 +71,8 @@ type SearchRequest struct {
 	// Page is Next of the page before; Digest stands for the request, all but what may change from page to page.
 	Page   string
 	Digest uint64
+	// Live: a kept list of neighbours is not to answer.
+	Live bool
 }
 
 // Plan is a way to search the index where the search is not exact.
@@ -138,6 +140,8 @@ type SearchResult struct {
 	// Feedback is as used; nil for none. Strategy is of a reading list.
 	Feedback *Feedback
 	Strategy Strategy
+	// Materialised is set where a kept list of neighbours has answered.
+	Materialised *Materialised
 	// Next is the token of the next page; "" where there are no more hits.
 	Next string
 	// Stages say where the time went.
@@ -192,6 +196,7 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err := c.least(&l.order); err != nil {
 		return nil, err
 	}
+	l.kept = c.keeps(&r, l)
 	if res.Hits, err = c.nearest(ctx, l, r, res); err != nil {
 		return nil, err
 	}

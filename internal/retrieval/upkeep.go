@@ -39,6 +39,7 @@ const (
 	calibrated   = "calibrated"
 	saved        = "saved"
 	probed       = "probed"
+	listed       = "listed"
 )
 
 // job is something to do for the index; it returns what to log.
@@ -65,6 +66,8 @@ func (c *Collection) due() *job {
 			}
 			return []any{"vectors", live}, err
 		}}
+	case c.neighboursDue():
+		return &job{listed, c.makeNeighbours}
 	case c.snapshotDue():
 		return &job{saved, func(context.Context) ([]any, error) {
 			err := c.saveSnapshot()

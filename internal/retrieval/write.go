@@ -232,12 +232,16 @@ func (c *Collection) place(p store.Placement, vector []float32) error {
 		return err
 	}
 	c.snapshots.changes.Add(1)
+	if err := c.neighbours.come(c, p.Ordinal, vector); err != nil {
+		return err
+	}
 	if p.Replaced != 0 {
 		c.moves.left(p.Replaced)
 		c.remove(p.Replaced)
 	}
 	if c.moves.came(p.Ordinal) {
 		c.index.Delete(p.Ordinal)
+		c.neighbours.leave(p.Ordinal)
 	}
 	return nil
 }

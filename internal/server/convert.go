@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
@@ -112,6 +113,9 @@ func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
 	}
 	if f := r.Feedback; f != nil {
 		e.Feedback = &embeddv1.Feedback{Papers: int32(f.Papers), DenseWeight: f.DenseWeight, Terms: int32(f.Terms), TermWeight: f.TermWeight}
+	}
+	if m := r.Materialised; m != nil {
+		e.Materialised = &embeddv1.Materialised{IndexVersion: m.Version, Computed: timestamppb.New(m.At)}
 	}
 	e.Strategy = strategies[r.Strategy]
 	return e

@@ -1886,13 +1886,13 @@ func (x *Materialised) GetComputed() *timestamppb.Timestamp {
 // feedback. What it costs and gains stands in docs/search.md.
 type Feedback struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many papers are taken for relevant, 1 to 10; 3 when 0.
+	// How many papers are taken for relevant, 1 to 10; 2 when 0.
 	Papers int32 `protobuf:"varint,1,opt,name=papers,proto3" json:"papers,omitempty"`
-	// How much of the second query's vector is theirs, 0 to 1; 0.3 when absent.
+	// How much of the second query's vector is theirs, 0 to 1; 0.2 when absent.
 	DenseWeight *float64 `protobuf:"fixed64,2,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
-	// How many of their words are added, 1 to 50; 10 when 0. Only where words are searched.
+	// How many of their words are added, 1 to 50; 5 when 0. Only where words are searched.
 	Terms int32 `protobuf:"varint,3,opt,name=terms,proto3" json:"terms,omitempty"`
-	// What an added word weighs at most against one of the query, 0 to 1; 0.3 when absent.
+	// What an added word weighs at most against one of the query, 0 to 1; 0.2 when absent.
 	TermWeight    *float64 `protobuf:"fixed64,4,opt,name=term_weight,json=termWeight,proto3,oneof" json:"term_weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
