@@ -24,8 +24,8 @@ const (
 
 // Where bands begin: at the cosine that so many random pairs of papers have one above it. See docs/search.md for how they were chosen.
 const (
-	relatedOne = 1000
-	strongOne  = 20000
+	relatedOne = 200
+	strongOne  = 2000
 )
 
 const (
