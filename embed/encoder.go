@@ -114,6 +114,7 @@ type Encoder struct {
 	*engine
 	dim     int                          // of the vectors that are given out
 	queries *lru.Cache[string, Encoding] // nil: none are kept
+	names   vocabulary
 }
 
 // Open loads a model: its files are checked against the manifest, the graph's output against the dimension. Until WarmUp
@@ -123,7 +124,7 @@ func Open(m *models.Model, o *Options) (*Encoder, error) {
 		return nil, fmt.Errorf("model %s is a cross-encoder: it scores pairs of texts and gives no vectors", m.ID)
 	}
 	var err error
-	e := &Encoder{dim: m.Dimension}
+	e := &Encoder{dim: m.Dimension, names: vocabulary{model: m}}
 	if o.Dimension != 0 && o.Dimension != m.Dimension {
 		if !slices.Contains(m.Dimensions, o.Dimension) {
 			if len(m.Dimensions) == 0 {
@@ -229,6 +230,12 @@ func checkText(text string) error {
 		return ErrBlank
 	}
 	return nil
+}
+
+// Dimensions are the lengths below Dimension that vectors may be cut to, ascending.
+func (e *Encoder) Dimensions() []int {
+	shorter := slices.Clone(e.manifest.Dimensions)
+	return slices.DeleteFunc(shorter, func(n int) bool { return n >= e.dim })
 }
 
 // guess is about how many tokens a text has of those that the model reads, before they are counted.

@@ -53,6 +53,28 @@ func (s *Scorer) Score(ctx context.Context, l Lane, pairs []Pair) ([]Scored, err
 	return out, err
 }
 
+// Knows tells whether the model knows a word of a text. A pair with a text of which it knows none is ErrBlank.
+func (s *Scorer) Knows(text string) (bool, error) {
+	if err := s.enter(); err != nil {
+		return false, err
+	}
+	defer s.leave()
+	if checkText(text) != nil {
+		return false, nil
+	}
+	_, n, err := s.tokenizer.encode(text)
+	return n > 2, err // beside the two special tokens
+}
+
+// Canary scores one pair and returns an error if the model does not work.
+func (s *Scorer) Canary(ctx context.Context) error {
+	_, err := s.Score(ctx, Interactive, []Pair{{Query: "related papers", Text: "similar articles"}})
+	if err != nil {
+		return fmt.Errorf("canary score: %w", err)
+	}
+	return nil
+}
+
 func (s *Scorer) score(ctx context.Context, l Lane, pairs []Pair) ([]Scored, error) {
 	tokens := 0
 	for i, p := range pairs {

@@ -127,3 +127,18 @@ func TestScoreRefuses(t *testing.T) {
 		t.Errorf("an encoder opened as a scorer: %v", err)
 	}
 }
+
+func TestKnows(t *testing.T) {
+	s := openScorer(t, 1)
+	for text, want := range map[string]bool{"graph": true, "🧬": true, "": false, " ": false, "\u200b": false} {
+		if got, err := s.Knows(text); err != nil || got != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+		if _, err := s.Score(t.Context(), Bulk, []Pair{{"graph", text}}); (err == nil) != want || err != nil && !errors.Is(err, ErrBlank) {
+			t.Errorf("%q: scored with %v", text, err)
+		}
+	}
+	if err := s.Canary(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

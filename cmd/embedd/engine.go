@@ -19,16 +19,17 @@ import (
 
 // engineFlags say how a data directory is opened.
 type engineFlags struct {
-	Model          string `help:"Id of the sentence encoder." default:"${model}" placeholder:"ID"`
-	Dimension      int    `help:"Cut vectors to their first N values, where the model was trained for it; 0: all." default:"0" placeholder:"N"`
-	Models         string `help:"Folder of the models; default: models in the .embedd folder." placeholder:"DIR"`
-	Library        string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
-	Provider       string `help:"What computes the graph: cpu, openvino or cuda; the last two need a library that has them, see docs/models.md." enum:"cpu,openvino,cuda" default:"cpu"`
-	Workers        int    `help:"Runs of the encoder at once; 0: one for each core." default:"0" placeholder:"N"`
-	QueryCache     int    `help:"Vectors of queries that are kept for the next time; 0: none." default:"4096" placeholder:"N"`
-	M              int    `help:"HNSW: links of a new paper on each level of the graph." default:"16" placeholder:"N"`
-	EfConstruction int    `help:"HNSW: candidates looked at for these links." default:"200" placeholder:"N"`
-	IndexMemory    string `help:"What the index keeps of a vector beside its code: residual, what the code leaves; fast, float32; lean, float32 in a file. See docs/index.md." enum:"residual,fast,lean" default:"residual"`
+	Model          string   `help:"Id of the sentence encoder." default:"${model}" placeholder:"ID"`
+	Dimension      int      `help:"Cut vectors to their first N values, where the model was trained for it; 0: all." default:"0" placeholder:"N"`
+	Models         string   `help:"Folder of the models; default: models in the .embedd folder." placeholder:"DIR"`
+	Library        string   `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
+	Provider       string   `help:"What computes the graph: cpu, openvino or cuda; the last two need a library that has them, see docs/models.md." enum:"cpu,openvino,cuda" default:"cpu"`
+	Workers        int      `help:"Runs of the encoder at once; 0: one for each core." default:"0" placeholder:"N"`
+	QueryCache     int      `help:"Vectors of queries that are kept for the next time; 0: none." default:"4096" placeholder:"N"`
+	Reranker       []string `help:"Id of a cross-encoder that searches can be re-ranked by; may be given several times, the first is the usual one. See docs/search.md." placeholder:"ID"`
+	M              int      `help:"HNSW: links of a new paper on each level of the graph." default:"16" placeholder:"N"`
+	EfConstruction int      `help:"HNSW: candidates looked at for these links." default:"200" placeholder:"N"`
+	IndexMemory    string   `help:"What the index keeps of a vector beside its code: residual, what the code leaves; fast, float32; lean, float32 in a file. See docs/index.md." enum:"residual,fast,lean" default:"residual"`
 }
 
 // The ranges of HNSW's parameters are package ann's, to which 0 is the default.
@@ -87,6 +88,7 @@ func (f *engineFlags) resolve() error {
 // engine is a data directory that is open: everything behind a door.
 type engine struct {
 	encoder    *embed.Encoder
+	scorers    []*embed.Scorer
 	collection *retrieval.Collection
 	tuning     *embed.Tuning // nil: not warmed up
 }
@@ -143,36 +145,70 @@ func openEngine(ctx context.Context, f *engineFlags, dir string, o opening) (_ *
 	if err != nil {
 		return nil, fmt.Errorf("--index-memory: %w", err)
 	}
-	encoder, err := openEncoder(f)
-	if err != nil {
+	en := &engine{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, en.Close())
+		}
+	}()
+	if en.encoder, err = openEncoder(f); err != nil {
+		return nil, err
+	}
+	if err := en.openRerankers(f); err != nil {
 		return nil, err
 	}
 	watch.Stage(stageStore)
-	collection, err := retrieval.Open(ctx, dir, encoderOf{encoder}, &retrieval.Options{
+	en.collection, err = retrieval.Open(ctx, dir, encoderOf{en.encoder}, &retrieval.Options{
 		Index:    ann.Options{M: f.M, EfConstruction: f.EfConstruction, Memory: memory},
 		Log:      o.Log,
 		Observer: o.Observer,
 		Reserve:  o.Reserve, Ballast: o.Ballast, OnWritable: o.OnWritable,
+		Rerankers: en.rerankers(),
 		Progress: func(done, total int) {
 			watch.Stage(stageIndex)
 			watch.Set(done, total)
 		},
 	})
 	if err != nil {
-		return nil, errors.Join(err, encoder.Close())
+		return nil, err
 	}
-	en := &engine{encoder: encoder, collection: collection}
 	watch.Stage(stageCanary)
-	if err := encoder.Canary(ctx); err != nil {
-		return nil, errors.Join(err, en.Close())
+	if err := en.canaries(ctx); err != nil {
+		return nil, err
 	}
 	if o.Warm {
 		watch.Stage(stageWarming)
-		if en.tuning, err = encoder.WarmUp(ctx); err != nil {
-			return nil, errors.Join(err, en.Close())
+		if err := en.warmUp(ctx); err != nil {
+			return nil, err
 		}
 	}
 	return en, nil
+}
+
+// canaries tries the encoder and each cross-encoder.
+func (en *engine) canaries(ctx context.Context) error {
+	if err := en.encoder.Canary(ctx); err != nil {
+		return err
+	}
+	for _, s := range en.scorers {
+		if err := s.Canary(ctx); err != nil {
+			return fmt.Errorf("--reranker %s: %w", s.Manifest().ID, err)
+		}
+	}
+	return nil
+}
+
+// warmUp warms the encoder up, and each cross-encoder.
+func (en *engine) warmUp(ctx context.Context) (err error) {
+	if en.tuning, err = en.encoder.WarmUp(ctx); err != nil {
+		return err
+	}
+	for _, s := range en.scorers {
+		if _, err := s.WarmUp(ctx); err != nil {
+			return fmt.Errorf("--reranker %s: %w", s.Manifest().ID, err)
+		}
+	}
+	return nil
 }
 
 // openEncoder loads the model that the flags name. It is not warmed up.
@@ -184,9 +220,19 @@ func openEncoder(f *engineFlags) (*embed.Encoder, error) {
 	return embed.Open(m, &embed.Options{Library: f.Library, Provider: embed.Provider(f.Provider), Workers: f.Workers, Dimension: f.Dimension, CachedQueries: f.QueryCache})
 }
 
-// Close saves and closes the data directory, then frees the model.
+// Close saves and closes the data directory, then frees the models. What is not open is passed over.
 func (en *engine) Close() error {
-	return errors.Join(en.collection.Close(), en.encoder.Close())
+	var errs []error
+	if en.collection != nil {
+		errs = append(errs, en.collection.Close())
+	}
+	for _, s := range en.scorers {
+		errs = append(errs, s.Close())
+	}
+	if en.encoder != nil {
+		errs = append(errs, en.encoder.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // dataDir is the data directory that was asked for, or without one that of the .embedd folder.
@@ -268,6 +314,23 @@ func (x encoderOf) Explain(ctx context.Context, query []float32, queryText *retr
 	return out, nil
 }
 
+// Tokenize implements retrieval.Tokenizer.
+func (x encoderOf) Tokenize(ctx context.Context, role retrieval.Role, texts []string) ([]retrieval.Tokens, error) {
+	r := embed.Document
+	if role == retrieval.Query {
+		r = embed.Query
+	}
+	all, err := x.e.Tokenize(ctx, r, texts)
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	out := make([]retrieval.Tokens, len(all))
+	for i, t := range all {
+		out[i] = retrieval.Tokens{IDs: t.IDs, Tokens: t.Names, TextUse: retrieval.TextUse{Tokens: t.Total, Truncated: t.Truncated}}
+	}
+	return out, nil
+}
+
 // encodeError is package embed's error in the words of package retrieval.
 func encodeError(err error) error {
 	var busy *embed.BusyError
@@ -284,7 +347,7 @@ func encodeError(err error) error {
 func (x encoderOf) Model() retrieval.Model {
 	m := x.e.Manifest()
 	return retrieval.Model{
-		ID: m.ID, Fingerprint: x.e.Fingerprint(), Dimension: x.e.Dimension(), MaxTokens: m.MaxTokens,
+		ID: m.ID, Fingerprint: x.e.Fingerprint(), Dimension: x.e.Dimension(), Dimensions: x.e.Dimensions(), MaxTokens: m.MaxTokens,
 		Pooling: string(m.Pooling), Precision: string(m.Precision), License: m.License,
 	}
 }

@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"internal/backup":     {},
 	"internal/ingest":     {},
 	"internal/eval":       {},
-	"internal/retrieval":  {"ann", "internal/backup", "internal/lexical", "internal/metadata", "internal/store"},
+	"internal/retrieval":  {"ann", "ann/vec", "internal/backup", "internal/lexical", "internal/metadata", "internal/store"},
 	"internal/reload":     {},
 	"internal/access":     {},
 	"internal/admission":  {},

@@ -30,6 +30,8 @@ type Options struct {
 	Log *slog.Logger
 	// Observer, when set, is told of the stages of calls.
 	Observer Observer
+	// Rerankers are cross-encoders that searches can be re-ranked by; the first is the usual one.
+	Rerankers []Reranker
 	// Progress, when set, is called while the index catches up with the store.
 	Progress func(done, total int)
 	// Reserve and Ballast are about a disk that fills up, OnWritable is told of it: see package store.
@@ -48,8 +50,9 @@ type Collection struct {
 	index   *ann.Index
 	log     *slog.Logger
 
-	observer Observer // may be nil
-	settings Settings
+	observer  Observer // may be nil
+	settings  Settings
+	rerankers []Reranker
 
 	// version is the store's revision up to which the index has everything.
 	version watermark
@@ -86,7 +89,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if o == nil {
 		o = &Options{}
 	}
-	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings}
+	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings, rerankers: o.Rerankers}
 	c.fields.init()
 	c.words.init()
 	c.neighbours.init(o.Settings.Neighbours)

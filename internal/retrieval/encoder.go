@@ -84,8 +84,10 @@ type Sentence struct {
 
 // Model describes an encoder.
 type Model struct {
-	ID, Fingerprint    string
-	Dimension          int
+	ID, Fingerprint string
+	Dimension       int
+	// Dimensions are the lengths below it that a vector may be cut to, ascending; none for most models.
+	Dimensions         []int
 	MaxTokens          int
 	Pooling, Precision string
 	License            string

@@ -25,13 +25,15 @@ const (
 // Stage is a part of an operation.
 type Stage string
 
-// The stages. A search encodes where it is by a text, searches by vectors and by words, and does so and fetches again where papers are removed meanwhile; a write
+// The stages. A search encodes where it is by a text, searches by vectors and by words, and does so and fetches again where papers are removed meanwhile, and re-ranks
+// where it is asked to; a write
 // commits: to the store, synced, and to the index.
 const (
 	StageEncode Stage = "encode"
 	StageSearch Stage = "search"
 	StageWords  Stage = "words"
 	StageFetch  Stage = "fetch"
+	StageRerank Stage = "rerank"
 	StageCommit Stage = "commit"
 )
 

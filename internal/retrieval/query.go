@@ -116,6 +116,8 @@ type Why struct {
 	Example *int
 	// Group is the value by which hits are grouped.
 	Group string
+	// CrossEncoder is the logit of a hit that was re-ranked: see rerank for what its score is then.
+	CrossEncoder *float32
 }
 
 // SearchResult is an answer.
@@ -562,24 +564,15 @@ func (c *Collection) Encode(ctx context.Context, lane Lane, role Role, texts []s
 		return nil, err
 	}
 	defer c.leave()
-	if len(texts) == 0 {
-		return nil, invalid("texts", "is empty; must have 1 to %d texts", MaxTextsPerCall)
-	}
-	if len(texts) > MaxTextsPerCall {
-		return nil, invalid("texts", "has %d texts; the limit is %d", len(texts), MaxTextsPerCall)
+	if err := checkTexts(texts); err != nil {
+		return nil, err
 	}
 	if lane == Interactive && len(texts) > MaxInteractiveTexts {
 		return nil, invalid("lane", "is INTERACTIVE, which takes at most %d texts a call, and there are %d; use BULK", MaxInteractiveTexts, len(texts))
 	}
-	field := func(i int) string { return fmt.Sprintf("texts[%d]", i) }
-	for i, text := range texts {
-		if err := checkText(field(i), text); err != nil {
-			return nil, err
-		}
-	}
 	enc, err := c.encoder.Encode(ctx, lane, role, texts)
 	if err != nil {
-		return nil, encodeError(err, field)
+		return nil, encodeError(err, textField)
 	}
 	return enc, nil
 }

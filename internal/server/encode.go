@@ -14,14 +14,9 @@ func (s *Server) Encode(ctx context.Context, req *embeddv1.EncodeRequest) (*embe
 	if err != nil {
 		return nil, err
 	}
-	var role retrieval.Role
-	switch req.GetRole() {
-	case embeddv1.Role_ROLE_UNSPECIFIED, embeddv1.Role_ROLE_DOCUMENT:
-		role = retrieval.Document
-	case embeddv1.Role_ROLE_QUERY:
-		role = retrieval.Query
-	default:
-		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "role", Message: fmt.Sprintf("%d is not a Role", req.GetRole())}
+	role, err := roleFromProto(req.GetRole())
+	if err != nil {
+		return nil, err
 	}
 	lane := retrieval.Interactive
 	switch req.GetLane() {
@@ -35,16 +30,52 @@ func (s *Server) Encode(ctx context.Context, req *embeddv1.EncodeRequest) (*embe
 	default:
 		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "lane", Message: fmt.Sprintf("%d is not a Lane", req.GetLane())}
 	}
-	encodings, err := c.Encode(ctx, lane, role, req.GetTexts())
+	m := c.Model()
+	form, err := formOf(req, m)
 	if err != nil {
 		return nil, err
 	}
-	m := c.Model()
-	res := &embeddv1.EncodeResponse{Encodings: make([]*embeddv1.Encoding, len(encodings)), Model: m.ID, Fingerprint: m.Fingerprint}
-	for i, e := range encodings {
-		res.Encodings[i] = &embeddv1.Encoding{Vector: &embeddv1.Vector{Values: e.Vector}, TextUse: textUseToProto(e.TextUse)}
+	vectors, err := c.Encode(ctx, lane, role, req.GetTexts())
+	if err != nil {
+		return nil, err
+	}
+	encodings, err := form.encodings(vectors)
+	if err != nil {
+		return nil, err
+	}
+	return &embeddv1.EncodeResponse{Encodings: encodings, Model: m.ID, Fingerprint: m.Fingerprint}, nil
+}
+
+// Tokenize implements EncodeService.
+func (s *Server) Tokenize(ctx context.Context, req *embeddv1.TokenizeRequest) (*embeddv1.TokenizeResponse, error) {
+	c, err := s.ready()
+	if err != nil {
+		return nil, err
+	}
+	role, err := roleFromProto(req.GetRole())
+	if err != nil {
+		return nil, err
+	}
+	all, err := c.Tokenize(ctx, role, req.GetTexts())
+	if err != nil {
+		return nil, err
+	}
+	res := &embeddv1.TokenizeResponse{Texts: make([]*embeddv1.Tokens, len(all))}
+	for i, t := range all {
+		res.Texts[i] = &embeddv1.Tokens{Ids: t.IDs, Tokens: t.Tokens, TextUse: textUseToProto(t.TextUse)}
 	}
 	return res, nil
+}
+
+// roleFromProto refuses a role that this server does not know.
+func roleFromProto(role embeddv1.Role) (retrieval.Role, error) {
+	switch role {
+	case embeddv1.Role_ROLE_UNSPECIFIED, embeddv1.Role_ROLE_DOCUMENT:
+		return retrieval.Document, nil
+	case embeddv1.Role_ROLE_QUERY:
+		return retrieval.Query, nil
+	}
+	return 0, &retrieval.Error{Kind: retrieval.Invalid, Field: "role", Message: fmt.Sprintf("%d is not a Role", role)}
 }
 
 // GetInfo implements InfoService.
@@ -67,7 +98,7 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 		Version: s.version,
 		Model: &embeddv1.Model{
 			Id: m.ID, Fingerprint: m.Fingerprint, Dimension: int32(m.Dimension), MaxTokens: int32(m.MaxTokens),
-			Pooling: m.Pooling, Precision: m.Precision, License: m.License,
+			Pooling: m.Pooling, Precision: m.Precision, License: m.License, Dimensions: int32s(m.Dimensions),
 		},
 		Limits:       s.limitsToProto(),
 		Counts:       &embeddv1.Counts{Papers: int64(info.Papers), IndexedVectors: int64(x.Vectors), Tombstones: int64(x.Tombstones)},
@@ -77,10 +108,17 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 			Vectors: int64(x.Vectors), Tombstones: int64(x.Tombstones), Free: int64(x.Free),
 			MemoryBytes: x.MemoryBytes, FileBytes: x.FileBytes, BytesPerVector: x.BytesPerVector(), CalibratedVectors: int64(x.Calibrated),
 		},
-		Fields: fieldsToProto(fields), FieldsReady: ready,
+		Fields: fieldsToProto(fields), FieldsReady: ready, Rerankers: c.Rerankers(),
 	}
 	if where != nil {
 		res.Bands = &embeddv1.Bands{Related: where.Related, Strong: where.Strong, Mean: float32(where.Mean), Deviation: float32(where.Deviation)}
 	}
 	return res, nil
+}
+
+func int32s(all []int) (out []int32) {
+	for _, n := range all {
+		out = append(out, int32(n))
+	}
+	return out
 }

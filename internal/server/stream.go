@@ -58,7 +58,7 @@ func (s *Server) registerStreams(d *grpc.ServiceDesc) error {
 			// A client that says nothing ends here, and what waits for it with it: RecvMsg returns when its context does.
 			ctx, cancel := context.WithCancelCause(ctx)
 			defer cancel(nil)
-			w := &watched{ServerStream: stream, ctx: ctx, s: s, limit: limit, class: r.class}
+			w := &watched{ServerStream: stream, ctx: ctx, end: cancel, s: s, method: method, limit: limit, class: r.class}
 			w.idle = time.AfterFunc(streamIdle, func() { cancel(errIdle) })
 			defer w.idle.Stop()
 			w.ctx = context.WithValue(ctx, watchedKey{}, w)
@@ -69,16 +69,26 @@ func (s *Server) registerStreams(d *grpc.ServiceDesc) error {
 	return nil
 }
 
-var errIdle = exhausted(time.Second, "nothing came on the stream for %v; begin another one when there is something to send", streamIdle)
+var (
+	errIdle   = exhausted(time.Second, "nothing came on the stream for %v; begin another one when there is something to send", streamIdle)
+	errUnread = exhausted(time.Second, "nothing was read of the stream's answers for %v; begin another one, and read them", streamIdle)
+)
+
+// unusable is the error of a message that has come and cannot be used: one that is too large, or cannot be decoded. The stream can go on.
+type unusable struct{ error }
+
+func (e unusable) Unwrap() error { return e.error }
 
 // watched is a stream whose messages are counted.
 type watched struct {
 	grpc.ServerStream
-	ctx   context.Context
-	s     *Server
-	class embeddv1.Class
-	limit int
-	idle  *time.Timer
+	ctx    context.Context
+	end    context.CancelCauseFunc // of ctx
+	s      *Server
+	method string
+	class  embeddv1.Class
+	limit  int
+	idle   *time.Timer
 
 	mu   sync.Mutex
 	kept []func()
@@ -95,7 +105,8 @@ func watchedOf(ctx context.Context) *watched {
 // Context implements grpc.ServerStream.
 func (w *watched) Context() context.Context { return w.ctx }
 
-// RecvMsg implements grpc.ServerStream. It also ends with the server, and when the client has had nothing to say for long.
+// RecvMsg implements grpc.ServerStream. It also ends with the server, and when the client has had nothing to say for long. An error that is
+// unusable is of this message alone.
 func (w *watched) RecvMsg(m any) error {
 	w.idle.Reset(streamIdle)
 	defer w.idle.Stop()
@@ -113,15 +124,15 @@ func (w *watched) RecvMsg(m any) error {
 	case <-w.ctx.Done():
 		return context.Cause(w.ctx) // gRPC ends the receiving when the handler returns
 	}
-	if err == nil {
-		err = r.err
+	if err == nil && r.err != nil {
+		err = unusable{r.err}
 	}
 	if err != nil {
 		return err
 	}
 	release, err := w.s.intake.keep(r.weight)
 	if err != nil {
-		return err
+		return unusable{err}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -129,13 +140,39 @@ func (w *watched) RecvMsg(m any) error {
 	return nil
 }
 
-// SendMsg implements grpc.ServerStream.
+// SendMsg implements grpc.ServerStream. m may be an *answer, which is counted already. It also ends with the server, and when the client has
+// read nothing for long; no other message can be sent then.
 func (w *watched) SendMsg(m any) error {
-	a, err := w.s.intake.answer(w.ctx, m.(proto.Message))
-	if err != nil {
-		return err
+	a, ok := m.(*answer)
+	if !ok {
+		var err error
+		if a, err = w.s.intake.answer(w.ctx, m.(proto.Message)); err != nil {
+			return err
+		}
 	}
-	return w.ServerStream.SendMsg(a)
+	unread := time.AfterFunc(streamIdle, func() { w.end(errUnread) })
+	defer unread.Stop()
+	sent := make(chan error, 1)
+	go func() { sent <- w.ServerStream.SendMsg(a) }()
+	select {
+	case err := <-sent:
+		return err
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx) // gRPC ends the sending when the handler returns
+	}
+}
+
+// take gives who works on the messages received until now, while others come, what says that they are not held any more.
+func (w *watched) take() (release func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kept := w.kept
+	w.kept = nil
+	return func() {
+		for _, release := range kept {
+			release()
+		}
+	}
 }
 
 // done says that the messages received until now are not held any more.

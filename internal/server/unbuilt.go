@@ -14,10 +14,6 @@ import (
 
 var errUnbuilt = status.Error(codes.Unimplemented, "is not built yet")
 
-func (s *Server) Compare(context.Context, *embeddv1.CompareRequest) (*embeddv1.CompareResponse, error) {
-	return nil, errUnbuilt
-}
-
 func (s *Server) IngestPapers(grpc.BidiStreamingServer[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse]) error {
 	return errUnbuilt
 }
@@ -32,12 +28,4 @@ func (s *Server) CountPapers(context.Context, *embeddv1.CountPapersRequest) (*em
 
 func (s *Server) ExportPapers(*embeddv1.ExportPapersRequest, grpc.ServerStreamingServer[embeddv1.ExportPapersResponse]) error {
 	return errUnbuilt
-}
-
-func (s *Server) EncodeStream(grpc.BidiStreamingServer[embeddv1.EncodeStreamRequest, embeddv1.EncodeStreamResponse]) error {
-	return errUnbuilt
-}
-
-func (s *Server) Tokenize(context.Context, *embeddv1.TokenizeRequest) (*embeddv1.TokenizeResponse, error) {
-	return nil, errUnbuilt
 }
