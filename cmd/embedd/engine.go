@@ -138,8 +138,10 @@ func openEngine(ctx context.Context, f *engineFlags, dir string, o opening) (_ *
 	if err := cmp.Or(f.check(), f.resolve()); err != nil {
 		return nil, err
 	}
-	if err := verifyOnce(ctx, f, o.Log); err != nil {
-		return nil, err
+	for _, id := range append([]string{f.Model}, f.Reranker...) {
+		if err := verifyOnce(ctx, f, id, o.Log); err != nil {
+			return nil, err
+		}
 	}
 	memory, err := ann.ParseMemory(f.IndexMemory)
 	if err != nil {

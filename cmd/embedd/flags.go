@@ -66,7 +66,11 @@ func (e *env) again(but ...string) string {
 		}
 		out.WriteString(" --" + f.Name)
 		if !f.IsBool() {
-			out.WriteString(" " + shellWord(fmt.Sprint(reflect.Indirect(f.Target).Interface())))
+			value := reflect.Indirect(f.Target).Interface()
+			if list, ok := value.([]string); ok {
+				value = strings.Join(list, ",")
+			}
+			out.WriteString(" " + shellWord(fmt.Sprint(value)))
 		}
 	}
 	return out.String()

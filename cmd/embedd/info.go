@@ -40,6 +40,12 @@ func (c *infoCmd) Run(e *env) (err error) {
 	t.row("pooling", m.GetPooling())
 	t.row("precision", m.GetPrecision())
 	t.row("licence", m.GetLicense())
+	if d := m.GetDimensions(); len(d) > 0 {
+		t.row("cut to", strings.Trim(fmt.Sprint(d), "[]"))
+	}
+	if r := res.GetRerankers(); len(r) > 0 {
+		t.row("rerankers", strings.Join(r, ", "))
+	}
 	t.row("papers", fmt.Sprint(n.GetPapers()))
 	t.row("indexed vectors", fmt.Sprintf("%d, %d tombstones", n.GetIndexedVectors(), n.GetTombstones()))
 	x := res.GetIndex()

@@ -35,6 +35,8 @@ type cli struct {
 	List         listCmd         `cmd:"" help:"List the papers in the order of their ids."`
 	Delete       deleteCmd       `cmd:"" help:"Remove papers."`
 	Encode       encodeCmd       `cmd:"" help:"Turn texts into vectors."`
+	Tokenize     tokenizeCmd     `cmd:"" help:"Show what the model reads of texts."`
+	Compare      compareCmd      `cmd:"" help:"Show how alike texts and papers are."`
 	Score        scoreCmd        `cmd:"" help:"Compare texts with a query by a cross-encoder."`
 	Check        checkCmd        `cmd:"" help:"Prove that a data directory is as it must be."`
 	Repair       repairCmd       `cmd:"" help:"Repair a data directory."`

@@ -20,8 +20,8 @@ const firstUseLimit = 5 * time.Minute
 
 // verifyOnce tries a model that does not come with the program in a process of its own, before this one loads it for the first
 // time with this runtime: one that would end a process must not end a server's. What was tried is kept beside the manifest.
-func verifyOnce(ctx context.Context, f *engineFlags, log *slog.Logger) error {
-	m, err := models.Open(f.Models, f.Model)
+func verifyOnce(ctx context.Context, f *engineFlags, id string, log *slog.Logger) error {
+	m, err := models.Open(f.Models, id)
 	if err != nil || m.Known() != nil {
 		return err
 	}

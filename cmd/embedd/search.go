@@ -51,13 +51,15 @@ type searchCmd struct {
 	Store bool `help:"Store the paper of --paper, where it is not known."`
 	searchFlags
 	orderFlags
+	rerankFlags
 	outputFlags
 	clientFlags
 }
 
 func (searchCmd) Help() string {
 	return `Example:
-  embedd search "efficient attention for long documents" -k 5`
+  embedd search "efficient attention for long documents" -k 5
+  embedd search "efficient attention for long documents" --rerank=50`
 }
 
 func (c *inputFlags) input(e *env) (*embeddv1.Input, error) {

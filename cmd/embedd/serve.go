@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"google.golang.org/grpc"
@@ -223,6 +224,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits 
 	t.row("  provider", c.Engine.Provider)
 	t.row("  workers", fmt.Sprint(c.Engine.Workers))
 	t.row("  warm-up", fmt.Sprintf("%.1f s: %v", en.tuning.Took.Seconds(), en.tuning))
+	t.row("  rerankers", cmp.Or(strings.Join(en.collection.Rerankers(), ", "), "none"))
 	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
 	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))

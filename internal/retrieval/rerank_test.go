@@ -1,0 +1,262 @@
+package retrieval
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"embedd/internal/testkit"
+)
+
+// judge is a cross-encoder without a model: it has a logit for each text.
+type judge struct {
+	name   string
+	logits map[string]float32
+	before func(ctx context.Context) error
+	// What it was asked last.
+	query string
+	texts []string
+}
+
+func (j *judge) Name() string { return j.name }
+
+func (j *judge) Score(ctx context.Context, query string, texts []string) ([]float32, error) {
+	j.query, j.texts = query, texts
+	if j.before != nil {
+		if err := j.before(ctx); err != nil {
+			return nil, err
+		}
+	}
+	out := make([]float32, len(texts))
+	for i, text := range texts {
+		logit, ok := j.logits[text]
+		if !ok {
+			return nil, &TextError{Index: i, Err: fmt.Errorf("no logit for %q", text)}
+		}
+		out[i] = logit
+	}
+	return out, nil
+}
+
+func judged(j ...Reranker) *Collection { return &Collection{rerankers: j} }
+
+// found are hits whose titles are their ids, with descending scores.
+func foundHits(n int) (hits []Hit) {
+	for i := range n {
+		hits = append(hits, Hit{Paper: paper(fmt.Sprint(i), fmt.Sprint("t", i)), Score: 1 - float32(i)/1000})
+	}
+	return hits
+}
+
+var nan = float32(math.NaN())
+
+func TestRerank(t *testing.T) {
+	for _, k := range []struct {
+		name       string
+		logits     []float32 // of the first hits
+		hits       int
+		candidates int
+		want       string // ids
+	}{
+		{"none", nil, 0, 20, "[]"},
+		{"the best comes first", []float32{-1, 3, 0.5}, 3, 20, "[1 2 0]"},
+		{"equal ones keep their order", []float32{1, 2, 1, 2, 1}, 5, 20, "[1 3 0 2 4]"},
+		{"those after the candidates stay behind", []float32{-9, -8}, 5, 2, "[1 0 2 3 4]"},
+		{"what cannot be read is behind what is", []float32{nan, -5, nan, -4}, 6, 4, "[3 1 0 2 4 5]"},
+		{"nothing can be read", []float32{nan, nan}, 3, 2, "[0 1 2]"},
+		{"large logits", []float32{90, 100, -200, 95}, 4, 20, "[1 3 0 2]"},
+	} {
+		j := &judge{name: "judge", logits: map[string]float32{}}
+		for i, logit := range k.logits {
+			j.logits[fmt.Sprint("t", i)] = logit
+		}
+		hits := foundHits(k.hits)
+		got, err := judged(j).rerank(t.Context(), "what", hits, Rerank{Candidates: k.candidates, Model: "judge"})
+		if err != nil {
+			t.Errorf("%s: %v", k.name, err)
+			continue
+		}
+		if s := fmt.Sprint(ids(got)); s != k.want {
+			t.Errorf("%s: %s, want %s", k.name, s, k.want)
+		}
+		checkReranked(t, k.name, hits, got, k.logits)
+		if len(j.texts) != min(k.hits, k.candidates) || k.hits > 0 && j.query != "what" {
+			t.Errorf("%s: %q was compared with %q", k.name, j.query, j.texts)
+		}
+	}
+}
+
+// checkReranked proves what scores promise: they do not ascend; those of the cross-encoder are the logistic of its logits, 0 to 1, and the others are
+// below 0. The hits that were given are as they were.
+func checkReranked(t *testing.T, name string, before, after []Hit, logits []float32) {
+	t.Helper()
+	for i, h := range before {
+		if h.CrossEncoder != nil || h.Score != 1-float32(i)/1000 {
+			t.Errorf("%s: the hits that were given have changed", name)
+		}
+	}
+	for i, h := range after {
+		var at int
+		fmt.Sscan(h.Paper.ID, &at)
+		switch read := at < len(logits) && logits[at] == logits[at]; {
+		case i > 0 && h.Score > after[i-1].Score:
+			t.Errorf("%s: score %v after %v", name, h.Score, after[i-1].Score)
+		case read && (h.CrossEncoder == nil || *h.CrossEncoder != logits[at] || h.Score < 0 || h.Score != float32(1/(1+math.Exp(-float64(logits[at]))))):
+			t.Errorf("%s: hit %s has score %v and logit %v", name, h.Paper.ID, h.Score, h.CrossEncoder)
+		case !read && (h.CrossEncoder != nil || h.Score >= 0 || h.Score < -1 || i > 0 && h.Score == after[i-1].Score):
+			t.Errorf("%s: hit %s has score %v and was not read", name, h.Paper.ID, h.Score)
+		}
+	}
+}
+
+// The order is that of a stable sort by a slow truth.
+func TestRerankAtRandom(t *testing.T) {
+	r := testkit.Rand(t)
+	for range 300 {
+		hits := foundHits(r.IntN(MaxK + 1))
+		o := Rerank{Candidates: 1 + r.IntN(MaxRerank), Model: "judge"}
+		n := min(o.Candidates, len(hits))
+		j, logits := &judge{name: "judge", logits: map[string]float32{}}, make([]float32, n)
+		for i := range logits {
+			if logits[i] = float32(r.IntN(8) - 4); r.IntN(10) == 0 {
+				logits[i] = nan
+			}
+			j.logits[fmt.Sprint("t", i)] = logits[i]
+		}
+		got, err := judged(j).rerank(t.Context(), "what", hits, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		places := make([]int, len(hits))
+		for i := range places {
+			places[i] = i
+		}
+		class := func(i int) (int, float64) {
+			switch {
+			case i >= n:
+				return 2, 0
+			case logits[i] != logits[i]:
+				return 1, 0
+			}
+			return 0, -float64(logits[i])
+		}
+		slices.SortFunc(places, func(a, b int) int {
+			ca, la := class(a)
+			cb, lb := class(b)
+			return cmp.Or(cmp.Compare(ca, cb), cmp.Compare(la, lb), cmp.Compare(a, b))
+		})
+		for i, at := range places {
+			if got[i].Paper.ID != fmt.Sprint(at) {
+				t.Fatalf("place %d has %s, want %d", i, got[i].Paper.ID, at)
+			}
+		}
+		checkReranked(t, "at random", hits, got, logits)
+	}
+}
+
+func TestCheckRerank(t *testing.T) {
+	c := judged(&judge{name: "one"}, &judge{name: "two"})
+	for _, k := range []struct {
+		o    Rerank
+		want Rerank
+	}{
+		{Rerank{}, Rerank{DefaultRerank, "one"}},
+		{Rerank{100, "two"}, Rerank{100, "two"}},
+		{Rerank{1, "one"}, Rerank{1, "one"}},
+	} {
+		if got, err := c.checkRerank(k.o, true); err != nil || got != k.want {
+			t.Errorf("%v: %v, %v, want %v", k.o, got, err, k.want)
+		}
+	}
+	for _, k := range []struct {
+		c        *Collection
+		o        Rerank
+		readable bool
+		kind     Kind
+		field    string
+	}{
+		{c, Rerank{Candidates: -1}, true, Invalid, "rerank.candidates"},
+		{c, Rerank{Candidates: 101}, true, Invalid, "rerank.candidates"},
+		{c, Rerank{Model: "three"}, true, Invalid, "rerank.model"},
+		{c, Rerank{}, false, Invalid, "rerank"},
+		{judged(), Rerank{}, true, FailedPrecondition, "rerank"},
+	} {
+		_, err := k.c.checkRerank(k.o, k.readable)
+		var e *Error
+		if !errors.As(err, &e) || e.Kind != k.kind || e.Field != k.field {
+			t.Errorf("%v: %v, want kind %d of %s", k.o, err, k.kind, k.field)
+		}
+	}
+}
+
+// A deadline that is too near leaves the stage out, and the hits as they were, with time left to answer. Other errors are errors.
+func TestRerankIsLeftOut(t *testing.T) {
+	slow := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	busy := func(wait time.Duration) func(context.Context) error {
+		return func(context.Context) error { return &BusyError{Wait: wait, Err: errors.New("full")} }
+	}
+	for _, k := range []struct {
+		name     string
+		deadline time.Duration
+		before   func(context.Context) error
+		left     bool
+		kind     Kind
+	}{
+		{"slow", time.Second, slow, true, 0},
+		{"no room before the deadline", time.Second, busy(time.Minute), true, 0},
+		{"no room", time.Hour, busy(time.Second), false, Exhausted},
+		{"no room, no deadline", 0, busy(time.Second), false, Exhausted},
+		{"a defect", time.Hour, func(context.Context) error { return errors.New("a defect") }, false, Internal},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				if k.deadline > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, k.deadline)
+					defer cancel()
+				}
+				hits := foundHits(3)
+				got, err := judged(&judge{name: "judge", before: k.before}).rerank(ctx, "what", hits, Rerank{Candidates: 2, Model: "judge"})
+				switch {
+				case k.left && (!errors.Is(err, errLeftOut) || ctx.Err() != nil):
+					t.Errorf("%v, and the call's context: %v", err, ctx.Err())
+				case k.left && fmt.Sprint(ids(got)) != "[0 1 2]":
+					t.Errorf("hits %v", ids(got))
+				case !k.left && (errors.Is(err, errLeftOut) || err == nil || KindOf(err) != k.kind):
+					t.Errorf("%v, want kind %d", err, k.kind)
+				}
+			})
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := judged(&judge{name: "judge", before: slow}).rerank(ctx, "what", foundHits(1), Rerank{Candidates: 2, Model: "judge"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// Texts that no cross-encoder reads to their end are cut before they are handed over, at a whole character.
+func TestRerankCutsLongTexts(t *testing.T) {
+	long := strings.Repeat("ä", maxRerankBytes)
+	j := &judge{name: "judge", before: func(context.Context) error { return errors.New("seen") }}
+	if _, err := judged(j).rerank(t.Context(), "x"+long, []Hit{{Paper: paper("a", long)}}, Rerank{Candidates: 1, Model: "judge"}); err == nil {
+		t.Fatal("no error")
+	}
+	for _, text := range append(j.texts, j.query) {
+		if len(text) > maxRerankBytes || len(text) < maxRerankBytes-3 || !utf8.ValidString(text) {
+			t.Errorf("%d bytes, valid: %v", len(text), utf8.ValidString(text))
+		}
+	}
+}
