@@ -64,7 +64,7 @@ func (f *clientFlags) local(e *env) (bool, error) {
 		if e.isGiven(flag.Name) {
 			return false, fmt.Errorf("--%s: is for a data directory that is opened with --data; the server at %s has its own", flag.Name, f.Server)
 		}
-		if name := e.inEnvironment(flag); name != "" && fmt.Sprint(flag.Target.Interface()) != flag.Default {
+		if name := e.inEnvironment(flag); name != "" && flagText(flag) != flag.Default {
 			unused = append(unused, name)
 		}
 	}

@@ -66,14 +66,19 @@ func (e *env) again(but ...string) string {
 		}
 		out.WriteString(" --" + f.Name)
 		if !f.IsBool() {
-			value := reflect.Indirect(f.Target).Interface()
-			if list, ok := value.([]string); ok {
-				value = strings.Join(list, ",")
-			}
-			out.WriteString(" " + shellWord(fmt.Sprint(value)))
+			out.WriteString(" " + shellWord(flagText(f)))
 		}
 	}
 	return out.String()
+}
+
+// flagText is a flag's value as it would be given.
+func flagText(f *kong.Flag) string {
+	value := reflect.Indirect(f.Target).Interface()
+	if list, ok := value.([]string); ok {
+		return strings.Join(list, ",")
+	}
+	return fmt.Sprint(value)
 }
 
 // shellWord is a text as one word of a shell's command line.

@@ -15,8 +15,8 @@ type rerankFlags struct {
 	Model  string     `name:"rerank-model" help:"The cross-encoder, where the server has several; default: its first." placeholder:"ID"`
 }
 
-// request is what the flags ask for; nil for nothing.
-func (f *rerankFlags) request() *embeddv1.Rerank {
+// wanted is what the flags ask for; nil for nothing.
+func (f *rerankFlags) wanted() *embeddv1.Rerank {
 	if !f.Rerank.given && f.Model == "" {
 		return nil
 	}

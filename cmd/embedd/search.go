@@ -102,7 +102,7 @@ func (c *searchCmd) Run(e *env) (err error) {
 		return err
 	}
 	req := c.request(in, c.view())
-	req.Store = c.Store
+	req.Store, req.Rerank = c.Store, c.wanted()
 	if err := c.apply(req); err != nil {
 		return err
 	}

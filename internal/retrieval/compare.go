@@ -12,17 +12,10 @@ const MaxComparisons = 1_000_000
 
 const _ = uint(MaxComparisons - MaxTextsPerCall*MaxTextsPerCall) // so that the two sides bound them
 
-// Thing is an Input, or a paper that may not be stored: exactly one of the two is set.
-type Thing struct {
-	Input Input
-	// Paper stands for the stored one of its id where the text is the same; otherwise it is encoded as a document.
-	Paper *Paper
-}
-
 // CompareRequest asks how alike things are.
 type CompareRequest struct {
-	// Left and Right have at most MaxTextsPerCall each; without Right, Left stands on both sides. For errors they are left and right.
-	Left, Right []Thing
+	// Left and Right are no reading lists, and have at most MaxTextsPerCall each; without Right, Left stands on both sides. For errors they are left and right.
+	Left, Right []Input
 	// Pairs compares the first with the first and so on, instead of each with each.
 	Pairs bool
 	// Role in which texts are encoded.
@@ -94,49 +87,48 @@ type textIn struct {
 func (v *vectors) put(at int, vector []float32) { copy(v.rows[at*v.stride:][:v.dim], vector) }
 
 // add puts a thing's vector in its place, or its text among those that are to be encoded.
-func (v *vectors) add(ctx context.Context, at int, field string, t *Thing) error {
+func (v *vectors) add(ctx context.Context, at int, field string, t *Input) error {
 	switch {
 	case t.Paper != nil:
 		return v.addPaper(ctx, at, field+".paper", t.Paper)
-	case t.Input.Text != nil:
-		if err := checkText(field+".text", *t.Input.Text); err != nil {
+	case t.Text != nil:
+		if err := checkText(field+".text", *t.Text); err != nil {
 			return err
 		}
-		v.later(at, field+".text", textIn{*t.Input.Text, v.role})
+		v.later(at, field+".text", textIn{*t.Text, v.role})
 		return nil
-	case t.Input.Vector != nil:
-		vector, err := unit(field+".vector", t.Input.Vector, v.dim)
+	case t.Vector != nil:
+		vector, err := unit(field+".vector", t.Vector, v.dim)
 		if err == nil {
 			v.put(at, vector)
 		}
 		return err
 	}
+	if t.Examples != nil {
+		return invalid(field+".examples", "is a reading list, which has no one vector; compare its papers one by one")
+	}
 	field += ".paper_id"
-	if err := checkID(field, t.Input.PaperID); err != nil {
+	if err := checkID(field, t.PaperID); err != nil {
 		return err
 	}
 	if v.which.Scope != nil {
-		if _, err := v.c.record(ctx, field, t.Input.PaperID, v.which); err != nil {
+		if _, err := v.c.record(ctx, field, t.PaperID, v.which); err != nil {
 			return err
 		}
 	}
-	return v.stored(at, field, t.Input.PaperID)
+	return v.stored(at, field, t.PaperID)
 }
 
 // addPaper adds a paper that is stored, or not.
 func (v *vectors) addPaper(ctx context.Context, at int, field string, p *Paper) error {
-	if err := checkPaper(field, p); err != nil {
+	known, err := v.c.knows(ctx, field, p, v.which)
+	if err != nil {
 		return err
 	}
-	text := PaperText(p)
-	rec, err := v.c.record(ctx, field+".id", p.ID, v.which)
-	if err == nil && PaperText(&rec.Paper) == text {
+	if known {
 		return v.stored(at, field+".id", p.ID)
 	}
-	if err != nil && KindOf(err) != NotFound {
-		return err
-	}
-	v.later(at, field, textIn{text, Document})
+	v.later(at, field, textIn{PaperText(p), Document})
 	return nil
 }
 

@@ -11,10 +11,10 @@ import (
 	"embedd/internal/testkit"
 )
 
-func ofText(s string) Thing          { return Thing{Input: Input{Text: &s}} }
-func ofID(id string) Thing           { return Thing{Input: Input{PaperID: id}} }
-func ofVector(v []float32) Thing     { return Thing{Input: Input{Vector: v}} }
-func ofPaper(id, title string) Thing { return Thing{Paper: &Paper{ID: id, Title: title}} }
+func ofText(s string) Input          { return Input{Text: &s} }
+func ofID(id string) Input           { return Input{PaperID: id} }
+func ofVector(v []float32) Input     { return Input{Vector: v} }
+func ofPaper(id, title string) Input { return Input{Paper: &Paper{ID: id, Title: title}} }
 
 // Each with each is what the cosine of the vectors is, summed up slowly; the order of the two makes no difference to the bit, pairs are of the same
 // bits, and a thing is 1 with itself.
@@ -22,7 +22,7 @@ func TestCompare(t *testing.T) {
 	r := testkit.Rand(t)
 	enc := newBag()
 	c := open(t, t.TempDir(), enc)
-	var things []Thing
+	var things []Input
 	var vectors [][]float32
 	text := func() string {
 		return fmt.Sprintf("%c %c %c", 'a'+r.IntN(20), 'a'+r.IntN(20), 'a'+r.IntN(20))
@@ -128,7 +128,7 @@ func TestCompareEncodesWhatItMust(t *testing.T) {
 	enc := &laned{bag: newBag()}
 	c := open(t, t.TempDir(), enc)
 	put(t, c, paper("a", "alpha"))
-	numbered := func(n int) (out []Thing) {
+	numbered := func(n int) (out []Input) {
 		for i := range n {
 			out = append(out, ofText(fmt.Sprint("text ", i)))
 		}
@@ -139,9 +139,9 @@ func TestCompareEncodesWhatItMust(t *testing.T) {
 		r    CompareRequest
 		want []string
 	}{
-		{"stored", CompareRequest{Left: []Thing{ofID("a"), ofPaper("a", "alpha"), ofVector(make32(1))}}, nil},
-		{"equal", CompareRequest{Left: []Thing{ofText("x"), ofText("x"), ofID("a")}, Right: []Thing{ofText("x")}}, []string{fmt.Sprint(Interactive, Document, 1)}},
-		{"roles", CompareRequest{Left: []Thing{ofText("x"), ofPaper("a", "x")}, Role: Query}, []string{fmt.Sprint(Interactive, Document, 1), fmt.Sprint(Interactive, Query, 1)}},
+		{"stored", CompareRequest{Left: []Input{ofID("a"), ofPaper("a", "alpha"), ofVector(make32(1))}}, nil},
+		{"equal", CompareRequest{Left: []Input{ofText("x"), ofText("x"), ofID("a")}, Right: []Input{ofText("x")}}, []string{fmt.Sprint(Interactive, Document, 1)}},
+		{"roles", CompareRequest{Left: []Input{ofText("x"), ofPaper("a", "x")}, Role: Query}, []string{fmt.Sprint(Interactive, Document, 1), fmt.Sprint(Interactive, Query, 1)}},
 		{"few", CompareRequest{Left: numbered(16)}, []string{fmt.Sprint(Interactive, Document, 16)}},
 		{"many", CompareRequest{Left: numbered(17)}, []string{fmt.Sprint(Bulk, Document, 17)}},
 	} {
@@ -165,7 +165,7 @@ func make32(x float32) []float32 {
 func TestCompareRefuses(t *testing.T) {
 	c := open(t, t.TempDir(), newBag())
 	put(t, c, paper("a", "alpha"), Paper{ID: "b", Title: "beta", Year: 2020})
-	one := []Thing{ofID("a")}
+	one := []Input{ofID("a")}
 	scope, err := ParseFilter("", "year = 2020")
 	if err != nil {
 		t.Fatal(err)
@@ -176,20 +176,20 @@ func TestCompareRefuses(t *testing.T) {
 		field string
 	}{
 		{CompareRequest{}, Invalid, "left"},
-		{CompareRequest{Left: make([]Thing, MaxTextsPerCall+1)}, Invalid, "left"},
-		{CompareRequest{Left: one, Right: make([]Thing, MaxTextsPerCall+1)}, Invalid, "right"},
+		{CompareRequest{Left: make([]Input, MaxTextsPerCall+1)}, Invalid, "left"},
+		{CompareRequest{Left: one, Right: make([]Input, MaxTextsPerCall+1)}, Invalid, "right"},
 		{CompareRequest{Left: one, Pairs: true}, Invalid, "right"},
-		{CompareRequest{Left: one, Right: []Thing{ofID("a"), ofID("a")}, Pairs: true}, Invalid, "right"},
-		{CompareRequest{Left: []Thing{{}}}, Invalid, "left[0].paper_id"},
-		{CompareRequest{Left: []Thing{ofID("a"), ofID("nobody")}}, NotFound, "left[1].paper_id"},
-		{CompareRequest{Left: one, Right: []Thing{ofText(" ")}}, Invalid, "right[0].text"},
-		{CompareRequest{Left: one, Right: []Thing{ofText("\u200b")}}, Invalid, "right[0].text"},
-		{CompareRequest{Left: one, Right: []Thing{ofText(strings.Repeat("x", MaxTextBytes+1))}}, Invalid, "right[0].text"},
-		{CompareRequest{Left: []Thing{ofVector(make([]float32, 3))}}, Invalid, "left[0].vector"},
-		{CompareRequest{Left: []Thing{ofVector(make32(0))}}, Invalid, "left[0].vector"},
-		{CompareRequest{Left: []Thing{ofVector(make32(float32(math.NaN())))}}, Invalid, "left[0].vector"},
-		{CompareRequest{Left: []Thing{ofPaper("", "x")}}, Invalid, "left[0].paper.id"},
-		{CompareRequest{Left: []Thing{ofPaper("x", "")}}, Invalid, "left[0].paper"},
+		{CompareRequest{Left: one, Right: []Input{ofID("a"), ofID("a")}, Pairs: true}, Invalid, "right"},
+		{CompareRequest{Left: []Input{{}}}, Invalid, "left[0].paper_id"},
+		{CompareRequest{Left: []Input{ofID("a"), ofID("nobody")}}, NotFound, "left[1].paper_id"},
+		{CompareRequest{Left: one, Right: []Input{ofText(" ")}}, Invalid, "right[0].text"},
+		{CompareRequest{Left: one, Right: []Input{ofText("\u200b")}}, Invalid, "right[0].text"},
+		{CompareRequest{Left: one, Right: []Input{ofText(strings.Repeat("x", MaxTextBytes+1))}}, Invalid, "right[0].text"},
+		{CompareRequest{Left: []Input{ofVector(make([]float32, 3))}}, Invalid, "left[0].vector"},
+		{CompareRequest{Left: []Input{ofVector(make32(0))}}, Invalid, "left[0].vector"},
+		{CompareRequest{Left: []Input{ofVector(make32(float32(math.NaN())))}}, Invalid, "left[0].vector"},
+		{CompareRequest{Left: []Input{{Examples: &Examples{}}}}, Invalid, "left[0].examples"},
+		{CompareRequest{Left: []Input{ofPaper("x", "")}}, Invalid, "left[0].paper"},
 		// Beyond the scope there is nothing.
 		{CompareRequest{Left: one, Which: Which{Scope: scope}}, NotFound, "left[0].paper_id"},
 	} {
@@ -200,7 +200,7 @@ func TestCompareRefuses(t *testing.T) {
 		}
 	}
 	// A paper that is beyond the scope is as one that is not stored: it is encoded.
-	x, err := c.Compare(t.Context(), CompareRequest{Left: []Thing{ofID("b")}, Right: []Thing{ofPaper("a", "beta")}, Which: Which{Scope: scope}})
+	x, err := c.Compare(t.Context(), CompareRequest{Left: []Input{ofID("b")}, Right: []Input{ofPaper("a", "beta")}, Which: Which{Scope: scope}})
 	if err != nil || math.Abs(float64(x.Scores[0])-1) > 1e-6 {
 		t.Errorf("%v, %v", x, err)
 	}

@@ -16,7 +16,7 @@ type Group struct {
 	Hits int
 }
 
-// ordering is what is done with the papers that were found, in this order: those that are too far are left out, the age counts, hits are made
+// ordering is what is done with the papers that were found, in this order: those that are too far are left out, a cross-encoder reads the best, the age counts, hits are made
 // to differ, groups are limited, and the answer ends at a drop. All of it is over a pool whose size does not depend on how many hits are
 // wanted, so that the answer for k is the beginning of that for more.
 type ordering struct {
@@ -28,6 +28,7 @@ type ordering struct {
 	group     *Group
 	autocut   bool
 	now       time.Time
+	rerank    *reranking // nil: none
 }
 
 const (
@@ -39,7 +40,7 @@ const (
 
 // any tells whether hits change their order, or some are left out, for what can be seen of the papers together.
 func (o *ordering) any() bool {
-	return o.halfLife > 0 || o.diversity > 0 || o.group != nil || o.autocut
+	return o.halfLife > 0 || o.diversity > 0 || o.group != nil || o.autocut || o.rerank != nil
 }
 
 // pool is how many papers are looked at at least.

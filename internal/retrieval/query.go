@@ -55,6 +55,8 @@ type SearchRequest struct {
 	DenseWeight *float64
 	// Feedback, where it is not nil, searches twice.
 	Feedback *Feedback
+	// Rerank, where it is not nil, orders the best anew by a cross-encoder. Not for a vector, which has no text.
+	Rerank *Rerank
 	// Diversity, 0 to 1, is how much a hit is to differ from those before it; 0: not at all.
 	Diversity float64
 	// Group, where it is not nil, keeps an answer from being about one value of a field.
@@ -144,6 +146,8 @@ type SearchResult struct {
 	Strategy Strategy
 	// Materialised is set where a kept list of neighbours has answered.
 	Materialised *Materialised
+	// Rerank is as used; nil for none.
+	Rerank *Rerank
 	// Next is the token of the next page; "" where there are no more hits.
 	Next string
 	// Stages say where the time went.
@@ -191,6 +195,12 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	}
 	if res.K+len(l.page.given) > MaxK {
 		return nil, invalid("k", "is %d, and the pages before have %d hits; together there are at most %d", res.K, len(l.page.given), MaxK)
+	}
+	if l.order.rerank, err = c.prepareRerank(r); err != nil {
+		return nil, err
+	}
+	if l.order.rerank != nil {
+		res.Rerank = &l.order.rerank.Rerank
 	}
 	if err := c.resolve(ctx, r, l, res); err != nil {
 		return nil, err
@@ -485,6 +495,11 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		case len(hits) < want && missing > 0 && more:
 			l.query.K += missing
 			continue
+		}
+		if l.order.rerank != nil {
+			if hits, err = c.rerankFound(ctx, r, l, hits, res); err != nil {
+				return nil, err
+			}
 		}
 		if hits, err = c.put(ctx, l, hits, limit); err != nil {
 			return nil, err

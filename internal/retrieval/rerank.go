@@ -83,7 +83,6 @@ func (c *Collection) rerank(ctx context.Context, query string, hits []Hit, o Rer
 	if n == 0 {
 		return hits, nil
 	}
-	begin := time.Now()
 	texts := make([]string, n)
 	for i := range texts {
 		texts[i] = beginning(PaperText(&hits[i].Paper), maxRerankBytes)
@@ -91,11 +90,74 @@ func (c *Collection) rerank(ctx context.Context, query string, hits []Hit, o Rer
 	inTime, cancel := beforeDeadline(ctx)
 	defer cancel()
 	logits, err := c.reranker(o.Model).Score(inTime, beginning(query, maxRerankBytes), texts)
-	c.observe(ctx, OpSearch, StageRerank, begin)
 	if err != nil {
 		return hits, rerankError(ctx, inTime, err)
 	}
 	return reordered(hits, logits), nil
+}
+
+// reranking is the stage of one search.
+type reranking struct {
+	Rerank
+	scored map[uint64]float32 // logits, by ordinal; nil before the stage
+}
+
+// prepareRerank is the stage that a request asks for; nil for none.
+func (c *Collection) prepareRerank(r SearchRequest) (*reranking, error) {
+	if r.Rerank == nil {
+		return nil, nil
+	}
+	readable := r.Input.Vector == nil && (r.Input.Examples == nil || r.Input.Examples.Text != nil)
+	o, err := c.checkRerank(*r.Rerank, readable)
+	return &reranking{Rerank: o}, err
+}
+
+// rerankFound orders what a search has found anew. Where the search begins again, since hits are too much alike, no pair is scored twice, nor are
+// more than before: what comes new among the candidates stands behind those that have a logit.
+func (c *Collection) rerankFound(ctx context.Context, r SearchRequest, l *looking, hits []Hit, res *SearchResult) ([]Hit, error) {
+	o := l.order.rerank
+	if o.scored != nil {
+		logits := make([]float32, min(o.Candidates, len(hits)))
+		for i := range logits {
+			logit, ok := o.scored[hits[i].ordinal]
+			if logits[i] = logit; !ok {
+				logits[i] = float32(math.NaN())
+			}
+		}
+		return reordered(hits, logits), nil
+	}
+	query, err := c.textOf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	out, err := c.rerank(ctx, query, hits, o.Rerank)
+	res.ended(ctx, c, StageRerank, begin)
+	if errors.Is(err, errLeftOut) {
+		res.LeftOut, l.order.rerank = append(res.LeftOut, StageRerank), nil
+		return out, nil
+	}
+	o.scored = map[uint64]float32{}
+	for i := range out {
+		if logit := out[i].Why.CrossEncoder; logit != nil {
+			o.scored[out[i].ordinal] = *logit
+		}
+	}
+	return out, err
+}
+
+// textOf is the text of a query that has one: that of a paper is its title and abstract.
+func (c *Collection) textOf(ctx context.Context, r SearchRequest) (string, error) {
+	switch in := r.Input; {
+	case in.Text != nil:
+		return *in.Text, nil
+	case in.Paper != nil:
+		return PaperText(in.Paper), nil
+	case in.Examples != nil:
+		return *in.Examples.Text, nil
+	}
+	rec, err := c.record(ctx, r.Field+".paper_id", r.Input.PaperID, r.Which)
+	return PaperText(&rec.Paper), err
 }
 
 // rerankError is a cross-encoder's error: errLeftOut where the reason is the deadline.

@@ -99,7 +99,7 @@ func TestRerank(t *testing.T) {
 func checkReranked(t *testing.T, name string, before, after []Hit, logits []float32) {
 	t.Helper()
 	for i, h := range before {
-		if h.CrossEncoder != nil || h.Score != 1-float32(i)/1000 {
+		if h.Why.CrossEncoder != nil || h.Score != 1-float32(i)/1000 {
 			t.Errorf("%s: the hits that were given have changed", name)
 		}
 	}
@@ -109,9 +109,9 @@ func checkReranked(t *testing.T, name string, before, after []Hit, logits []floa
 		switch read := at < len(logits) && logits[at] == logits[at]; {
 		case i > 0 && h.Score > after[i-1].Score:
 			t.Errorf("%s: score %v after %v", name, h.Score, after[i-1].Score)
-		case read && (h.CrossEncoder == nil || *h.CrossEncoder != logits[at] || h.Score < 0 || h.Score != float32(1/(1+math.Exp(-float64(logits[at]))))):
-			t.Errorf("%s: hit %s has score %v and logit %v", name, h.Paper.ID, h.Score, h.CrossEncoder)
-		case !read && (h.CrossEncoder != nil || h.Score >= 0 || h.Score < -1 || i > 0 && h.Score == after[i-1].Score):
+		case read && (h.Why.CrossEncoder == nil || *h.Why.CrossEncoder != logits[at] || h.Score < 0 || h.Score != float32(1/(1+math.Exp(-float64(logits[at]))))):
+			t.Errorf("%s: hit %s has score %v and logit %v", name, h.Paper.ID, h.Score, h.Why.CrossEncoder)
+		case !read && (h.Why.CrossEncoder != nil || h.Score >= 0 || h.Score < -1 || i > 0 && h.Score == after[i-1].Score):
 			t.Errorf("%s: hit %s has score %v and was not read", name, h.Paper.ID, h.Score)
 		}
 	}

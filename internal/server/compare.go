@@ -18,10 +18,10 @@ func (s *Server) Compare(ctx context.Context, req *embeddv1.CompareRequest) (*em
 	if r.Role, err = roleFromProto(req.GetRole()); err != nil {
 		return nil, err
 	}
-	if r.Left, err = thingsFromProto("left", req.GetLeft()); err != nil {
+	if r.Left, err = inputsFromProto("left", req.GetLeft()); err != nil {
 		return nil, err
 	}
-	if r.Right, err = thingsFromProto("right", req.GetRight()); err != nil {
+	if r.Right, err = inputsFromProto("right", req.GetRight()); err != nil {
 		return nil, err
 	}
 	x, err := c.Compare(ctx, r)
@@ -31,26 +31,19 @@ func (s *Server) Compare(ctx context.Context, req *embeddv1.CompareRequest) (*em
 	return &embeddv1.CompareResponse{Scores: x.Scores, Rows: int32(x.Rows), Columns: int32(x.Columns)}, nil
 }
 
-func thingsFromProto(side string, all []*embeddv1.Input) ([]retrieval.Thing, error) {
-	out := make([]retrieval.Thing, len(all))
+func inputsFromProto(side string, all []*embeddv1.Input) ([]retrieval.Input, error) {
+	out := make([]retrieval.Input, len(all))
 	for i, in := range all {
 		field := fmt.Sprintf("%s[%d]", side, i)
-		switch kind := in.GetKind().(type) {
-		case *embeddv1.Input_Paper:
-			p, err := paperFromProto(field+".paper", kind.Paper)
-			if err != nil {
-				return nil, err
-			}
-			out[i].Paper = &p
+		switch in.GetKind().(type) {
 		case *embeddv1.Input_Examples:
 			return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: field + ".examples", Message: "is a reading list, which has no one vector; compare its papers one by one"}
 		case nil:
 			return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: field, Message: "is empty; set one of paper_id, text, vector, paper"}
-		default:
-			var err error
-			if out[i].Input, err = inputFromProto(field, in); err != nil {
-				return nil, err
-			}
+		}
+		var err error
+		if out[i], err = inputFromProto(field, in); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil

@@ -88,7 +88,7 @@ func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit
 }
 
 func whyToProto(w *retrieval.Why) *embeddv1.Why {
-	out := &embeddv1.Why{DenseRank: int32(w.DenseRank), LexicalRank: int32(w.LexicalRank), Recency: w.Recency, LikeEarlier: w.LikeEarlier, Group: w.Group}
+	out := &embeddv1.Why{DenseRank: int32(w.DenseRank), LexicalRank: int32(w.LexicalRank), Recency: w.Recency, LikeEarlier: w.LikeEarlier, Group: w.Group, CrossEncoder: w.CrossEncoder}
 	if w.Example != nil {
 		at := int32(*w.Example)
 		out.Example = &at
@@ -117,7 +117,7 @@ func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
 	if m := r.Materialised; m != nil {
 		e.Materialised = &embeddv1.Materialised{IndexVersion: m.Version, Computed: timestamppb.New(m.At)}
 	}
-	e.Strategy = strategies[r.Strategy]
+	e.Strategy, e.Rerank = strategies[r.Strategy], rerankToProto(r.Rerank)
 	return e
 }
 
