@@ -26,6 +26,7 @@ type evalCmd struct {
 	ByTitle     bool   `help:"Known-item search instead: each paper is searched by its own title."`
 	Data        string `help:"Keep the indexed papers in this data directory, so that the next run need not encode them; default: a temporary one." placeholder:"DIR"`
 
+	rerankFlags
 	outputFlags
 	Engine engineFlags `embed:""`
 }
@@ -35,7 +36,8 @@ func (evalCmd) Help() string {
 recall@100, MRR@10 and MAP@100 by trec_eval's definitions.
 
 Example:
-  embedd eval path/to/scifact`
+  embedd eval path/to/scifact
+  embedd eval path/to/scifact --reranker ms-marco-MiniLM-L6-v2 --rerank=50`
 }
 
 // evalReport is what eval prints.
@@ -160,6 +162,7 @@ func (c *evalCmd) measure(e *env, cl *client, set *eval.Dataset, as *embeddv1.Se
 		}
 		req := proto.CloneOf(as)
 		req.Query, req.K, req.View = &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: q.Text}}, &k, embeddv1.PaperView_PAPER_VIEW_ID
+		req.Rerank = c.wanted()
 		res, err := cl.search.Search(ctx, req)
 		if err != nil {
 			return fmt.Errorf("query %s: %w", q.ID, err)

@@ -105,7 +105,7 @@ func newObserver() *observer {
 		search: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "embedd_search_duration_seconds", Help: "Time in a stage of a search: encode, for a text, that of an explanation too; search, in the index; words, in that of words; fetch, of the papers.", Buckets: buckets}, []string{"stage"}),
 		write:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "embedd_write_duration_seconds", Help: "Time in a stage of an upsert or delete: encode, of texts that are new; commit, to the store, synced, and to the index.", Buckets: buckets}, []string{"op", "stage"}),
 	}
-	for _, stage := range []retrieval.Stage{retrieval.StageEncode, retrieval.StageSearch, retrieval.StageWords, retrieval.StageFetch} { // so that they are there before the first
+	for _, stage := range []retrieval.Stage{retrieval.StageEncode, retrieval.StageSearch, retrieval.StageWords, retrieval.StageFetch, retrieval.StageRerank} { // so that they are there before the first
 		o.search.WithLabelValues(string(stage))
 	}
 	o.write.WithLabelValues(string(retrieval.OpUpsert), string(retrieval.StageEncode))

@@ -260,3 +260,117 @@ func TestRerankCutsLongTexts(t *testing.T) {
 		}
 	}
 }
+
+// reader is a judge who likes long titles, and counts what it reads.
+type reader struct {
+	pairs int
+	calls int
+	query string
+	slow  bool
+}
+
+func (*reader) Name() string { return "reader" }
+
+func (r *reader) Score(_ context.Context, query string, texts []string) ([]float32, error) {
+	r.query, r.calls, r.pairs = query, r.calls+1, r.pairs+len(texts)
+	if r.slow {
+		return nil, context.DeadlineExceeded
+	}
+	out := make([]float32, len(texts))
+	for i, text := range texts {
+		out[i] = float32(len(text))
+	}
+	return out, nil
+}
+
+func openReranked(t *testing.T, r Reranker) *Collection {
+	t.Helper()
+	c, err := Open(t.Context(), t.TempDir(), newBag(), &Options{Rerankers: []Reranker{r}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { shut(t, c) })
+	return c
+}
+
+// A search finds as many as are to be re-ranked, whatever is wanted of them; the answer for k is the beginning of that for more.
+func TestASearchIsReranked(t *testing.T) {
+	r := &reader{}
+	c := openReranked(t, r)
+	if got := fmt.Sprint(c.Rerankers()); got != "[reader]" {
+		t.Errorf("rerankers %s", got)
+	}
+	for i := range 60 { // the nearest are the shortest
+		put(t, c, Paper{ID: fmt.Sprintf("%02d", i), Title: "graph" + strings.Repeat(" w", i), Venue: fmt.Sprint(i / 30)})
+	}
+	text := "graph"
+	for _, k := range []struct {
+		name  string
+		r     SearchRequest
+		query string
+	}{
+		{"text", SearchRequest{Input: Input{Text: &text}, Field: "query"}, "graph"},
+		{"text, by vectors", SearchRequest{Input: Input{Text: &text}, Field: "query", Mode: Dense}, "graph"},
+		{"text, by words", SearchRequest{Input: Input{Text: &text}, Field: "query", Mode: Lexical}, "graph"},
+		{"paper", SearchRequest{Input: Input{PaperID: "01"}, Field: "query"}, "graph w"},
+		{"a paper that is not known", SearchRequest{Input: Input{Paper: &Paper{Title: "graph", Abstract: "theory"}}, Field: "query"}, "graph theory"},
+		{"examples with a text", SearchRequest{Input: Input{Examples: &Examples{Text: &text, Positive: []Example{{Input: Input{PaperID: "01"}}}}}, Field: "query"}, "graph"},
+	} {
+		k.r.Rerank = &Rerank{}
+		all, few := 40, 3
+		k.r.K = &all
+		plain := k.r
+		plain.Rerank = nil
+		found, err := c.Search(t.Context(), plain)
+		if err != nil {
+			t.Errorf("%s: %v", k.name, err)
+			continue
+		}
+		*r = reader{}
+		res, err := c.Search(t.Context(), k.r)
+		if err != nil {
+			t.Errorf("%s: %v", k.name, err)
+			continue
+		}
+		first, rest := ids(found.Hits)[:DefaultRerank], ids(found.Hits)[DefaultRerank:]
+		slices.SortStableFunc(first, func(a, b string) int { return strings.Compare(b, a) }) // the longest
+		if got, want := ids(res.Hits), append(first, rest...); !slices.Equal(got, want) {
+			t.Errorf("%s:\n got %v\nwant %v", k.name, got, want)
+		}
+		if r.query != k.query || r.calls != 1 || r.pairs != DefaultRerank || *res.Rerank != (Rerank{DefaultRerank, "reader"}) || len(res.LeftOut) > 0 {
+			t.Errorf("%s: %q read in %d calls with %d papers, as %v, without %v", k.name, r.query, r.calls, r.pairs, res.Rerank, res.LeftOut)
+		}
+		if !slices.ContainsFunc(res.Stages, func(s StageTime) bool { return s.Stage == StageRerank }) {
+			t.Errorf("%s: stages %v", k.name, res.Stages)
+		}
+		k.r.K = &few
+		short, err := c.Search(t.Context(), k.r)
+		if err != nil || !slices.Equal(ids(short.Hits), ids(res.Hits)[:few]) {
+			t.Errorf("%s: the first %d are %v, %v", k.name, few, short, err)
+		}
+	}
+	// Where a search begins again to fill its groups, it pays for no pair twice.
+	*r = reader{}
+	ten := 10
+	if _, err := c.Search(t.Context(), SearchRequest{Input: Input{Text: &text}, K: &ten, Group: &Group{Field: "venue"}, Rerank: &Rerank{Candidates: 30}}); err != nil || r.pairs > 30 {
+		t.Errorf("%d pairs, %v", r.pairs, err)
+	}
+	_, err := c.Search(t.Context(), SearchRequest{Input: Input{Vector: make32(1)}, Rerank: &Rerank{}})
+	var e *Error
+	if !errors.As(err, &e) || e.Field != "rerank" {
+		t.Errorf("a vector: %v", err)
+	}
+	if _, err := c.Search(t.Context(), SearchRequest{Input: Input{Examples: &Examples{Positive: []Example{{Input: Input{PaperID: "01"}}}}}, Rerank: &Rerank{}}); !errors.As(err, &e) || e.Field != "rerank" {
+		t.Errorf("examples without a text: %v", err)
+	}
+	// With a deadline that is too near, the answer is the one without it, and says so.
+	plain, err := c.Search(t.Context(), SearchRequest{Input: Input{Text: &text}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	*r = reader{slow: true}
+	late, err := c.Search(t.Context(), SearchRequest{Input: Input{Text: &text}, Rerank: &Rerank{}})
+	if err != nil || !slices.Equal(late.LeftOut, []Stage{StageRerank}) || !slices.Equal(ids(late.Hits), ids(plain.Hits)) {
+		t.Errorf("late: %v, %v", late, err)
+	}
+}
