@@ -230,15 +230,22 @@ func BenchmarkFacets(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		for _, field := range []string{"categories", "listed", "authors"} {
-			b.Run(set.name+"/"+field, func(b *testing.B) {
-				for b.Loop() {
-					if _, err := x.Facets(field, s, 10); err != nil {
-						b.Fatal(err)
+		for _, field := range []string{"metadata.categories", "metadata.listed", "authors", "id"} {
+			for _, how := range []string{"again", "first", "alone"} {
+				b.Run(set.name+"/"+field+"/"+how, func(b *testing.B) {
+					for b.Loop() {
+						if how == "first" {
+							b.StopTimer()
+							x.fields[field].column = nil
+							b.StartTimer()
+						}
+						if _, err := x.Facets(b.Context(), field, s, 10, how == "alone"); err != nil {
+							b.Fatal(err)
+						}
 					}
-				}
-				b.ReportMetric(float64(s.Len()), "papers")
-			})
+					b.ReportMetric(float64(s.Len()), "papers")
+				})
+			}
 		}
 	}
 	b.Run("Bytes", func(b *testing.B) {

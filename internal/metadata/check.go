@@ -13,12 +13,15 @@ const maxFindings = 20
 
 // Check proves the facts that the package's documentation numbers. The error joins one for each violation, up to 20. Writers wait meanwhile.
 func (x *Index) Check() error {
+	x.counting.Lock()
+	defer x.counting.Unlock()
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	c := checker{x: x}
 	c.papers()
 	for _, f := range x.fields {
 		c.field(f)
+		c.column(f)
 	}
 	c.sizes()
 	return errors.Join(c.findings...)
@@ -50,8 +53,8 @@ func (c *checker) papers() {
 			if c.x.fields[t.field.name] != t.field || t.field.find(t.Value) != t {
 				c.bad(2, "the value %s of %s of paper %d is not in the index", t.Value, t.field.name, o)
 			}
-			if i > 0 && (terms[i-1].field.name > t.field.name || terms[i-1].field == t.field && compareValues(terms[i-1].Value, t.Value) >= 0) {
-				c.bad(2, "the values of paper %d are not in order", o)
+			if i > 0 && terms[i-1].field.name > t.field.name || i > 1 && terms[i-2].field == t.field && compareValues(terms[i-1].Value, t.Value) >= 0 || slices.Contains(terms[:i], t) {
+				c.bad(2, "the values of paper %d are not in order", o) // but for the first of each field, which is the paper's first
 			}
 		}
 	}
@@ -112,6 +115,24 @@ func (c *checker) field(f *field) {
 	c.sorted(f, &f.byText, "byText", len(f.texts))
 	c.sorted(f, &f.byNumber, "byNumber", len(f.numbers))
 	c.sorted(f, &f.byDate, "byDate", dates)
+}
+
+// column proves fact 6.
+func (c *checker) column(f *field) {
+	if f.column == nil {
+		return
+	}
+	var size int64
+	for n, p := range f.column.pages {
+		size += p.size()
+		want := c.x.page(f, n)
+		if !slices.Equal(p.at, want.at) || !slices.Equal(p.ends, want.ends) || !slices.Equal(p.values, want.values) {
+			c.bad(6, "page %d of %s has other values than its papers", n, f.name)
+		}
+	}
+	if size != f.column.size {
+		c.bad(6, "pages of %s take %d bytes, not %d", f.name, size, f.column.size)
+	}
 }
 
 // ordered tells whether a posting is in order.

@@ -2,7 +2,8 @@
 //
 //	NewFields  a paper's facts and its metadata, JSON -> Fields
 //	Parse      a text in the language of AIP-160      -> Filter
-//	New        an Index: Add, Remove                  -> Select a Filter: a Set of ordinals; Facets; Fields
+//	New        an Index: Add, Remove                  -> Select a Filter: a Set of ordinals; Facets of a Set; Fields; Dates and Firsts of ordinals
+//	Published  a field, and the time between two dates -> Filter
 //
 // An Index lies in memory and is derived: it is made anew from the papers.
 //
@@ -46,11 +47,13 @@
 // These always hold between calls, and Check proves them, by number:
 //
 //  1. all has exactly the papers.
-//  2. A paper is among those of a value if and only if the value is among those of the paper, which are in order.
+//  2. A paper is among those of a value if and only if the value is among those of the paper, which are in the order of their fields; of one field
+//     the paper's first comes first, and the others in order.
 //  3. A value has a paper, a field has the papers of its values, and counts those with several.
 //  4. byText, byNumber and byDate have exactly the field's strings, numbers and dates, in order, in blocks of 1 to 128 values, whose papers are
 //     those of their values.
 //  5. The bytes of papers, fields and values are counted.
+//  6. A page of a column has exactly the values of its papers.
 //
 // Select agrees with Matches on every paper.
 package metadata

@@ -1,6 +1,7 @@
 package metadata_test
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"slices"
@@ -35,11 +36,19 @@ func ExampleIndex() {
 	}
 	fmt.Println(filter, slices.Collect(set.Ordinals()))
 
-	facets, err := x.Facets("categories", nil, 2)
+	name, err := x.FieldName("categories", nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, f := range facets {
+	all, err := x.Select(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	facets, err := x.Facets(context.Background(), name, all, 2, false)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, f := range facets.Top {
 		fmt.Println(f.Value, f.Count)
 	}
 

@@ -38,12 +38,13 @@ const (
 	lessEqual
 	greater
 	greaterEqual
+	published // some value may be of a time between two moments; it is not in the language
 )
 
 var opText = [...]string{and: "AND", or: "OR", not: "NOT", has: ":", equal: "=", unequal: "!=", less: "<", lessEqual: "<=", greater: ">", greaterEqual: ">="}
 
 // ordered tells whether an operator asks for an order.
-func (o op) ordered() bool { return o >= less }
+func (o op) ordered() bool { return o >= less && o <= greaterEqual }
 
 // literal is what a field is compared with.
 type literal struct {
@@ -61,6 +62,20 @@ var own = map[string]Type{
 const userPrefix = "metadata."
 
 func (f *Filter) empty() bool { return f == nil || f.root == nil }
+
+// And is the filter that a paper meets which meets all of some.
+func And(filters ...*Filter) *Filter {
+	var parts []*node
+	for _, f := range filters {
+		if !f.empty() {
+			parts = append(parts, f.root)
+		}
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	return &Filter{join(and, parts...)}
+}
 
 // join makes an and or an or of parts, in the normal form.
 func join(op op, parts ...*node) *node {
@@ -98,7 +113,7 @@ func (n *node) depth() int {
 	return deepest
 }
 
-// String is the filter in a normal form, which Parse reads as an equal filter: fields of the user by their full names, values in quotes,
+// String is the filter in a normal form, which Parse reads as an equal filter, but for that of Published: fields of the user by their full names, values in quotes,
 // parentheses wherever ANDs, ORs and NOTs lie in one another. The filter that every paper meets is "".
 func (f *Filter) String() string {
 	if f.empty() {
@@ -132,6 +147,8 @@ func (n *node) write(b *strings.Builder) {
 		inner(n.parts[0])
 	case has:
 		b.WriteString(quoteName(n.field) + ":*")
+	case published:
+		fmt.Fprintf(b, "published(%s, %s)", quoteName(n.field), n.text)
 	default:
 		b.WriteString(quoteName(n.field) + " " + opText[n.op] + " ")
 		if n.value.Kind != String {
@@ -206,8 +223,12 @@ func (n *node) matches(p Fields) bool {
 
 // meets tells whether one value meets a comparison; of unequal, whether it is equal.
 func (n *node) meets(v Value) bool {
-	if n.op == has {
+	switch n.op {
+	case has:
 		return true
+	case published:
+		p, ok := v.date(n.field)
+		return ok && p.meets(n.value.period)
 	}
 	l := &n.value
 	if l.dated && v.Kind == String {

@@ -31,10 +31,13 @@ func (t Type) String() string {
 // Index holds the fields of papers, for filters. All methods may be called from many goroutines at once; each sees all of an Add or a Remove,
 // or nothing of it. Writers wait for each other and for the Selects under way.
 type Index struct {
+	counting sync.Mutex // held by who reads the columns of fields, before mu: so no writer waits for several of them
+
 	mu     sync.RWMutex // guards what follows
 	fields map[string]*field
 	papers map[uint32][]*term // what each paper has
 	all    *roaring.Bitmap    // the keys of papers
+	drops  uint64             // values that no paper had any more
 	size   int64              // bytes of what is counted as it comes and goes: fields, values and their papers, papers and their values
 }
 
@@ -49,6 +52,8 @@ type field struct {
 	long    *term // for all strings that are too long
 
 	byText, byNumber, byDate sorted // byDate: those of byText that are dates
+
+	column *column // for Facets; nil until somebody asks
 }
 
 // New makes an index without papers.
@@ -81,6 +86,7 @@ func (x *Index) Add(ordinal uint64, p Fields) error {
 		if f == nil || f.name != e.name {
 			f = x.field(e.name)
 			f.papers.Add(o)
+			f.column.forget(o)
 		} else if terms[i-1].field == f && (i < 2 || terms[i-2].field != f) {
 			f.several++
 		}
@@ -191,6 +197,7 @@ func (x *Index) remove(o uint32) bool {
 		switch { // the terms of one field follow each other
 		case i == 0 || terms[i-1].field != f:
 			f.papers.Remove(o)
+			f.column.forget(o)
 		case i == 1 || terms[i-2].field != f:
 			f.several--
 		}
@@ -205,6 +212,7 @@ func (x *Index) remove(o uint32) bool {
 // drop forgets a term that no paper has.
 func (f *field) drop(x *Index, t *term) {
 	x.size -= termSize(t) + t.size()
+	x.drops++
 	switch t.Kind {
 	case String:
 		delete(f.texts, t.Text)
@@ -289,11 +297,13 @@ func (x *Index) Len() int {
 
 // Bytes is about what the index holds in memory.
 func (x *Index) Bytes() int64 {
+	x.counting.Lock()
+	defer x.counting.Unlock()
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	n := x.size + bitmapSize(x.all)
 	for _, f := range x.fields {
-		n += bitmapSize(f.papers)
+		n += bitmapSize(f.papers) + f.column.bytes()
 		for _, s := range []*sorted{&f.byText, &f.byNumber, &f.byDate} {
 			for _, b := range s.blocks {
 				n += int64(unsafe.Sizeof(*b)) + 8 + 8*int64(cap(b.terms)) + b.all.size()

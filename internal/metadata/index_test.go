@@ -244,36 +244,6 @@ func compareFields(t *testing.T, x *Index, papers map[uint64]Fields) {
 	}
 }
 
-// compareFacets compares Facets with a count.
-func compareFacets(t *testing.T, x *Index, papers map[uint64]Fields, set *Set) {
-	t.Helper()
-	for _, f := range x.Fields() {
-		counts := map[Value]int{}
-		for o := range set.Ordinals() {
-			for _, e := range papers[o].of(strings.ReplaceAll(f.Name, `"`, "")) {
-				if e.value.Kind != long {
-					counts[e.value]++
-				}
-			}
-		}
-		var want []Facet
-		for v, c := range counts {
-			want = append(want, Facet{v, c})
-		}
-		slices.SortFunc(want, func(a, b Facet) int {
-			if a.Count != b.Count {
-				return b.Count - a.Count
-			}
-			return compareValues(a.Value, b.Value)
-		})
-		want = want[:min(5, len(want))]
-		got, err := x.Facets(f.Name, set, 5)
-		if err != nil || !slices.Equal(got, want) {
-			t.Fatalf("facets of %s: %v, %v, want %v", f.Name, got, err, want)
-		}
-	}
-}
-
 // What a filter means, paper by paper.
 func TestMatches(t *testing.T) {
 	papers := []Paper{
@@ -396,11 +366,6 @@ func TestSelectRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want column %d: %s", test.text, err, test.column, test.want)
 		}
 	}
-	for _, name := range []string{"", "title", "year:* AND n", "*", "yaer", "n = 1 OR n"} {
-		if got, err := x.Facets(name, nil, 1); err == nil {
-			t.Errorf("facets of %q: %v", name, got)
-		}
-	}
 	if err := x.Add(1<<32, Fields{}); err == nil {
 		t.Error("an ordinal of 33 bits is taken")
 	}
@@ -475,7 +440,7 @@ func TestReadersBesideAWriter(t *testing.T) {
 				before := slices.Collect(set.Ordinals())
 				x.Fields()
 				x.Bytes()
-				if _, err := x.Facets("n", set, 3); err != nil {
+				if _, err := x.Facets(t.Context(), "metadata.n", set, 3, false); err != nil {
 					t.Error(err)
 				}
 				if after := slices.Collect(set.Ordinals()); !reflect.DeepEqual(before, after) {

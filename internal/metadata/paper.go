@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -37,12 +38,14 @@ type Paper struct {
 
 // Fields are the values of one paper, as an Index takes them. They do not change.
 type Fields struct {
-	entries []entry // in order, none twice
+	// entries are in the order of their names, none twice; of those of one name the paper's first comes first, and the others in order.
+	entries []entry
 }
 
 type entry struct {
 	name  string
 	value Value
+	at    int // its place among all values of the paper
 }
 
 // NewFields reads a paper. Of the metadata, an object in an object gives a field with a point in its name, a list the values of one field, a
@@ -58,7 +61,7 @@ func NewFields(p Paper) (Fields, error) {
 		r.text("authors", a)
 	}
 	if p.Year != 0 {
-		r.entries = append(r.entries, entry{"year", Value{Kind: Number, Number: float64(p.Year)}})
+		r.put("year", Value{Kind: Number, Number: float64(p.Year)})
 	}
 	r.text("venue", p.Venue)
 	r.text("doi", p.DOI)
@@ -73,12 +76,28 @@ func NewFields(p Paper) (Fields, error) {
 		}
 	}
 	slices.SortFunc(r.entries, func(a, b entry) int {
-		if c := strings.Compare(a.name, b.name); c != 0 {
-			return c
-		}
-		return compareValues(a.value, b.value)
+		return cmp.Or(strings.Compare(a.name, b.name), compareValues(a.value, b.value), a.at-b.at)
 	})
-	return Fields{slices.Compact(r.entries)}, r.err
+	f := Fields{slices.CompactFunc(r.entries, func(a, b entry) bool { return a.name == b.name && a.value == b.value })}
+	f.firstFirst()
+	return f, r.err
+}
+
+// firstFirst puts the first value that the paper has of each field before the others.
+func (f Fields) firstFirst() {
+	for i := 0; i < len(f.entries); {
+		of := f.of(f.entries[i].name)
+		i += len(of)
+		first := 0
+		for j := range of {
+			if of[j].at < of[first].at {
+				first = j
+			}
+		}
+		e := of[first]
+		copy(of[1:], of[:first])
+		of[0] = e
+	}
 }
 
 // of are the values of a field, as entries.
@@ -102,8 +121,12 @@ type reader struct {
 // text adds a string of the paper's own, if there is one.
 func (r *reader) text(name, s string) {
 	if s != "" {
-		r.entries = append(r.entries, entry{name, stringValue(s)})
+		r.put(name, stringValue(s))
 	}
+}
+
+func (r *reader) put(name string, v Value) {
+	r.entries = append(r.entries, entry{name, v, len(r.entries)})
 }
 
 func stringValue(s string) Value {
@@ -173,7 +196,7 @@ func (r *reader) add(name string, v Value) {
 		return
 	}
 	r.values++
-	r.entries = append(r.entries, entry{name, v})
+	r.put(name, v)
 }
 
 // shorten cuts what an error cites.

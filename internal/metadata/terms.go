@@ -13,8 +13,9 @@ import (
 type term struct {
 	field *field
 	Value
-	date  float64 // what Text names as a date, where that is so
-	dated bool
+	date   float64 // what Text names as a date, where that is so
+	dated  bool
+	number uint32 // in the field's column, where that has the term under it
 	posting
 	// The blocks that the term is in, by its value and by its date; nil: none.
 	block, dates *block

@@ -28,13 +28,21 @@ type Value struct {
 
 // String is the value as it stands in a filter.
 func (v Value) String() string {
+	if v.Kind == String {
+		return quote(v.Text)
+	}
+	return v.Plain()
+}
+
+// Plain is the value as it stands in a filter, without quotes.
+func (v Value) Plain() string {
 	switch v.Kind {
 	case Number:
 		return formatNumber(v.Number)
 	case Bool:
 		return strconv.FormatBool(v.Number != 0)
 	}
-	return quote(v.Text)
+	return v.Text
 }
 
 // compareValues orders strings by their bytes, then numbers, then false and true.
