@@ -65,9 +65,9 @@ func compareFacets(t *testing.T, x *Index, papers map[uint64]Fields, set *Set) {
 func TestFacets(t *testing.T) {
 	rng := testkit.Rand(t)
 	x, papers := New(), map[uint64]Fields{}
-	for range 40 {
-		for range 60 {
-			o := uint64(rng.IntN(1500))
+	for range 12 {
+		for range 150 {
+			o := uint64(rng.IntN(900))
 			if rng.IntN(4) == 0 {
 				x.Remove(o)
 				delete(papers, o)

@@ -59,6 +59,9 @@ var own = map[string]Type{
 	"id": StringType, "authors": StringType, "year": NumberType, "venue": StringType, "doi": StringType, "arxiv_id": StringType, "url": StringType,
 }
 
+// IsOwn tells whether a field, named as FieldName gives it, is one of the papers' own, and not of their metadata.
+func IsOwn(field string) bool { return own[field] != 0 }
+
 const userPrefix = "metadata."
 
 func (f *Filter) empty() bool { return f == nil || f.root == nil }

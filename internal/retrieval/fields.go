@@ -31,10 +31,12 @@ type Which struct {
 	Field  string
 	// Scope is what the caller may see at all; for who asks, there are no other papers.
 	Scope *Filter
+	// Dates are the papers of a time; see published.
+	Dates *Filter
 }
 
 // all tells whether it is about every paper.
-func (w Which) all() bool { return w.Filter == nil && w.Scope == nil }
+func (w Which) all() bool { return w.Filter == nil && w.Scope == nil && w.Dates == nil }
 
 // Field is a field that filters may speak of.
 type Field = metadata.Field
@@ -86,15 +88,20 @@ func (c *Collection) chosen(ctx context.Context, w Which) (*metadata.Set, error)
 	if w.all() {
 		return nil, nil
 	}
+	return c.selected(ctx, w)
+}
+
+// selected is chosen for papers that may be all.
+func (c *Collection) selected(ctx context.Context, w Which) (*metadata.Set, error) {
 	if err := c.fields.wait(ctx, c); err != nil {
 		return nil, err
 	}
 	var set *metadata.Set
 	var err error
-	if w.Scope != nil {
-		set, err = c.fields.index.SelectWithin(w.Scope, w.Filter)
+	if filter := metadata.And(w.Filter, w.Dates); w.Scope != nil {
+		set, err = c.fields.index.SelectWithin(w.Scope, filter)
 	} else {
-		set, err = c.fields.index.Select(w.Filter)
+		set, err = c.fields.index.Select(filter)
 	}
 	switch {
 	case errors.Is(err, metadata.ErrScope): // which the caller did not write, and must not read
@@ -111,7 +118,7 @@ func (w Which) meets(p *Paper) bool {
 		return true
 	}
 	f, _ := fieldsOf(p)
-	return w.Filter.Matches(f) && w.Scope.Matches(f)
+	return w.Filter.Matches(f) && w.Scope.Matches(f) && w.Dates.Matches(f)
 }
 
 // Fields are what filters may speak of, by name. ready is false while they are being made: the fields are those of the papers so far.

@@ -137,7 +137,7 @@ func (s *Server) limitsToProto() *embeddv1.Limits {
 		K: retrieval.MaxK, Ef: retrieval.MaxEf, PapersPerCall: retrieval.MaxPapersPerCall, TextsPerCall: retrieval.MaxTextsPerCall,
 		IdBytes: retrieval.MaxIDBytes, TextBytes: retrieval.MaxTextBytes, MetadataBytes: retrieval.MaxMetadataBytes,
 		PageSize: retrieval.MaxPageSize, MessageBytes: MaxMessageBytes, AuthorsPerPaper: retrieval.MaxAuthors,
-		HeaderBytes: maxHeaderBytes, CallsPerConnection: maxStreams,
+		Facets: retrieval.MaxFacets, HeaderBytes: maxHeaderBytes, CallsPerConnection: maxStreams,
 		Connections: int32(s.limits.Connections), ConnectionsPerAddress: int32(s.limits.ConnectionsPerAddress),
 		CallsPerSecond: s.limits.Rate, WritesPerSecond: s.limits.WriteRate,
 		SearchesPerCall: retrieval.MaxSearchesPerCall, Examples: retrieval.MaxExamples,

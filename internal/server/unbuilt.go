@@ -22,10 +22,3 @@ func (s *Server) UpdateMetadata(context.Context, *embeddv1.UpdateMetadataRequest
 	return nil, errUnbuilt
 }
 
-func (s *Server) CountPapers(context.Context, *embeddv1.CountPapersRequest) (*embeddv1.CountPapersResponse, error) {
-	return nil, errUnbuilt
-}
-
-func (s *Server) ExportPapers(*embeddv1.ExportPapersRequest, grpc.ServerStreamingServer[embeddv1.ExportPapersResponse]) error {
-	return errUnbuilt
-}

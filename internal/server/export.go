@@ -1,0 +1,105 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"embedd/internal/retrieval"
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// ExportPapers implements PaperService. It reads what it sends next when the client has taken what was sent before; nothing of the collection is
+// held meanwhile.
+func (s *Server) ExportPapers(req *embeddv1.ExportPapersRequest, stream grpc.ServerStreamingServer[embeddv1.ExportPapersResponse]) error {
+	ctx := stream.Context()
+	c, err := s.ready()
+	if err != nil {
+		return err
+	}
+	if err := checkView(req.GetView()); err != nil {
+		return err
+	}
+	view := req.GetView()
+	if view == embeddv1.PaperView_PAPER_VIEW_UNSPECIFIED {
+		view = embeddv1.PaperView_PAPER_VIEW_FULL
+	}
+	which, err := which(ctx, req.GetFilter())
+	if err != nil {
+		return err
+	}
+	var export *retrieval.Export
+	err = piece(ctx, func() (err error) {
+		export, err = c.Export(ctx, which, req.GetVectors())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer export.Close()
+	for {
+		var papers []retrieval.Exported
+		err := piece(ctx, func() (err error) {
+			papers, err = export.Next(ctx)
+			return err
+		})
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		res, err := exportedToProto(papers, view)
+		if err != nil {
+			return err
+		}
+		if err := taken(ctx, func() error { return stream.Send(res) }); err != nil {
+			return err
+		}
+	}
+}
+
+// piece does a piece of the work of a stream, when there is room for it.
+func piece(ctx context.Context, do func() error) error {
+	leave, err := watchedOf(ctx).enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return do()
+}
+
+var errUntaken = exhausted(time.Second, "nothing was read of the answer for %v; begin again, and read it as it comes", streamIdle)
+
+// taken sends an answer of a stream: it waits until the client has room for it, for streamIdle, or until the server stops. What waits in gRPC then
+// ends with the handler.
+func taken(ctx context.Context, send func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, streamIdle, errUntaken)
+	defer cancel()
+	sent := make(chan error, 1)
+	go func() { sent <- send() }()
+	select {
+	case err := <-sent:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func exportedToProto(papers []retrieval.Exported, view embeddv1.PaperView) (*embeddv1.ExportPapersResponse, error) {
+	res := &embeddv1.ExportPapersResponse{Papers: make([]*embeddv1.Paper, len(papers))}
+	for i := range papers {
+		p, err := paperToProto(&papers[i].Paper, view)
+		if err != nil {
+			return nil, err
+		}
+		if papers[i].Vector != nil {
+			p.Vector = &embeddv1.Vector{Values: papers[i].Vector}
+		}
+		res.Papers[i] = p
+	}
+	return res, nil
+}
