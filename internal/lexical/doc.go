@@ -2,7 +2,7 @@
 //
 //	Analyze     a title and an abstract -> Doc, the stems of their words with how often they are there
 //	ParseQuery  a text                  -> Query, its stems
-//	New         an Index: Add, Remove, Search; WriteSnapshot and Open; Check
+//	New         an Index: Add, Remove, Search, SearchWithin a Scope; WriteSnapshot and Open; Check
 //
 // An Index lies in memory and is derived: it is made anew from the papers.
 //
@@ -20,6 +20,8 @@
 // n being how often the query has the word, f how often the paper has it, N and df how many papers there are and how many have it (Robertson and
 // Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009). A paper that was removed counts no more: the same papers give the
 // same scores, to the last bit, whatever there was before.
+//
+// Within a [Scope], N, df and the mean length are those of its papers alone.
 //
 // # How it is kept
 //

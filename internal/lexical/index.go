@@ -19,6 +19,7 @@ type Index struct {
 	chunks []*chunk
 	places map[uint64]place // where each paper is
 	length uint64           // of all papers
+	scopes scopes
 }
 
 // place is a chunk, in the upper bits, and a place in it.
@@ -84,6 +85,7 @@ func (x *Index) Add(ordinal uint64, d Doc) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.remove(ordinal)
+	x.scopes.changes++
 	c := slices.IndexFunc(x.chunks, func(c *chunk) bool { return len(c.ordinals) < chunkSize || len(c.free) > 0 })
 	if c < 0 {
 		c = len(x.chunks)
@@ -142,6 +144,7 @@ func (x *Index) remove(ordinal uint64) bool {
 		return false
 	}
 	delete(x.places, ordinal)
+	x.scopes.changes++
 	c := x.chunks[p.chunk()]
 	x.length -= uint64(c.lengths[p.at()])
 	c.remove(p.at())
@@ -181,7 +184,7 @@ func unpack(has []byte) iter.Seq[uint32] {
 func (x *Index) Bytes() int64 {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	n := int64(len(x.places)) * 40
+	n := int64(len(x.places))*40 + x.scopes.bytes()
 	for _, c := range x.chunks {
 		n += int64(cap(c.ordinals))*8 + int64(cap(c.lengths))*4 + int64(cap(c.has))*24 + int64(cap(c.free))*2
 		for _, has := range c.has {

@@ -40,16 +40,24 @@ const (
 	countSteps = 1 << 16
 )
 
-// FieldName gives the full name of a field that is named as in a filter, quotes included. The error, an *Error, says that it is none's, or that
-// no paper has the field; with a scope, no paper of that, and then what others have does not show.
-func (x *Index) FieldName(name string, scope *Filter) (string, error) {
+// FullName gives the full name of a field that is named as in a filter, quotes included. The error, an *Error, says that it is none's.
+func FullName(name string) (string, error) {
+	if own[name] != 0 {
+		return name, nil
+	}
 	f, err := Parse(name + ":*")
 	if err != nil || f.empty() || f.root.op != has {
 		return "", &Error{Message: fmt.Sprintf("%s is not the name of a field; write it as in a filter", shorten(name))}
 	}
-	full := f.root.field
-	if own[full] != 0 {
-		return full, nil
+	return f.root.field, nil
+}
+
+// FieldName is FullName of a field that some paper has, or may have; with a scope, a paper of that. Otherwise it is an error, an *Error, in which
+// what papers beyond the scope have does not show.
+func (x *Index) FieldName(name string, scope *Filter) (string, error) {
+	full, err := FullName(name)
+	if err != nil || own[full] != 0 {
+		return full, err
 	}
 	x.mu.RLock()
 	defer x.mu.RUnlock()

@@ -38,6 +38,7 @@ type Index struct {
 	papers map[uint32][]*term // what each paper has
 	all    *roaring.Bitmap    // the keys of papers
 	drops  uint64             // values that no paper had any more
+	moves  uint64             // Adds and Removes
 	size   int64              // bytes of what is counted as it comes and goes: fields, values and their papers, papers and their values
 }
 
@@ -79,6 +80,7 @@ func (x *Index) Add(ordinal uint64, p Fields) error {
 	o := uint32(ordinal)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.moves++
 	x.remove(o)
 	terms := make([]*term, len(p.entries))
 	var f *field
@@ -169,6 +171,7 @@ func (x *Index) Remove(ordinal uint64) bool {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.moves++
 	return x.remove(uint32(ordinal))
 }
 

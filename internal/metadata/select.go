@@ -13,7 +13,13 @@ import (
 )
 
 // Set is a set of ordinals. It does not change, and may be used by many goroutines at once.
-type Set struct{ bits *roaring.Bitmap }
+type Set struct {
+	bits    *roaring.Bitmap
+	version uint64
+}
+
+// Version is how often the index had changed when the set was made: for one filter, what has the same version has the same ordinals.
+func (s *Set) Version() uint64 { return s.version }
 
 // Len is the number of ordinals.
 func (s *Set) Len() int { return int(s.bits.GetCardinality()) }
@@ -44,7 +50,7 @@ func (x *Index) Select(f *Filter) (*Set, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if f.empty() {
-		return &Set{x.all.Clone()}, nil
+		return &Set{x.all.Clone(), x.moves}, nil
 	}
 	if err := x.check(f.root); err != nil {
 		return nil, err
@@ -53,7 +59,7 @@ func (x *Index) Select(f *Filter) (*Set, error) {
 	if shared {
 		b = b.Clone()
 	}
-	return &Set{b}, nil
+	return &Set{b, x.moves}, nil
 }
 
 // ErrScope is in the error of SelectWithin where the scope is what is wrong.
@@ -76,13 +82,13 @@ func (x *Index) SelectWithin(scope, f *Filter) (*Set, error) {
 		if shared {
 			all = all.Clone()
 		}
-		return &Set{all}, nil
+		return &Set{all, x.moves}, nil
 	}
 	if err := x.checkWithin(f.root, all); err != nil {
 		return nil, err
 	}
 	some, _ := x.eval(f.root)
-	return &Set{roaring.And(all, some)}, nil
+	return &Set{roaring.And(all, some), x.moves}, nil
 }
 
 // checkWithin refuses a filter that names a field that none of some papers has.

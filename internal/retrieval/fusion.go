@@ -80,6 +80,7 @@ type looking struct {
 	weight float64 // of the cosine
 	vector []float32
 	words  lexical.Query
+	scope  *lexical.Scope // what words are weighed by; nil: all papers
 	// The papers that are the input: they are not in the answer, and are no measure of others.
 	selves  []uint64
 	selfIDs []string
@@ -195,6 +196,9 @@ func (l *looking) rank(found []candidate, of func(*candidate) *int32) {
 func (c *Collection) byWords(ctx context.Context, l *looking, k int, within lexical.Set, of []uint64, res *SearchResult) ([]lexical.Match, []float32, error) {
 	begin := time.Now()
 	defer func() { res.ended(ctx, c, StageWords, begin) }()
+	if l.scope != nil {
+		return c.words.index.SearchWithin(ctx, l.words, k, *l.scope, within, of)
+	}
 	return c.words.index.Search(ctx, l.words, k, within, of)
 }
 

@@ -227,7 +227,7 @@ func (r *SearchRequest) look(k int) (*looking, error) {
 	text := r.Input.Text != nil || r.Input.Examples != nil && r.Input.Examples.Text != nil
 	if l.mode == UsualMode {
 		l.mode = Dense
-		if text && r.Which.Scope == nil {
+		if text {
 			l.mode = Hybrid
 		}
 	}
@@ -241,8 +241,6 @@ func (r *SearchRequest) look(k int) (*looking, error) {
 		return nil, invalid("mode", "is %s, which needs words, and the query is a vector; use dense", l.mode)
 	case l.mode != Dense && r.Input.Examples != nil && !text:
 		return nil, invalid("mode", "is %s, which needs words, and the examples have no text; give one, or use dense", l.mode)
-	case (l.mode == Lexical || l.mode == Hybrid) && r.Which.Scope != nil: // how many papers there are in all, and have a word, shows in every score, and in the order
-		return nil, invalid("mode", "is %s, which weighs words by all papers, and the key has a filter; use dense", l.mode)
 	case l.mode == Lexical && r.Ef != nil:
 		return nil, lexical("ef")
 	case l.mode == Lexical && r.Recall != nil:
@@ -471,6 +469,9 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		before := c.moves.ended.Load()
 		chosen, err := c.chosen(ctx, r.Which) // as they are now
 		if err != nil {
+			return nil, err
+		}
+		if err := c.narrow(ctx, l, r.Which); err != nil {
 			return nil, err
 		}
 		found, more, err := c.find(ctx, l, chosen, res)

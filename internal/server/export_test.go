@@ -149,7 +149,7 @@ func TestExportWaitsForItsClient(t *testing.T) {
 	r := launch(t, Options{Limits: Limits{Classes: classes(nil)}})
 	conn := r.connect(t)
 	papers := embeddv1.NewPaperServiceClient(conn)
-	all := storeMany(t, t.Context(), conn, 300, 200<<10)
+	all := storeMany(t, t.Context(), conn, 130, 40<<10)
 	stream, err := papers.ExportPapers(t.Context(), &embeddv1.ExportPapersRequest{Vectors: true})
 	if err != nil {
 		t.Fatal(err)
@@ -158,14 +158,14 @@ func TestExportWaitsForItsClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(first.GetPapers()); n > 10 {
-		t.Errorf("a message has %d papers of 200 KiB", n)
+	if n := len(first.GetPapers()); n > 30 {
+		t.Errorf("a message has %d papers of 40 KiB", n)
 	}
 	// While nothing is read, the last paper can go, and the first comes again at the end.
-	if _, err := papers.DeletePapers(t.Context(), &embeddv1.DeletePapersRequest{Ids: all[299:]}); err != nil {
+	if _, err := papers.DeletePapers(t.Context(), &embeddv1.DeletePapersRequest{Ids: all[129:]}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := papers.UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: all[0], Title: "another"}, {Id: all[298], Title: "another"}, {Id: "new", Title: "new"}}}); err != nil {
+	if _, err := papers.UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: all[0], Title: "another"}, {Id: all[128], Title: "another"}, {Id: "new", Title: "new"}}}); err != nil {
 		t.Fatal(err)
 	}
 	rest, err := received(stream, nil)
@@ -176,8 +176,8 @@ func TestExportWaitsForItsClient(t *testing.T) {
 	for _, p := range append(first.GetPapers(), rest...) {
 		ids = append(ids, p.GetId())
 	}
-	if !slices.Equal(ids, all[:298]) {
-		t.Errorf("%d papers came; want the first 298 of 300: those that were removed, stored anew and new while nobody read are not there", len(ids))
+	if !slices.Equal(ids, all[:128]) {
+		t.Errorf("%d papers came; want the first 128 of 130: those that were removed, stored anew and new while nobody read are not there", len(ids))
 	}
 	// Many clients that read nothing and go.
 	for range maxStreamCallsPerAddress + 5 {
@@ -204,7 +204,7 @@ func TestExportEndsWithTheServer(t *testing.T) {
 	r := launch(t, Options{Limits: Limits{Classes: classes(nil)}})
 	conn := r.connect(t)
 	papers := embeddv1.NewPaperServiceClient(conn)
-	storeMany(t, t.Context(), conn, 100, 200<<10)
+	storeMany(t, t.Context(), conn, 100, 40<<10)
 	stream, err := papers.ExportPapers(t.Context(), &embeddv1.ExportPapersRequest{})
 	if err != nil {
 		t.Fatal(err)

@@ -201,12 +201,12 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 type Mode int32
 
 const (
-	// HYBRID for a text, DENSE for a paper and a vector, and for who has a key with a filter, to whom the others are not open: words are weighed by
-	// all papers.
+	// HYBRID for a text, DENSE for a paper and a vector.
 	Mode_MODE_UNSPECIFIED Mode = 0
 	// By the vectors of the sentence encoder.
 	Mode_MODE_DENSE Mode = 1
 	// By words, scored by BM25: lower case, without English stop words, stemmed. A word of the title counts twice. No encoding takes place.
+	// What a word weighs is told by all papers, or for who has a key with a filter, by those that meet it.
 	Mode_MODE_LEXICAL Mode = 2
 	// By both, joined by a Fusion.
 	Mode_MODE_HYBRID Mode = 3
