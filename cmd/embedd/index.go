@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"embedd/internal/ingest"
 	embeddv1 "embedd/proto/embedd/v1"
@@ -93,7 +94,8 @@ type indexer struct {
 	e     *env
 	cl    *client
 	bar   *progress
-	total int // papers of all files, where they were counted: not bar.about
+	total int   // papers of all files, where they were counted: not bar.about
+	own   *bool // the papers of the collection bring their own vectors; nil: nobody has asked
 
 	mu     sync.Mutex // guards what follows
 	report indexReport
@@ -229,9 +231,18 @@ func (x *indexer) file(path string) (err error) {
 			calls, ctx = newCalls(x.e.ctx)
 			clear(open)
 		}
+		if p.Vector != nil {
+			own, err := x.ownVectors()
+			if err != nil {
+				return errors.Join(err, calls.Wait())
+			}
+			if own {
+				paper.Vector = &embeddv1.Vector{Values: p.Vector}
+			}
+		}
 		open[p.ID] = true
 		batch = append(batch, source{paper, path + ", paper " + p.ID})
-		bytes += len(p.Title) + len(p.Abstract) + len(p.Metadata)
+		bytes += len(p.Title) + len(p.Abstract) + len(p.Metadata) + 4*len(paper.GetVector().GetValues())
 		if len(batch) == batchPapers || bytes >= batchBytes {
 			flush()
 		}
@@ -241,6 +252,22 @@ func (x *indexer) file(path string) (err error) {
 		return err
 	}
 	return x.e.ctx.Err() // interrupted between two calls
+}
+
+// ownVectors tells whether vectors of papers are wanted. Where the collection makes them itself, it says once that those of the files are not used.
+func (x *indexer) ownVectors() (bool, error) {
+	if x.own == nil {
+		info, err := x.cl.info.GetInfo(x.e.ctx, &embeddv1.GetInfoRequest{})
+		if err != nil {
+			return false, err
+		}
+		own := info.GetSettings().GetOwnVectors()
+		x.own = &own
+		if !own {
+			fmt.Fprintln(x.e.stderr, "embedd: note: vectors of papers are not used: the model makes them anew")
+		}
+	}
+	return *x.own, nil
 }
 
 // newCalls is a group of at most callsInFlight calls; the first error cancels its context.
@@ -444,6 +471,9 @@ func paperOf(p ingest.Paper) (*embeddv1.Paper, error) {
 		if err := protojson.Unmarshal(p.Metadata, out.Metadata); err != nil {
 			return nil, fmt.Errorf("metadata: %w", err)
 		}
+	}
+	if !p.Expires.IsZero() {
+		out.Expires = timestamppb.New(p.Expires)
 	}
 	return out, nil
 }

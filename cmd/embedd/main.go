@@ -33,6 +33,7 @@ type cli struct {
 	Explain      explainCmd      `cmd:"" help:"Show which sentences make a stored paper alike to a text or another paper."`
 	Get          getCmd          `cmd:"" help:"Show one paper."`
 	List         listCmd         `cmd:"" help:"List the papers in the order of their ids."`
+	Export       exportCmd       `cmd:"" help:"Write the papers as JSONL, in the order of storing."`
 	Delete       deleteCmd       `cmd:"" help:"Remove papers."`
 	Encode       encodeCmd       `cmd:"" help:"Turn texts into vectors."`
 	Tokenize     tokenizeCmd     `cmd:"" help:"Show what the model reads of texts."`

@@ -6,11 +6,11 @@
 // A line is a JSON object in one of two forms, told apart by the name of its identifier, line by line:
 //
 //	own   {"id": "2401.00001", "title": "…", "abstract": "…", "authors": ["…"], "year": 2024, "venue": "…",
-//	       "doi": "…", "arxiv_id": "…", "url": "…", "metadata": {…}}
+//	       "doi": "…", "arxiv_id": "…", "url": "…", "metadata": {…}, "expires": "2030-01-01T00:00:00Z", "vector": [0.1, …]}
 //	BEIR  {"_id": "2401.00001", "title": "…", "text": "…", "metadata": {…}}
 //
 // A field may be absent or null, but for the identifier, and title and abstract may not both be blank: there would be
-// nothing to encode. An unknown field of the own form is an error, since it is most likely a misspelt one. BEIR's form
+// nothing to encode, unless there is a vector. An unknown field of the own form is an error, since it is most likely a misspelt one. BEIR's form
 // is open: its other fields are passed over, but for "abstract", which belongs to the own form and would be lost.
 //
 // # Promises

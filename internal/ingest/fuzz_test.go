@@ -19,6 +19,7 @@ func FuzzReader(f *testing.F) {
 		`{"id":"a","title":"T","abstract":"A","authors":["X","Y"],"year":2024,"venue":"V","doi":"D","arxiv_id":"1","url":"U","metadata":{"a":[{}]}}`,
 		`{"_id":"b","title":"","text":"\ud83d\ude00\\u0000\n","metadata":{"k":"é"},"x":[1,"]"]}` + "\r\n\n" + line("c"),
 		"\ufeff {\"id\": \"a\" , \"title\":\"\xff\"}\n",
+		`{"id":"a","expires":"2030-01-01T00:00:00.5+01:00","vector":[1,-0.25,1e-30]}`, `{"id":"a","title":"T","vector":[1e39]}`, `{"id":"a","title":"T","expires":"9999-12-31T23:59:59Z","vector":[]}`,
 		`{"id":"a","title":"\ud800"}`, `{"id":"a","_id":"a"}`, `{"id":1e9}`, "{\"id\":\"\x00\"}", `[{}]`, `{}`, "null", "\"",
 	} {
 		f.Add([]byte(s))
@@ -66,11 +67,14 @@ func check(t *testing.T, p Paper) {
 			t.Fatalf("invalid text %q", s)
 		}
 	}
-	if blank(p.ID) || blank(p.Title) && blank(p.Abstract) {
+	if blank(p.ID) || p.Vector == nil && blank(p.Title) && blank(p.Abstract) {
 		t.Fatalf("blank: %+v", p)
 	}
 	object := map[string]any{"id": p.ID, "title": p.Title, "abstract": p.Abstract, "authors": p.Authors, "year": p.Year,
-		"venue": p.Venue, "doi": p.DOI, "arxiv_id": p.ArxivID, "url": p.URL}
+		"venue": p.Venue, "doi": p.DOI, "arxiv_id": p.ArxivID, "url": p.URL, "vector": p.Vector}
+	if !p.Expires.IsZero() {
+		object["expires"] = p.Expires
+	}
 	// Marshal compacts and escapes the metadata, so that is put in as it is.
 	text, err := json.Marshal(object)
 	if err != nil {

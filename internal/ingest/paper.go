@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -26,6 +27,10 @@ type Paper struct {
 	URL             string
 	// Metadata is a JSON object, as written in the line, or nil.
 	Metadata json.RawMessage
+	// Expires is in UTC, to the nanosecond.
+	Expires time.Time
+	// Vector has finite values, or is nil. With a vector, title and abstract may be blank.
+	Vector []float32
 }
 
 // The fields of both forms.
@@ -42,11 +47,13 @@ const (
 	fieldArxivID
 	fieldURL
 	fieldMetadata
+	fieldExpires
+	fieldVector
 	fieldCount
 )
 
 var fieldNames = [fieldCount]string{"id", "_id", "title", "abstract", "text", "authors", "year", "venue", "doi",
-	"arxiv_id", "url", "metadata"}
+	"arxiv_id", "url", "metadata", "expires", "vector"}
 
 // errorAt is an error about a field. The field is "" where the error is about the whole line.
 type errorAt struct {
@@ -155,6 +162,8 @@ func (r *record) own() (Paper, *errorAt) {
 		ArxivID:  d.text(fieldArxivID),
 		URL:      d.text(fieldURL),
 		Metadata: d.object(fieldMetadata),
+		Expires:  d.time(fieldExpires),
+		Vector:   d.vector(fieldVector),
 	}
 	return d.finish(p, fieldAbstract)
 }
@@ -182,7 +191,7 @@ type decoder struct {
 
 // finish returns p, or the first error. abstract is the field that the form has for the abstract.
 func (d *decoder) finish(p Paper, abstract int) (Paper, *errorAt) {
-	if d.err == nil && blank(p.Title) && blank(p.Abstract) {
+	if d.err == nil && p.Vector == nil && blank(p.Title) && blank(p.Abstract) {
 		name := fieldNames[abstract]
 		d.err = at(name, "title and %s are both missing or blank", name)
 	}
@@ -265,6 +274,39 @@ func (d *decoder) int32(field int) int32 {
 
 func (d *decoder) object(field int) json.RawMessage {
 	return slices.Clone(d.get(field, "object"))
+}
+
+func (d *decoder) time(field int) time.Time {
+	text := d.text(field)
+	if text == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		d.err = at(fieldNames[field], "want a time as in RFC 3339, got %q", shorten(text))
+	}
+	return t.UTC()
+}
+
+func (d *decoder) vector(field int) []float32 {
+	value := d.get(field, "array")
+	if value == nil {
+		return nil
+	}
+	v := []float32{}
+	for element := range elements(value) {
+		name := fmt.Sprintf("%s[%d]", fieldNames[field], len(v))
+		if d.err = checkValue(name, "number", element); d.err != nil {
+			return nil
+		}
+		f, err := strconv.ParseFloat(string(element), 32)
+		if err != nil {
+			d.err = at(name, "want a number that a float32 holds, got %s", shorten(string(element)))
+			return nil
+		}
+		v = append(v, float32(f))
+	}
+	return v
 }
 
 func blank(s string) bool { return strings.TrimSpace(s) == "" }
