@@ -162,12 +162,13 @@ var (
 	tombstones      = prometheus.NewDesc("embedd_tombstones", "Deleted vectors that are still in the graph of the index.", nil, nil)
 	freeSlots       = prometheus.NewDesc("embedd_index_free_slots", "Places in the index that will be used again.", nil, nil)
 	indexBytes      = prometheus.NewDesc("embedd_index_bytes", "Bytes of the index in use, in memory and in a mapped file.", []string{"place"}, nil)
+	derivedBytes    = prometheus.NewDesc("embedd_derived_bytes", "Bytes of what is made of the papers and in memory beside the index: fields, for filters, and words.", []string{"of"}, nil)
 	indexCalibrated = prometheus.NewDesc("embedd_index_calibrated_vectors", "Vectors in the index when its recall was last measured; 0 for never.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (indexCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{documents, vectors, tombstones, freeSlots, indexBytes, indexCalibrated} {
+	for _, d := range []*prometheus.Desc{documents, vectors, tombstones, freeSlots, indexBytes, derivedBytes, indexCalibrated} {
 		ch <- d
 	}
 }
@@ -185,6 +186,9 @@ func (c indexCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, freeSlots, float64(x.Free))
 	gauge(ch, indexBytes, float64(x.MemoryBytes), "memory")
 	gauge(ch, indexBytes, float64(x.FileBytes), "file")
+	fields, words := c.collection.DerivedBytes()
+	gauge(ch, derivedBytes, float64(fields), "fields")
+	gauge(ch, derivedBytes, float64(words), "words")
 	gauge(ch, indexCalibrated, float64(x.Calibrated))
 }
 

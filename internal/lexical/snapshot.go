@@ -128,15 +128,20 @@ func (c *chunk) encode() []byte {
 	return out
 }
 
-// Open reads a snapshot to its end, proves its checksums, and gives its note. What does not read as one is ErrSnapshot.
-func Open(r io.Reader) (*Index, []byte, error) {
-	fail := func(format string, a ...any) (*Index, []byte, error) {
-		return nil, nil, fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, a...))
+// Note reads the beginning of a snapshot, and gives its note. What does not read as one is ErrSnapshot.
+func Note(r io.Reader) ([]byte, error) {
+	note, _, err := readHead(r)
+	return note, err
+}
+
+func readHead(r io.Reader) (note []byte, chunks uint32, err error) {
+	fail := func(format string, a ...any) ([]byte, uint32, error) {
+		return nil, 0, fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, a...))
 	}
 	order := binary.LittleEndian
 	head := make([]byte, len(snapshotMagic)+10)
 	if err := readAll(r, head); err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
 	if !bytes.HasPrefix(head, []byte(snapshotMagic)) {
 		return fail("it does not begin with %q", snapshotMagic)
@@ -149,13 +154,33 @@ func Open(r io.Reader) (*Index, []byte, error) {
 	if size > MaxNote {
 		return fail("its note has %d bytes", size)
 	}
-	note := make([]byte, size+4)
+	note = make([]byte, size+4)
 	if err := readAll(r, note); err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
 	note, sum := note[:size], order.Uint32(note[size:])
 	if crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, note) != sum {
 		return fail("the checksum of its header is wrong")
+	}
+	return note, chunks, nil
+}
+
+// Take puts the papers of another index, which nobody else uses, in the place of this one's.
+func (x *Index) Take(from *Index) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.chunks, x.places, x.length = from.chunks, from.places, from.length
+	x.scopes.changes++
+}
+
+// Open reads a snapshot to its end, proves its checksums, and gives its note. What does not read as one is ErrSnapshot.
+func Open(r io.Reader) (*Index, []byte, error) {
+	fail := func(format string, a ...any) (*Index, []byte, error) {
+		return nil, nil, fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, a...))
+	}
+	note, chunks, err := readHead(r)
+	if err != nil {
+		return nil, nil, err
 	}
 	x := New()
 	for i := range int(chunks) {

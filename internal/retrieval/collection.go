@@ -142,7 +142,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if c.store.Count() == 0 {
 		c.fields.there()
 	}
-	c.openWords()
+	c.findWords()
 	c.version.start(c.store.Revision())
 	c.upkeep.ctx, c.upkeep.cancel = context.WithCancel(context.Background())
 	c.upkeep.timer = time.AfterFunc(saveAfter, c.tend)

@@ -20,6 +20,8 @@ type derived struct {
 	// skips: a paper whose record is damaged is left out, with a line in the log. Otherwise nothing is answered, as that paper might be what is
 	// asked for.
 	skips bool
+	// saved, when set, takes what was saved of it and brings that up to the store, or says that there is nothing of use.
+	saved func(c *Collection, ctx context.Context) bool
 
 	mu      sync.Mutex // held while papers are read and put
 	begun   bool
@@ -66,6 +68,9 @@ func (d *derived) there() {
 
 // load puts every paper that is in the store. What could not be read is pending.
 func (d *derived) load(ctx context.Context, c *Collection) error {
+	if d.saved != nil && d.saved(c, ctx) {
+		return nil
+	}
 	batch := make([]uint64, 0, derivedAtOnce)
 	err := c.store.Ordinals(func(ordinal uint64) error {
 		if batch = append(batch, ordinal); len(batch) == derivedAtOnce {
@@ -175,8 +180,10 @@ func (c *Collection) LoadDerived() {
 	c.words.begin(c)
 }
 
-// update brings all that is derived and in memory to what is stored of some papers.
+// update brings all that is derived and in memory to what is stored of some papers. Words are made from the first write on, so that their snapshot
+// keeps up with the store.
 func (c *Collection) update(ordinals []uint64) {
+	c.words.begin(c)
 	c.fields.update(c, ordinals)
 	c.words.update(c, ordinals)
 }

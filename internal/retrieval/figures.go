@@ -54,3 +54,8 @@ func (c *Collection) Figures() Figures {
 	maps.Copy(f.Upkeep, c.upkeep.jobs)
 	return f
 }
+
+// DerivedBytes is about what the papers' fields and their words take in memory.
+func (c *Collection) DerivedBytes() (fields, words int64) {
+	return c.fields.index.Bytes(), c.words.index.Bytes()
+}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -272,14 +273,17 @@ func TestWordsAreKept(t *testing.T) {
 				shut(t, again)
 				again, log = openLogged(t, copied, Options{})
 			}
-			if ready := again.words.ready(); ready != (how != "without a snapshot") {
-				t.Errorf("the words are there: %v; %s", ready, log)
+			if again.words.begun || (again.words.at.Load() != 0) != (how != "without a snapshot") {
+				t.Errorf("the words are read at the start: %v; the snapshot is of revision %d; %s", again.words.begun, again.words.at.Load(), log)
 			}
 			if got := find(again, all[1].Title); !slices.Equal(got, want) {
 				t.Errorf("found %v, want %v", got, want)
 			}
 			if got := find(again, "novels"); !slices.Equal(got, []string{"new"}) {
 				t.Errorf("found %v", got)
+			}
+			if at := again.words.at.Load(); (at != 0) != (how != "without a snapshot") {
+				t.Errorf("the words were taken of a snapshot of revision %d; %s", at, log)
 			}
 			if got := score(again); got != wantScore {
 				t.Errorf("the paper whose title is shorter now has the score %v, want %v", got, wantScore)
@@ -288,4 +292,78 @@ func TestWordsAreKept(t *testing.T) {
 		})
 	}
 	shut(t, c)
+}
+
+// What a collection that never searches by words leaves of their snapshot is still of use, and so is one that is cut short while it reads it.
+func TestWordsThatNobodyAsksFor(t *testing.T) {
+	dir := t.TempDir()
+	c, _ := openLogged(t, dir, Options{})
+	all := words(t, 200)
+	put(t, c, all[:100]...)
+	shut(t, c)
+	for round := range 4 {
+		c, log := openLogged(t, dir, Options{})
+		if c.words.begun {
+			t.Fatal("the words are read by who asks for none")
+		}
+		put(t, c, all[100+round*20:120+round*20]...) // begins to read them
+		if round%2 == 0 {
+			c.upkeep.cancel() // as Close does, perhaps while they are read
+		}
+		if err := c.saveSnapshot(); err != nil { // which forgets changes
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(log.String(), "is not used") {
+			t.Fatalf("round %d: %s", round, log)
+		}
+	}
+	c, log := openLogged(t, dir, Options{})
+	text := all[170].Title
+	res, err := c.Search(t.Context(), SearchRequest{Input: Input{Text: &text}, Mode: Lexical})
+	if err != nil || !slices.Contains(ids(res.Hits), all[170].ID) || strings.Contains(log.String(), "is not used") {
+		t.Errorf("%v, %v, %s", res, err, log)
+	}
+	if fields, words := c.DerivedBytes(); fields <= 0 || words <= 0 {
+		t.Errorf("fields take %d bytes, words %d", fields, words)
+	}
+	shut(t, c)
+}
+
+// Words that change while their snapshot is read are those of the papers in the end.
+func TestWordsBesideWriters(t *testing.T) {
+	dir := t.TempDir()
+	c, _ := openLogged(t, dir, Options{})
+	all := words(t, 400)
+	put(t, c, all[:300]...)
+	shut(t, c)
+	c, log := openLogged(t, dir, Options{})
+	var writers sync.WaitGroup
+	for w := range 3 {
+		writers.Go(func() {
+			for i := w; i < 100; i += 3 {
+				p := all[300+i]
+				if i%2 == 0 {
+					p.ID = all[i].ID
+				}
+				if _, _, err := c.Upsert(context.Background(), []Paper{p}); err != nil {
+					t.Error(err)
+				}
+				if i%5 == 0 {
+					if _, _, _, err := c.Delete(context.Background(), []string{all[200+i%100].ID}); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	c.LoadDerived()
+	writers.Wait()
+	<-c.words.made
+	if strings.Contains(log.String(), "is not used") {
+		t.Error(log)
+	}
+	shut(t, c) // proves that each paper has words, and no other
 }

@@ -113,7 +113,9 @@ func inspect(ctx context.Context, root *os.Root, progress func(stage string)) (*
 		}
 	}
 	progress(wordsSnapshotName)
-	if err := i.words(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := i.words(); err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		i.bad(2, fmt.Errorf("%s: %w", wordsSnapshotName, err))
 	}
 	how := fmt.Sprintf("%d snapshots of the index were read", seen)
@@ -164,7 +166,7 @@ func (i *inspector) snapshot(name string) error {
 
 // words reads the snapshot of the words, and compares it with the store.
 func (i *inspector) words() error {
-	index, note, err := readWords(i.root, i.store)
+	index, note, err := readWords(i.ctx, i.root, i.store)
 	if err != nil {
 		return err
 	}

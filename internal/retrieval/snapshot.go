@@ -311,7 +311,7 @@ func (c *Collection) saveSnapshot() error {
 	s.written.Store(time.Now().UnixNano())
 	s.since.Store(0)
 	c.keepWords()
-	return c.store.Forget(before)
+	return c.store.Forget(c.changesNeeded(before))
 }
 
 // writeSnapshot writes a snapshot into a folder, and gives the revision up to which it surely has everything.
