@@ -25,6 +25,7 @@ type orderFlags struct {
 	MinCosine       *float64 `help:"No hits with a lower cosine, -1 to 1." placeholder:"COSINE"`
 	MinBand         string   `help:"No hits of a weaker band: related or strong; see docs/search.md." enum:"any,related,strong" default:"any"`
 	Autocut         bool     `help:"End the answer before its largest drop in score, where one stands out."`
+	Facet           []string `help:"Count the values of this field among all papers that meet the filter." placeholder:"FIELD"`
 	PageToken       string   `help:"next_page_token of the answer before, for the hits after it." placeholder:"TOKEN"`
 }
 
@@ -43,6 +44,9 @@ func (f *orderFlags) apply(r *embeddv1.SearchRequest) error {
 	}
 	r.HalfLife, r.DateField, r.PublishedAfter, r.PublishedBefore = f.HalfLife, f.DateField, f.PublishedAfter, f.PublishedBefore
 	r.MinCosine, r.Autocut, r.PageToken = f.MinCosine, f.Autocut, f.PageToken
+	for _, field := range f.Facet {
+		r.Facets = append(r.Facets, &embeddv1.FacetRequest{Field: field})
+	}
 	r.MinBand = embeddv1.Band(embeddv1.Band_value["BAND_"+strings.ToUpper(f.MinBand)]) // any is none of them, and so unspecified
 	return nil
 }

@@ -460,10 +460,7 @@ func (p probeVector) share(all []probeVector) float64 {
 
 // nearestExamples says of each hit which positive example it is nearest to.
 func (c *Collection) nearestExamples(l *looking, hits []Hit) error {
-	ordinals := make([]uint64, len(hits))
-	for i := range hits {
-		ordinals[i] = hits[i].ordinal
-	}
+	ordinals := ordinalsOf(hits)
 	nearest := make([]float32, len(hits))
 	for i := range nearest {
 		nearest[i] = math.MaxFloat32

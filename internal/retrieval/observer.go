@@ -34,6 +34,7 @@ const (
 	StageWords  Stage = "words"
 	StageFetch  Stage = "fetch"
 	StageRerank Stage = "rerank"
+	StageFacets Stage = "facets"
 	StageCommit Stage = "commit"
 )
 

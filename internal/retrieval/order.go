@@ -26,9 +26,11 @@ type ordering struct {
 	dateField string
 	diversity float64
 	group     *Group
-	autocut   bool
-	now       time.Time
-	rerank    *reranking // nil: none
+	// The full name of the field of the group; that of the date is dateField.
+	groupField string
+	autocut    bool
+	now        time.Time
+	rerank     *reranking // nil: none
 }
 
 const (
@@ -54,7 +56,7 @@ func (o *ordering) pool() int {
 // order checks what a request says of the order, and puts it into the house's words.
 func (r *SearchRequest) order(l *looking) (err error) {
 	o := &l.order
-	*o = ordering{minCosine: -2, diversity: r.Diversity, group: r.Group, autocut: r.Autocut, dateField: r.DateField, now: time.Now()}
+	*o = ordering{minCosine: -2, diversity: r.Diversity, group: r.Group, autocut: r.Autocut, now: time.Now()}
 	l.scoped = r.Which.Scope != nil
 	switch {
 	case !(r.Diversity >= 0 && r.Diversity <= 1): // NaN too
@@ -94,6 +96,29 @@ func (r *SearchRequest) order(l *looking) (err error) {
 	return nil
 }
 
+// nameFields finds the fields that a request names for dates and groups.
+func (c *Collection) nameFields(ctx context.Context, r SearchRequest, o *ordering) (err error) {
+	if o.halfLife > 0 {
+		if o.dateField, err = c.dateField(ctx, r.Which, r.DateField); err != nil {
+			return err
+		}
+	} else if r.DateField != "" && r.PublishedAfter == "" && r.PublishedBefore == "" {
+		return invalid("date_field", "is given, and neither half_life, published_after nor published_before, which it is for")
+	}
+	if o.group != nil {
+		o.groupField, err = c.groupField(ctx, r.Which, o.group.Field)
+	}
+	return err
+}
+
+func ordinalsOf(hits []Hit) []uint64 {
+	out := make([]uint64, len(hits))
+	for i := range hits {
+		out[i] = hits[i].ordinal
+	}
+	return out
+}
+
 // near leaves out candidates that are too far.
 func (o *ordering) near(found []candidate) []candidate {
 	if o.minCosine < -1 {
@@ -106,7 +131,7 @@ func (o *ordering) near(found []candidate) []candidate {
 func (c *Collection) put(ctx context.Context, l *looking, hits []Hit, limit int) ([]Hit, error) {
 	o := &l.order
 	if o.halfLife > 0 {
-		o.byAge(hits)
+		c.byAge(o, hits)
 	}
 	if o.diversity > 0 {
 		var err error
@@ -115,6 +140,9 @@ func (c *Collection) put(ctx context.Context, l *looking, hits []Hit, limit int)
 		}
 	}
 	if o.group != nil {
+		for i, value := range c.groups(o.groupField, ordinalsOf(hits)) {
+			hits[i].Why.Group = value
+		}
 		hits = o.grouped(hits)
 	}
 	if o.autocut {
@@ -125,10 +153,10 @@ func (c *Collection) put(ctx context.Context, l *looking, hits []Hit, limit int)
 
 // byAge multiplies scores by a half for each half-life of a paper's age, and orders the hits anew. A paper without a date is taken to be one
 // half-life old. Of a score below 0, as a cosine may be, nothing is left to halve.
-func (o *ordering) byAge(hits []Hit) {
-	for i := range hits {
+func (c *Collection) byAge(o *ordering, hits []Hit) {
+	for i, date := range c.dates(o.dateField, ordinalsOf(hits)) {
 		age := o.halfLife
-		if date, ok := dateOf(&hits[i].Paper, o.dateField); ok {
+		if !date.IsZero() {
 			age = max(0, o.now.Sub(date).Hours()/24/365.2425)
 		}
 		factor := float32(math.Exp2(-age / o.halfLife))
@@ -205,9 +233,6 @@ func (c *Collection) diversify(ctx context.Context, hits []Hit, lambda float64, 
 func (o *ordering) grouped(hits []Hit) []Hit {
 	most := max(1, o.group.Hits)
 	had := map[string]int{}
-	for i := range hits {
-		hits[i].Why.Group = valueOf(&hits[i].Paper, o.group.Field)
-	}
 	return slices.DeleteFunc(hits, func(h Hit) bool { return h.Why.Group != "" && !more(had, h.Why.Group, most) })
 }
 

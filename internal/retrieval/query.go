@@ -65,6 +65,10 @@ type SearchRequest struct {
 	// the year.
 	HalfLife  *float64
 	DateField string
+	// PublishedAfter and PublishedBefore bound the date, each included: see Published.
+	PublishedAfter, PublishedBefore string
+	// Facets are to be counted, of all papers that Which is about.
+	Facets []FacetRequest
 	// MinCosine and MinBand leave out what is less alike. Not in a lexical search.
 	MinCosine *float64
 	MinBand   Band
@@ -152,6 +156,7 @@ type SearchResult struct {
 	Next string
 	// Stages say where the time went.
 	Stages []StageTime
+	Facets []Facet
 	// LeftOut are stages that the call's deadline left no time for.
 	LeftOut []Stage
 }
@@ -196,6 +201,15 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if res.K+len(l.page.given) > MaxK {
 		return nil, invalid("k", "is %d, and the pages before have %d hits; together there are at most %d", res.K, len(l.page.given), MaxK)
 	}
+	if err := checkFacets(r.Facets); err != nil {
+		return nil, err
+	}
+	if r.Which, err = c.published(ctx, r.Which, Published{After: r.PublishedAfter, Before: r.PublishedBefore, Field: r.DateField}); err != nil {
+		return nil, err
+	}
+	if err := c.nameFields(ctx, r, &l.order); err != nil {
+		return nil, err
+	}
 	if l.order.rerank, err = c.prepareRerank(r); err != nil {
 		return nil, err
 	}
@@ -215,10 +229,30 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err := c.judge(l, res); err != nil {
 		return nil, err
 	}
+	if err := c.countFacets(ctx, r, res); err != nil {
+		return nil, err
+	}
 	if r.Which.Scope != nil { // the number of all papers shows in how the index is searched, and in how often they change
 		res.Ef, res.Plan, res.Version, res.Stages = 0, Auto, 0, nil
 	}
 	return res, nil
+}
+
+// countFacets counts what a search asks for, where there is time.
+func (c *Collection) countFacets(ctx context.Context, r SearchRequest, res *SearchResult) (err error) {
+	if len(r.Facets) == 0 {
+		return nil
+	}
+	inTime, cancel := beforeDeadline(ctx)
+	defer cancel()
+	begin := time.Now()
+	res.Facets, err = c.facets(inTime, r.Which, r.Facets)
+	res.ended(ctx, c, StageFacets, begin)
+	if err != nil && inTime.Err() != nil && ctx.Err() == nil {
+		res.LeftOut = append(res.LeftOut, StageFacets)
+		return nil
+	}
+	return err
 }
 
 // look checks the parameters of a request, and puts them into the house's words.

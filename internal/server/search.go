@@ -109,6 +109,7 @@ func (s *Server) search(ctx context.Context, in retrieval.Input, field string, r
 	}
 	res := &embeddv1.SearchResponse{
 		Hits: hits, Effective: effectiveToProto(r), IndexVersion: r.Version, Stages: stagesToProto(r.Stages), NextPageToken: r.Next, Stored: stored,
+		Facets: facetsToProto(r.Facets),
 	}
 	for _, stage := range r.LeftOut {
 		res.LeftOut = append(res.LeftOut, string(stage))
