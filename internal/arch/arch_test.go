@@ -58,7 +58,7 @@ var allowed = map[string][]string{
 var owners = map[string][]string{
 	"github.com/yalue/onnxruntime_go":       {"embed"},
 	"github.com/daulet/tokenizers":          {"embed"},
-	"github.com/viterin/vek":                {"ann", "models/convert", "bench/ann/first"},
+	"github.com/viterin/vek":                {"ann", "models/convert", "internal/lexical", "bench/ann/first"},
 	"github.com/cockroachdb/pebble/v2":      {"internal/store"},
 	"github.com/alecthomas/kong":            {"cmd/embedd"},
 	"github.com/vbauerster/mpb/v8":          {"cmd/embedd"},

@@ -33,10 +33,9 @@ func BenchmarkSearch(b *testing.B) {
 	queries := make([]Query, 1000)
 	for i := range queries {
 		queries[i] = ParseQuery(titles[i*7919%len(titles)])
-		_, lists := x.weigh(queries[i])
-		for _, list := range lists {
-			for _, of := range list {
-				begun += int64(len(of))
+		for _, w := range x.weigh(queries[i]) {
+			for _, c := range w.chunks {
+				begun += int64(len(c.list))
 			}
 		}
 	}

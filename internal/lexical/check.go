@@ -3,7 +3,6 @@ package lexical
 import (
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // maxFindings is the most that Check reports.
@@ -48,19 +47,21 @@ func (x *Index) Check() error {
 				bad(1, "paper %d is in place %d of chunk %d, and said to be in %d of %d", ordinal, at, i, p.at(), p.chunk())
 			}
 		}
-		last := make([]int, n) // the list, from 1, that had the place last
 		for j, list := range c.lists {
 			if at, ok := c.terms[c.names[j]]; !ok || int(at) != j {
 				bad(4, "%q has list %d of chunk %d, and is said to have %d", c.names[j], j, i, at)
 			}
-			for _, p := range list {
-				if int(p.at()) >= n || p.count() == 0 || last[p.at()] == j+1 {
+			for k, p := range list {
+				if int(p.at()) >= n || p.count() == 0 || k > 0 && list[k-1].at() >= p.at() {
 					bad(2, "%q of chunk %d has the posting %d, %d", c.names[j], i, p.at(), p.count())
 					continue
 				}
-				last[p.at()] = j + 1
 				sums[p.at()] += uint64(p.count())
 				words[p.at()]++
+			}
+			by, long := c.long[uint32(j)]
+			if long && len(list) < countsTo || !long && len(list) >= countsFrom || long && *by != *countsOf(list) {
+				bad(6, "%q of chunk %d has %d papers; counts by place: %t, and not theirs", c.names[j], i, len(list), long)
 			}
 		}
 		for at := range n {
@@ -68,7 +69,11 @@ func (x *Index) Check() error {
 				bad(3, "place %d of chunk %d has the length %d, its words add up to %d", at, i, c.lengths[at], sums[at])
 			}
 			for j := range unpack(c.has[at]) {
-				if words[at]--; int(j) >= len(c.lists) || !slices.ContainsFunc(c.lists[j], func(p posting) bool { return int(p.at()) == at }) {
+				there := false
+				if words[at]--; int(j) < len(c.lists) {
+					_, there = find(c.lists[j], uint32(at))
+				}
+				if !there {
 					bad(4, "place %d of chunk %d is said to be in list %d, and is not", at, i, j)
 				}
 			}

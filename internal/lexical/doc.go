@@ -26,17 +26,22 @@
 // # How it is kept
 //
 // Papers are in chunks of up to 65,536. A chunk has a list of postings for each word: a paper's place in the chunk and how often it has
-// the word, in four bytes, in no order. A search adds up each chunk's postings in an array of one float32 for each place, 256 KiB, which a core
-// keeps in its second cache, and looks through that for the best. So a posting takes about a nanosecond or two, whichever way the papers lie, which
-// is what makes it fast: see BenchmarkSearch.
+// the word, in four bytes, by place. A search adds up each chunk's postings in an array of one float32 for each place, 256 KiB, which a core
+// keeps in its second cache, the rarest word first. What a count is worth in a paper of a length is read from a table.
+//
+// Most postings are those of few frequent words, which hardly matter to who is among the best. Where a word has an eighth of a chunk's papers, the
+// chunk has its counts by place too, four bits each. Once what is left are such words, and few papers could still come among the best by
+// them, they are looked up for these papers alone. How many these are is told by the highest sums of blocks of 64 places, by which the best are found
+// too: the sum of the k-th highest block is one that k papers have. See BenchmarkSearch.
 //
 // # Facts
 //
 // These always hold between calls, and Check proves them, by number:
 //
 //  1. A paper is in one place of one chunk, and the place is the paper's; places that are nobody's are free.
-//  2. A place is in a list at most once, with a count of at least 1.
+//  2. A list's places ascend, so that each is there at most once, with a count of at least 1.
 //  3. The counts of a place add up to its length.
 //  4. Each word of a chunk has a list of its own, and a place knows exactly the lists that it is in.
 //  5. The papers of all chunks, and their lengths, add up to the index's.
+//  6. A list of countsFrom postings or more has its counts by place, one of less than countsTo has none, and they are those of the list.
 package lexical

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // chunkSize is how many papers a chunk has room for: a posting has 16 bits for a place.
@@ -20,6 +21,8 @@ type Index struct {
 	places map[uint64]place // where each paper is
 	length uint64           // of all papers
 	scopes scopes
+
+	kept atomic.Pointer[saturations] // of the mean length that was searched with last
 }
 
 // place is a chunk, in the upper bits, and a place in it.
@@ -29,7 +32,7 @@ func (p place) chunk() int   { return int(p >> 16) }
 func (p place) at() uint32   { return uint32(p & 0xffff) }
 func placeOf(c, i int) place { return place(c)<<16 | place(i) }
 
-// posting is a place in a chunk, in the upper half, and a count.
+// posting is a place in a chunk, in the upper half, and a count. Postings are ordered as their places.
 type posting uint32
 
 func (p posting) at() uint32    { return uint32(p >> 16) }
@@ -42,16 +45,17 @@ type chunk struct {
 	has      [][]byte // by place: the lists that it is in, ascending, each as a varint of the difference to the one before
 	free     []uint16 // places that are nobody's
 
-	terms map[string]uint32 // where a word's list is
-	names []string          // the words by list
-	lists [][]posting
+	terms map[string]uint32  // where a word's list is
+	names []string           // the words by list
+	lists [][]posting        // each ascending
+	long  map[uint32]*counts // of the lists that have them
 }
 
 // New makes an index without papers.
 func New() *Index { return &Index{places: map[uint64]place{}} }
 
 func newChunk() *chunk {
-	return &chunk{lengths: make([]uint32, 0, chunkSize), terms: map[string]uint32{}}
+	return &chunk{lengths: make([]uint32, 0, chunkSize), terms: map[string]uint32{}, long: map[uint32]*counts{}}
 }
 
 // Len is how many papers there are.
@@ -112,12 +116,34 @@ func (c *chunk) add(ordinal uint64, d Doc) int {
 			c.terms[name] = i
 			c.names, c.lists = append(c.names, name), append(c.lists, nil)
 		}
-		c.lists[i] = append(c.lists[i], posting(at)<<16|posting(t.n))
+		c.lists[i] = insert(c.lists[i], posting(at)<<16|posting(t.n))
+		if n := len(c.lists[i]); n >= countsTo {
+			if by := c.long[i]; by != nil {
+				by.set(uint32(at), t.n)
+			} else if n >= countsFrom {
+				c.long[i] = countsOf(c.lists[i])
+			}
+		}
 		lists = append(lists, i)
 	}
 	slices.Sort(lists)
 	c.ordinals[at], c.lengths[at], c.has[at] = ordinal, d.length, pack(lists)
 	return at
+}
+
+// insert puts a posting in its place, which is the end but for papers that take the place of another.
+func insert(list []posting, p posting) []posting {
+	if n := len(list); n == 0 || list[n-1] < p {
+		return append(list, p)
+	}
+	i, _ := slices.BinarySearch(list, p)
+	return slices.Insert(list, i, p)
+}
+
+// find gives where a place is in a list, or would be.
+func find(list []posting, at uint32) (i int, there bool) {
+	i, _ = slices.BinarySearch(list, posting(at)<<16)
+	return i, i < len(list) && list[i].at() == at
 }
 
 // pack writes ascending numbers as differences.
@@ -153,12 +179,14 @@ func (x *Index) remove(ordinal uint64) bool {
 
 func (c *chunk) remove(at uint32) {
 	for i := range unpack(c.has[at]) {
-		list := c.lists[i]
-		for j := len(list) - 1; j >= 0; j-- { // those that were added last are the first to change
-			if list[j].at() == at {
-				list[j] = list[len(list)-1]
-				c.lists[i] = list[:len(list)-1]
-				break
+		if j, there := find(c.lists[i], at); there {
+			c.lists[i] = slices.Delete(c.lists[i], j, j+1)
+			if n := len(c.lists[i]); n >= countsTo {
+				if by := c.long[i]; by != nil {
+					by.set(at, 0)
+				}
+			} else if n == countsTo-1 {
+				delete(c.long, i)
 			}
 		}
 	}
@@ -186,7 +214,7 @@ func (x *Index) Bytes() int64 {
 	defer x.mu.RUnlock()
 	n := int64(len(x.places))*40 + x.scopes.bytes()
 	for _, c := range x.chunks {
-		n += int64(cap(c.ordinals))*8 + int64(cap(c.lengths))*4 + int64(cap(c.has))*24 + int64(cap(c.free))*2
+		n += int64(cap(c.ordinals))*8 + int64(cap(c.lengths))*4 + int64(cap(c.has))*24 + int64(cap(c.free))*2 + int64(len(c.long))*chunkSize/2
 		for _, has := range c.has {
 			n += int64(cap(has))
 		}

@@ -41,12 +41,7 @@ func (m truth) search(q Query, k int, within Set) []Match {
 			all = append(all, Match{ordinal, float32(score)})
 		}
 	}
-	slices.SortFunc(all, func(a, b Match) int {
-		if worse(b, a) {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(all, compare)
 	return all[:min(k, len(all))]
 }
 
@@ -74,12 +69,7 @@ func alike(t *testing.T, got, want []Match) {
 			t.Fatalf("match %d is %v, want %v", i, got[i], want[i])
 		}
 	}
-	if !slices.IsSortedFunc(got, func(a, b Match) int {
-		if worse(b, a) {
-			return -1
-		}
-		return 1
-	}) {
+	if !slices.IsSortedFunc(got, compare) {
 		t.Fatalf("not in order: %v", got)
 	}
 }
@@ -132,6 +122,115 @@ func TestAgainstTruth(t *testing.T) {
 	}
 	if err := x.Check(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// plain is Search without its short ways: each paper's sum, in the order in which words are added up, and all of them sorted. Scores are equal to the
+// last bit.
+func (x *Index) plain(q Query, k int, within Set) (best []Match) {
+	t := x.saturations()
+	scores := map[uint64]float32{}
+	for _, w := range x.weigh(q) {
+		for i, c := range x.chunks {
+			for _, p := range w.chunks[i].list {
+				scores[c.ordinals[p.at()]] += float32(w.weight * t.saturation(p.count(), c.lengths[p.at()]))
+			}
+		}
+	}
+	for ordinal, score := range scores {
+		if within == nil || within.Contains(ordinal) {
+			best = append(best, Match{ordinal, score})
+		}
+	}
+	slices.SortFunc(best, compare)
+	return best[:min(k, len(best))]
+}
+
+// common makes the words of a paper, some of which most papers have, and some that have one often.
+func common(rng *rand.Rand) (d Doc) {
+	for i := range 40 {
+		if rng.Float64() < 2/float64(i+2) {
+			n := 1 + uint32(rng.ExpFloat64())
+			if rng.IntN(1000) == 0 {
+				n = 10 + rng.Uint32N(20)
+			}
+			d.counts = append(d.counts, count{fmt.Sprintf("word%02d", i), n})
+			d.length += n
+		}
+	}
+	if rng.IntN(10) == 0 {
+		d.counts = append(d.counts, count{fmt.Sprintf("xare%d", rng.IntN(20)), 1})
+		d.length++
+	}
+	return d
+}
+
+// TestManyPapers has words that most papers have, so that what they give is looked up, papers that come and go, and more than one chunk.
+func TestManyPapers(t *testing.T) {
+	rng := testkit.Rand(t)
+	x := New()
+	n := uint64(30_000)
+	if !testing.Short() {
+		n = chunkSize + 20_000
+	}
+	for ordinal := uint64(1); ordinal <= n; ordinal++ {
+		x.Add(ordinal, common(rng))
+	}
+	looked := 0
+	for range 6 {
+		for range 40 {
+			var text []string
+			for range 1 + rng.IntN(5) {
+				text = append(text, fmt.Sprintf("word%02d", rng.IntN(20)))
+			}
+			for range rng.IntN(5) {
+				text = append(text, fmt.Sprintf("xare%d", rng.IntN(20)))
+			}
+			q, k := ParseQuery(strings.Join(text, " ")), []int{0, 1, 10, 200, 3000}[rng.IntN(5)]
+			var within Set
+			if rng.IntN(4) == 0 {
+				some := set{}
+				for range n / 10 {
+					some[1+rng.Uint64N(n)] = true
+				}
+				within = some
+			}
+			of := []uint64{1 + rng.Uint64N(n), 1 + rng.Uint64N(n), n + 1}
+			got, scores, err := x.Search(t.Context(), q, k, within, of)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := x.plain(q, k, within); !slices.Equal(got, want) {
+				t.Fatalf("%q, k %d, within %t: found %v, want %v", text, k, within != nil, got, want)
+			}
+			for i, ordinal := range of {
+				want := float32(0)
+				if all := x.plain(q, 1, set{ordinal: true}); len(all) > 0 {
+					want = all[0].Score
+				}
+				if scores[i] != want {
+					t.Fatalf("%q: the score of %d is %v, want %v", text, ordinal, scores[i], want)
+				}
+			}
+			s := sumsPool.Get().(*sums)
+			if len(s.rest) > 0 {
+				looked++
+			}
+			sumsPool.Put(s)
+		}
+		if err := x.Check(); err != nil {
+			t.Fatal(err)
+		}
+		for range n / 5 { // so many that some words are rare for a while
+			if ordinal := 1 + rng.Uint64N(n); rng.IntN(3) > 0 {
+				x.Remove(ordinal)
+			} else {
+				x.Add(ordinal, common(rng))
+			}
+		}
+	}
+	if looked == 0 {
+		t.Error("no word was looked up: the test does not see what it is for")
 	}
 }
 

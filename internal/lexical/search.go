@@ -19,11 +19,6 @@ type Set interface {
 	Contains(ordinal uint64) bool
 }
 
-// sums are the places of a chunk, added up.
-type sums [chunkSize]float32
-
-var free = sync.Pool{New: func() any { return new(sums) }}
-
 // Search gives the k papers with the highest scores, the highest first and equal ones by their ordinals; less where fewer have any word of the
 // query. Where within is not nil, only those in it are asked for. of gives the scores of some papers besides: 0 where there is none. The error is the
 // end of ctx.
@@ -37,127 +32,180 @@ func (x *Index) Search(ctx context.Context, q Query, k int, within Set, of []uin
 	if len(x.places) == 0 {
 		return nil, scores, ctx.Err()
 	}
-	weights, lists := x.weigh(q)
-	top := ranking{k: k, least: smallest}
-	acc := free.Get().(*sums)
-	defer free.Put(acc)
-	mean := float64(x.length) / float64(len(x.places))
+	words := x.weigh(q)
+	places := make([]place, len(of)) // of papers; those that are not there are in no chunk
+	for i, ordinal := range of {
+		p, there := x.places[ordinal]
+		if places[i] = p; !there {
+			places[i] = placeOf(len(x.chunks), 0)
+		}
+	}
+	top := ranking{k: k, within: within, least: smallest}
+	s := sumsPool.Get().(*sums)
+	defer sumsPool.Put(s)
+	s.saturations = x.saturations()
 	for i, c := range x.chunks {
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		sum := acc[:len(c.ordinals)]
-		clear(sum)
-		for t, w := range weights {
-			c.score(acc, lists[t][i], w, mean)
-		}
-		for j, ordinal := range of {
-			if p, ok := x.places[ordinal]; ok && p.chunk() == i {
-				scores[j] = sum[p.at()]
+		s.begin(c, wordsOf(words, i))
+		s.addUp(&top)
+		for j, p := range places {
+			if p.chunk() == i {
+				scores[j] = s.whole(p.at())
 			}
 		}
 		if k > 0 {
-			top.from(sum, c.ordinals, within)
+			top.from(s)
 		}
 	}
 	return top.best(), scores, nil
 }
 
-// weigh gives the weights of a query's words that some paper has, and their lists by chunk.
-func (x *Index) weigh(q Query) (weights []float32, lists [][][]posting) {
+// word is a word of a query in one chunk.
+type word struct {
+	weight float32
+	list   []posting
+	counts *counts // nil: it has none
+}
+
+// weighed is a word of a query that some paper has.
+type weighed struct {
+	weight float32
+	df     int
+	chunks []word
+}
+
+// weigh gives the words of a query that some paper has in the order in which what they give is added up: the rarest first, and equal ones in the
+// order of the query.
+func (x *Index) weigh(q Query) (words []weighed) {
 	for _, t := range q.counts {
-		df := 0
-		of := make([][]posting, len(x.chunks))
+		w := weighed{chunks: make([]word, len(x.chunks))}
 		for i, c := range x.chunks {
 			if at, ok := c.terms[t.term]; ok {
-				of[i] = c.lists[at]
-				df += len(of[i])
+				w.chunks[i] = word{list: c.lists[at], counts: c.long[at]}
+				w.df += len(c.lists[at])
 			}
 		}
-		if df > 0 {
-			weights, lists = append(weights, float32(t.weight*idf(len(x.places), df)*(k1+1))), append(lists, of)
+		if w.df > 0 {
+			w.weight = float32(t.weight * idf(len(x.places), w.df) * (k1 + 1))
+			words = append(words, w)
 		}
 	}
-	return weights, lists
+	slices.SortStableFunc(words, func(a, b weighed) int { return cmp.Compare(a.df, b.df) })
+	return words
 }
 
-// score adds what one word gives to each paper that has it. Arrays as long as a place can say need no check of bounds.
-func (c *chunk) score(sum *sums, list []posting, weight float32, mean float64) {
-	base, slope := float32(k1*(1-b)), float32(k1*b/max(mean, 1e-9))
-	lengths := (*[chunkSize]uint32)(c.lengths[:chunkSize])
-	for _, p := range list {
-		f, at := float32(int32(p.count())), uint16(p>>16)
-		sum[at] += weight * f / (f + base + slope*float32(int32(lengths[at])))
+// wordsOf gives those of the words that a chunk has.
+func wordsOf(words []weighed, chunk int) []word {
+	of := make([]word, 0, len(words))
+	for i := range words {
+		if w := words[i].chunks[chunk]; len(w.list) > 0 {
+			w.weight = words[i].weight
+			of = append(of, w)
+		}
+	}
+	return of
+}
+
+// sums are the places of a chunk, added up.
+type sums struct {
+	*saturations
+	chunk  *chunk
+	of     [chunkSize]float32         // what the words before rest give
+	maxima [chunkSize / block]float32 // the highest of each block
+	sorted [chunkSize / block]float32 // some of them are
+	words  []word                     // those that the chunk has
+	rest   []word                     // the last of them, which all have counts: what they give is looked up
+}
+
+var sumsPool = sync.Pool{New: func() any { return new(sums) }}
+
+func (s *sums) begin(c *chunk, words []word) {
+	s.chunk, s.words, s.rest = c, words, nil
+	clear(s.of[:(len(c.ordinals)+block-1)/block*block])
+}
+
+// addUp adds up what the words give, until what is left is looked up sooner for the papers that may be among the best (after MaxScore: Turtle
+// and Flood, "Query Evaluation: Strategies and Optimizations", 1995).
+func (s *sums) addUp(top *ranking) {
+	listed := len(s.words)
+	for listed > 0 && s.words[listed-1].counts != nil {
+		listed--
+	}
+	for i := range s.words {
+		if i >= listed {
+			if s.rest = s.words[i:]; top.few(s) {
+				return
+			}
+		}
+		s.add(&s.words[i])
+	}
+	s.rest = nil
+	s.maximise()
+}
+
+// add adds what a word gives to each paper that has it. Arrays as long as a place can say need no check of bounds.
+func (s *sums) add(w *word) {
+	lengths := (*[chunkSize]uint32)(s.chunk.lengths[:chunkSize])
+	sum, table, weight := &s.of, &s.table, w.weight
+	for _, p := range w.list {
+		at, f := uint16(p>>16), p.count()
+		length := lengths[at]
+		var worth float32
+		if f < tableCounts && length < tableLengths {
+			worth = table[(f*tableLengths+length)%(tableCounts*tableLengths)]
+		} else {
+			worth = s.saturation(f, length)
+		}
+		sum[at] += float32(weight * worth) // rounded here, so that no machine joins the two
 	}
 }
 
-// smallest is below every score.
-const smallest = 1e-30
-
-// ranking keeps the k best.
-type ranking struct {
-	k     int
-	heap  []Match // the worst first
-	least float32 // what a paper must reach to be looked at
-}
-
-// worse orders the heap.
-func worse(a, b Match) bool {
-	return a.Score < b.Score || a.Score == b.Score && a.Ordinal > b.Ordinal
-}
-
-// from looks through the sums of a chunk.
-func (r *ranking) from(sum []float32, ordinals []uint64, within Set) {
-	for at, score := range sum {
-		if score < r.least {
+// whole is the sum of a place, with what the rest of the words gives.
+func (s *sums) whole(at uint32) float32 {
+	sum := s.of[at]
+	for i := range s.rest {
+		w := &s.rest[i]
+		f := w.counts.at(at)
+		if f == 0 {
 			continue
 		}
-		ordinal := ordinals[at]
-		if ordinal == 0 || within != nil && !within.Contains(ordinal) {
-			continue
+		if f == manyTimes {
+			j, _ := find(w.list, at)
+			f = w.list[j].count()
 		}
-		r.put(Match{ordinal, score})
+		sum += float32(w.weight * s.saturation(f, s.chunk.lengths[at]))
 	}
+	return sum
 }
 
-func (r *ranking) put(m Match) {
-	if len(r.heap) < r.k {
-		r.heap = append(r.heap, m)
-		for i := len(r.heap) - 1; i > 0; {
-			up := (i - 1) / 2
-			if !worse(r.heap[i], r.heap[up]) {
-				break
-			}
-			r.heap[i], r.heap[up] = r.heap[up], r.heap[i]
-			i = up
-		}
-	} else if worse(r.heap[0], m) {
-		r.heap[0] = m
-		for i := 0; ; {
-			least := i
-			for _, down := range []int{2*i + 1, 2*i + 2} {
-				if down < len(r.heap) && worse(r.heap[down], r.heap[least]) {
-					least = down
-				}
-			}
-			if least == i {
-				break
-			}
-			r.heap[i], r.heap[least] = r.heap[least], r.heap[i]
-			i = least
-		}
-	} else {
-		return
-	}
-	if len(r.heap) == r.k {
-		r.least = r.heap[0].Score
-	}
+// The counts and lengths of which most papers are.
+const tableCounts, tableLengths = 8, 512
+
+// saturations are what counts are worth: f / (f + k1 · (1 - b + b · length / mean)), below 1.
+type saturations struct {
+	mean, base, slope float32
+	table             [tableCounts * tableLengths]float32
 }
 
-// best empties the ranking.
-func (r *ranking) best() []Match {
-	slices.SortFunc(r.heap, func(a, b Match) int {
-		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Ordinal, b.Ordinal))
-	})
-	return r.heap
+// saturations gives those of the index as it is. The last ones are kept: making the table takes some microseconds.
+func (x *Index) saturations() *saturations {
+	mean := float32(max(float64(x.length)/float64(len(x.places)), 1e-9))
+	if t := x.kept.Load(); t != nil && t.mean == mean {
+		return t
+	}
+	t := &saturations{mean: mean, base: k1 * (1 - b), slope: float32(k1 * b / float64(mean))}
+	for f := range uint32(tableCounts) {
+		for length := range uint32(tableLengths) {
+			t.table[f*tableLengths+length] = t.saturation(f, length)
+		}
+	}
+	x.kept.Store(t)
+	return t
+}
+
+func (t *saturations) saturation(f, length uint32) float32 {
+	n := float32(int32(f))
+	return n / (n + float32(t.base+float32(t.slope*float32(int32(length)))))
 }

@@ -20,6 +20,8 @@ import (
 //
 //	| n u32 | m u32 | n ordinals u64, 0 for a place that is nobody's | n lengths u32 |
 //	| of each word: bytes u8, postings u32 | the words, one after the other | the postings u32, one list after the other |
+//
+// The postings of a list are written as they ascend, and may be read in any order: the first release had none.
 
 // snapshotVersion is the version that is written, and the only one that is read. Another way to find words in texts, or to count them,
 // needs another one.
@@ -259,7 +261,7 @@ func decodeChunk(b []byte) (*chunk, error) {
 	if n > chunkSize || len(b) < 12*n || (len(b)-12*n)/5 < m {
 		return nil, fmt.Errorf("a chunk has %d papers and %d words in %d bytes", n, m, len(b))
 	}
-	c := &chunk{ordinals: make([]uint64, n), lengths: make([]uint32, n, chunkSize), has: make([][]byte, n), terms: make(map[string]uint32, m), names: make([]string, m), lists: make([][]posting, m)}
+	c := &chunk{ordinals: make([]uint64, n), lengths: make([]uint32, n, chunkSize), has: make([][]byte, n), terms: make(map[string]uint32, m), names: make([]string, m), lists: make([][]posting, m), long: map[uint32]*counts{}}
 	for i := range n {
 		c.ordinals[i], c.lengths[i] = order.Uint64(b[8*i:]), order.Uint32(b[8*n+4*i:])
 		if c.ordinals[i] == 0 {
@@ -297,6 +299,10 @@ func decodeChunk(b []byte) (*chunk, error) {
 			}
 			c.has[at] = binary.AppendUvarint(c.has[at], uint64(uint32(i)-last[at]))
 			last[at] = uint32(i)
+		}
+		slices.Sort(c.lists[i]) // no work where they are
+		if len(c.lists[i]) >= countsFrom {
+			c.long[uint32(i)] = countsOf(c.lists[i])
 		}
 	}
 	if len(c.terms) != m {
