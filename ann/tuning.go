@@ -3,7 +3,6 @@ package ann
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -103,14 +102,16 @@ const rowShare = 0.1
 // Calibrate measures, with up to 300 of the index's own vectors as queries, the recall at lengths of the candidate list, by which Recall
 // of a Query is kept, and the times by which plans are chosen. A query's own slot is left out of the walk, which is then as hard as one
 // for a vector from outside. It takes some seconds for 100,000 vectors on one core, and pays after the index has grown by half or so.
-// Searches and changes go on meanwhile.
+// Searches and changes go on meanwhile, and do not count: a vector that came after the exact neighbours were found is not one that the walk should have
+// passed over, and one that went is not missed.
 func (x *Index) Calibrate(ctx context.Context) error {
 	samples := x.sample(300)
 	if len(samples) < 30 { // too few to say anything, and few enough to scan
 		return nil
 	}
 	t := &tuning{n: x.Len()}
-	if t.n < len(samples) { // most has gone meanwhile
+	before := x.count.Load() // the slots of what is there now
+	if t.n < len(samples) {  // most has gone meanwhile
 		return nil
 	}
 	// The two times are taken by turns: what else the machine does slows both, and the plans depend on their ratio.
@@ -122,10 +123,7 @@ func (x *Index) Calibrate(ctx context.Context) error {
 		}
 		q := &samples[i]
 		begin := time.Now()
-		near, err := x.Exact(q.vector, tunedK[1]+1)
-		if err != nil {
-			return fmt.Errorf("calibrate: %w", err)
-		}
+		near := x.exactBelow(before, q.vector, tunedK[1]+1)
 		scans = append(scans, float64(time.Since(begin))/float64(t.n))
 		q.near = slices.DeleteFunc(near, func(n Neighbor) bool { return n.Label == q.label })
 		if i%turn < turn-1 {
@@ -147,7 +145,8 @@ func (x *Index) Calibrate(ctx context.Context) error {
 				return err
 			}
 			q := &samples[i]
-			near := x.walkWithout(q, ef)
+			near := x.there(before, x.walkWithout(q, ef))
+			q.near = x.there(before, q.near)
 			for k, kk := range tunedK {
 				want := q.near[:min(kk, len(q.near))]
 				all[k] += len(want)
@@ -204,6 +203,30 @@ func (x *Index) sample(n int) []sample {
 		v := x.vector(w.arrays, slot)
 		if x.checkVector(v) == nil { // what is kept may be a little farther from norm 1 than what came
 			out = append(out, sample{slot: slot, label: w.labels[slot], vector: v})
+		}
+	}
+	return out
+}
+
+// exactBelow gives the k nearest of the vectors in the first slots, as Exact does.
+func (x *Index) exactBelow(slots uint32, q []float32, k int) []Neighbor {
+	defer x.grace.leave(x.grace.enter())
+	w := x.look()
+	w.n = min(w.n, slots)
+	s := x.searcher()
+	defer x.searchers.Put(s)
+	s.probe.ofVector(x, q)
+	return x.exact(s, w, q, k, nil)
+}
+
+// there gives those of the nearest, as many as are compared, that are live in the first slots.
+func (x *Index) there(slots uint32, near []Neighbor) []Neighbor {
+	out := make([]Neighbor, 0, tunedK[1])
+	for _, n := range near {
+		if _, slot, live := x.lookup(n.Label); live && slot < slots {
+			if out = append(out, n); len(out) == cap(out) {
+				break
+			}
 		}
 	}
 	return out

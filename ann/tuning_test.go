@@ -2,8 +2,44 @@ package ann
 
 import (
 	"errors"
+	"slices"
 	"testing"
 )
+
+// TestCalibrateWhileItGrows: what comes and goes while recall is measured does not count as missed. An index that was calibrated while papers
+// came fast would look for ever with a list many times too long.
+func TestCalibrateWhileItGrows(t *testing.T) {
+	r := random(t)
+	vectors := clustered(r, 32, some(6000))
+	x := bulk(t, vectors, 0, &Options{M: 16, EfConstruction: 100})
+	before := x.count.Load()
+	samples := x.sample(50)
+	truth := make([][]Neighbor, len(samples))
+	for i, q := range samples {
+		truth[i] = x.exactBelow(before, q.vector, 11)
+	}
+	// As many again come, beside the first ones, and a tenth of those goes.
+	for i, v := range like(r, vectors, len(vectors)) {
+		if err := x.Insert(uint64(len(vectors)+i), v); err != nil {
+			t.Fatal(err)
+		}
+		if i%10 == 0 && !slices.ContainsFunc(samples, func(q sample) bool { return q.label == uint64(i) }) {
+			if !x.Delete(uint64(i)) {
+				t.Fatalf("%d is not there", i)
+			}
+		}
+	}
+	for i := range samples {
+		want := x.there(before, truth[i])
+		got := x.there(before, x.exactBelow(before, samples[i].vector, 11))
+		if len(want) > len(got) || !slices.Equal(want, got[:len(want)]) {
+			t.Fatalf("sample %d: the exact neighbours are %v, and were %v", i, got, want)
+		}
+		if all := x.there(before, exact(t, x, samples[i].vector, 200)); len(all) == 0 || len(want) == 0 || all[0] != want[0] {
+			t.Fatalf("sample %d: of all, %v were there, want first %v", i, all, want)
+		}
+	}
+}
 
 // After Calibrate a target recall is met, by lists that grow with it, with k, and with the index.
 func TestCalibrate(t *testing.T) {
