@@ -26,6 +26,8 @@ type benchCmd struct {
 	Related  benchRelatedCmd  `cmd:"" help:"Related by id over gRPC: concurrent clients against one."`
 	Vectors  benchVectorsCmd  `cmd:"" help:"Write the vectors of a corpus, for benchmarks of the index."`
 	Overload benchOverloadCmd `cmd:"" help:"More calls than the server can carry: what is answered, what refused, how fast."`
+	Serve    benchServeCmd    `cmd:"" help:"Serving: related, searches by text and vector, filters, explanations, ingest."`
+	Bare     benchBareCmd     `cmd:"" hidden:"" help:"What serve compares with, in a process of its own."`
 }
 
 type benchIndexCmd struct {
