@@ -208,6 +208,14 @@ func encodeRecord(r *Record) ([]byte, error) {
 }
 
 func decodeRecord(body []byte) (Record, error) {
+	if r, ok := readRecord(body); ok {
+		return r, nil
+	}
+	return parseRecord(body)
+}
+
+// parseRecord is decodeRecord for any JSON that a record can be.
+func parseRecord(body []byte) (Record, error) {
 	var j recordJSON
 	if err := json.Unmarshal(body, &j); err != nil {
 		return Record{}, err
