@@ -48,7 +48,7 @@ take is missing from the server. The sides of a part take turns in each round, o
            before have ended, timed from when they were due
   text     searches by text, hybrid and dense, against the bare ONNX Runtime session over the same texts, tokenised beforehand, in this
            process
-  vector   searches by vector, k 10, and their recall against exact search
+  vector   searches by vector, k 10, with a recall of at least 0.989 against exact search
   filter   searches by vector with --filter, one at a time, against those without
   explain  searches by text, explained, one at a time, against those that are not
   ingest   papers that are stored already, sent again, by two calls at once
@@ -97,7 +97,9 @@ type servedText struct {
 
 type servedVector struct {
 	PerSecond float64 `json:"queries_per_second"`
-	Recall    float64 `json:"recall"`
+	// Asked is the recall that was asked for, Recall what came of it.
+	Asked  float64 `json:"asked_recall"`
+	Recall float64 `json:"recall"`
 }
 
 type servedFilter struct {
@@ -322,15 +324,19 @@ func (b *serveBench) load() error {
 		}
 	}
 	b.report = serveReport{Papers: len(b.papers), Clients: b.Clients, Rounds: b.Rounds}
-	for _, req := range []*embeddv1.SearchRequest{{Query: byText(b.queries[0])}, {Query: byVector(b.vectors[0]), Filter: b.Filter}} {
-		if req.GetFilter() != "" && !b.measures("filter") {
-			continue
-		}
-		if _, err := cl.search.Search(b.e.ctx, req); err != nil {
+	if _, err := cl.search.Search(b.e.ctx, &embeddv1.SearchRequest{Query: byText(b.queries[0])}); err != nil { // waits for the words
+		return err
+	}
+	for { // for the fields
+		info, err := cl.info.GetInfo(b.e.ctx, &embeddv1.GetInfoRequest{})
+		if err != nil {
 			return err
 		}
+		if info.GetFieldsReady() {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
-	return nil
 }
 
 func byText(text string) *embeddv1.Input {
@@ -451,7 +457,7 @@ func (b *serveBench) print() error {
 		fmt.Fprintf(b.e.stdout, "text     %8.0f hybrid/s  dense %.0f; bare session %.0f texts/s\n", x.HybridPerSecond, x.DensePerSecond, x.BarePerSecond)
 	}
 	if x := r.Vector; x != nil {
-		fmt.Fprintf(b.e.stdout, "vector   %8.0f queries/s recall %.4f\n", x.PerSecond, x.Recall)
+		fmt.Fprintf(b.e.stdout, "vector   %8.0f queries/s recall %.4f, asked for %g\n", x.PerSecond, x.Recall, x.Asked)
 	}
 	if x := r.Filter; x != nil {
 		fmt.Fprintf(b.e.stdout, "filter   %8.2f ms p50    p99 %.2f; plain p50 %.2f, p99 %.2f; %.1f hits; %s\n", x.P50, x.P99, x.PlainP50, x.PlainP99, x.Hits, printable(x.Filter))

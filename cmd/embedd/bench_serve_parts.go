@@ -132,40 +132,62 @@ func (b *serveBench) text() error {
 	return nil
 }
 
-// vector measures searches by vector, and their recall.
+// leastRecall is what a search by vector is to find of the exact answer, and recalls are what is asked for, one after the other, until it does: the
+// server keeps them for vectors like those of its papers, and titles are others.
+const leastRecall = 0.989
+
+var recalls = []float64{0.99, 0.993, 0.995, 0.997, 0.999}
+
+// vector measures searches by vector, with the first of recalls that finds enough.
 func (b *serveBench) vector() error {
-	found, all := 0, 0
-	for _, v := range b.vectors[:min(len(b.vectors), 500)] {
-		near, err := b.search(0, &embeddv1.SearchRequest{Query: byVector(v), View: embeddv1.PaperView_PAPER_VIEW_ID})
-		if err != nil {
+	some := b.vectors[:min(len(b.vectors), 500)]
+	exact := make([][]string, len(some))
+	ids := func(req *embeddv1.SearchRequest) (ids []string, err error) {
+		req.View = embeddv1.PaperView_PAPER_VIEW_ID
+		r, err := b.search(0, req)
+		for _, hit := range r.GetHits() {
+			ids = append(ids, hit.GetPaper().GetId())
+		}
+		return ids, err
+	}
+	for i, v := range some {
+		var err error
+		if exact[i], err = ids(&embeddv1.SearchRequest{Query: byVector(v), Exact: true}); err != nil {
 			return err
 		}
-		exact, err := b.search(0, &embeddv1.SearchRequest{Query: byVector(v), View: embeddv1.PaperView_PAPER_VIEW_ID, Exact: true})
-		if err != nil {
-			return err
-		}
-		ids := map[string]bool{}
-		for _, hit := range near.GetHits() {
-			ids[hit.GetPaper().GetId()] = true
-		}
-		for _, hit := range exact.GetHits() {
-			if all++; ids[hit.GetPaper().GetId()] {
-				found++
+	}
+	r := &servedVector{}
+	for _, r.Asked = range recalls {
+		found, all := 0, 0
+		for i, v := range some {
+			near, err := ids(&embeddv1.SearchRequest{Query: byVector(v), Recall: &r.Asked})
+			if err != nil {
+				return err
 			}
+			all += len(exact[i])
+			for _, id := range near {
+				if slices.Contains(exact[i], id) {
+					found++
+				}
+			}
+		}
+		if r.Recall = float64(found) / float64(max(all, 1)); r.Recall >= leastRecall {
+			break
 		}
 	}
 	var rates []float64
 	err := b.inTurns(b.side(&rates, func(_ context.Context, client int) error {
-		_, err := b.search(client, &embeddv1.SearchRequest{Query: byVector(b.vectors[b.next(len(b.vectors))]), View: embeddv1.PaperView_PAPER_VIEW_ID})
+		v := b.vectors[b.next(len(b.vectors))]
+		_, err := b.search(client, &embeddv1.SearchRequest{Query: byVector(v), Recall: &r.Asked, View: embeddv1.PaperView_PAPER_VIEW_ID})
 		return err
 	}))
 	if err != nil {
 		return err
 	}
-	r := &servedVector{PerSecond: median(rates), Recall: float64(found) / float64(max(all, 1))}
+	r.PerSecond = median(rates)
 	b.report.Vector = r
 	b.bar("search by vector a second", r.PerSecond, 4*qdrantPerSecond, true)
-	b.bar("search by vector, recall", r.Recall, 0.989, true)
+	b.bar("search by vector, recall", r.Recall, leastRecall, true)
 	return nil
 }
 
