@@ -75,6 +75,10 @@ func (c *check) key(key, value []byte) error {
 		err = c.atVector(key, value)
 	case prefix == prefixLog:
 		err = c.atLog(key, value)
+	case prefix == prefixExpiry:
+		if _, err = unseal(key, value); err == nil {
+			_, _, err = decodeExpiry(key)
+		}
 	case string(key) == keyIdentity:
 		err = c.atIdentity(key, value)
 	case string(key) == keyState:
@@ -151,6 +155,13 @@ func (c *check) atRecord(key, value []byte) error {
 	r, err := decode(key, value, decodeRecord)
 	if err != nil {
 		return err
+	}
+	if at := r.Paper.Expires; !at.IsZero() {
+		if there, err := has(c.view, expiryKey(at, ordinal)); err != nil {
+			return err
+		} else if !there {
+			c.fact(8, key, "its paper expires at %v, and has no key of e/", at)
+		}
 	}
 	back, err := getEntry(c.view, r.Paper.ID)
 	switch {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -42,13 +43,23 @@ func (c *change) place(w *Write, record []byte) (p Placement, err error) {
 	known := err == nil
 	e := old
 	switch {
+	case w.Absent && known:
+		return p, ErrExists
 	case w.Vector == nil && !known:
 		return p, fmt.Errorf("no vector is given, and none stored: %w", err)
+	case w.Was != nil && !known:
+		return p, fmt.Errorf("%w: it has gone", ErrConflict)
 	case w.Vector == nil && w.Keep != 0 && w.Keep != old.ordinal:
 		return p, fmt.Errorf("%w: its ordinal is %d, not %d", ErrConflict, old.ordinal, w.Keep)
-	case w.Vector == nil:
+	}
+	if known {
+		if err := c.leave(w, old.ordinal); err != nil {
+			return p, err
+		}
+	}
+	if w.Vector == nil {
 		c.log = append(c.log, Change{old.ordinal, Changed})
-	default:
+	} else {
 		e.ordinal = c.st.next
 		c.st.next++
 		if e.vector, err = c.set(vectorKey(e.ordinal), encodeVector(w.Vector)); err != nil {
@@ -56,11 +67,6 @@ func (c *change) place(w *Write, record []byte) (p Placement, err error) {
 		}
 		if known {
 			p.Replaced = old.ordinal
-			if w.Moving != nil {
-				if as, _, err := getRecord(c.s.db, old.ordinal); err == nil { // a damaged one may be replaced
-					w.Moving(old.ordinal, as)
-				}
-			}
 			if err := c.drop(old.ordinal); err != nil {
 				return p, err
 			}
@@ -69,6 +75,11 @@ func (c *change) place(w *Write, record []byte) (p Placement, err error) {
 	}
 	if e.record, err = c.set(recordKey(e.ordinal), record); err != nil {
 		return p, err
+	}
+	if at := w.Record.Paper.Expires; !at.IsZero() {
+		if _, err := c.set(expiryKey(at, e.ordinal), nil); err != nil {
+			return p, err
+		}
 	}
 	if _, err := c.set(ordinalKey(id), encodeEntry(e)); err != nil {
 		return p, err
@@ -84,16 +95,72 @@ func (c *change) place(w *Write, record []byte) (p Placement, err error) {
 	return p, nil
 }
 
-// remove takes a paper out and gives its ordinal, 0 for one that is not stored.
-func (c *change) remove(id string) (uint64, error) {
+// leave looks at what a write is about to replace, and takes its expiry away. What is damaged may be replaced.
+func (c *change) leave(w *Write, ordinal uint64) error {
+	body, err := c.record(ordinal)
+	if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if w.Was != nil && (err != nil || ordinal != w.Was.Ordinal || !bytes.Equal(body, w.Was.body)) {
+		return fmt.Errorf("%w: its record is another", ErrConflict)
+	}
+	if err != nil {
+		return nil
+	}
+	moving := w.Moving != nil && w.Vector != nil
+	if !moving && !mayExpire(body) {
+		return nil
+	}
+	as, err := decodeRecord(body)
+	if err != nil {
+		return nil
+	}
+	if moving {
+		w.Moving(ordinal, as)
+	}
+	return c.stay(ordinal, &as)
+}
+
+// record reads the body of a record.
+func (c *change) record(ordinal uint64) ([]byte, error) {
+	return get(c.s.db, recordKey(ordinal), func(body []byte) ([]byte, error) { return bytes.Clone(body), nil })
+}
+
+// stay takes away the expiry of a paper.
+func (c *change) stay(ordinal uint64, r *Record) error {
+	if r.Paper.Expires.IsZero() {
+		return nil
+	}
+	return c.batch.Delete(expiryKey(r.Paper.Expires, ordinal), nil)
+}
+
+// remove takes a paper out and gives its ordinal, 0 for one that is not stored, or is not what it was taken for (nil: whatever it is).
+func (c *change) remove(id string, still func(Record) bool) (uint64, error) {
 	old, err := getEntry(c.s.db, id)
 	if errors.Is(err, ErrNotFound) {
 		return 0, nil
 	}
-	if err == nil {
-		err = errors.Join(c.batch.Delete(ordinalKey(id), nil), c.drop(old.ordinal))
-	}
 	if err != nil {
+		return 0, err
+	}
+	body, err := c.record(old.ordinal)
+	damaged := errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotFound)
+	if err != nil && (still != nil || !damaged) { // a damaged one may be removed
+		return 0, err
+	}
+	if err == nil && (still != nil || mayExpire(body)) {
+		r, err := decodeRecord(body)
+		if err != nil && still != nil {
+			return 0, corrupt(recordKey(old.ordinal), "%w", err)
+		}
+		if still != nil && !still(r) {
+			return 0, nil
+		}
+		if err := c.stay(old.ordinal, &r); err != nil {
+			return 0, err
+		}
+	}
+	if err := errors.Join(c.batch.Delete(ordinalKey(id), nil), c.drop(old.ordinal)); err != nil {
 		return 0, err
 	}
 	c.st.count--

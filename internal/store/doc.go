@@ -7,6 +7,7 @@
 //	Changes   what each revision changed, for what is derived from the store; Forget, when nobody will ask again
 //	Backup    a copy, as of one revision
 //	Check     reads everything and proves the facts below
+//	Expire    removes the papers whose time has passed; NextExpiry says when there is one
 //	Figures   what was counted since Open, for metrics
 //
 // A paper is known by its id, which the caller chooses, and by its ordinal, which the store gives. An ordinal stands for
@@ -29,6 +30,7 @@
 // Keys, and values without their last four bytes. Integers in keys and values are big-endian, so that keys sort as
 // numbers do; floats are little-endian, as the machines are that read them.
 //
+//	e/<time>      nothing                                    seconds(8) nanoseconds(4) since 1970, ordinal(8): of a paper that expires
 //	i/<id>        ordinal(8) record(4) vector(4)             id: 1 to 4096 bytes of UTF-8, as they are; the checksums of p/ and v/
 //	m/identity    JSON: format, uuid, model, fingerprint, dimension
 //	m/state       next(8) revision(8) count(8) digest(16)    next: the ordinal to give next
@@ -54,6 +56,7 @@
 //  5. m/state counts the keys of i/ and has their digest, and its next ordinal is above all others.
 //  6. m/identity is what Open read, and there are no other keys.
 //  7. s/ has all revisions from its first to the state's, or none.
+//  8. A paper of p/ that expires has its key of e/. One that is of no such paper does no harm, and goes at its time.
 //
 // Beside Pebble's files the directory has
 //

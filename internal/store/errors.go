@@ -19,8 +19,10 @@ var (
 var (
 	// ErrNotFound: the id or ordinal is not stored.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: a Put was to keep the vector of an ordinal that the paper has no longer.
+	// ErrConflict: a Put was about what the paper is no longer: its ordinal, or all of its record.
 	ErrConflict = errors.New("the paper has changed meanwhile")
+	// ErrExists: a Put was to add a paper whose id is stored.
+	ErrExists = errors.New("is stored already")
 	// ErrDisk: the disk does not answer; what was asked for was written a moment ago, and is not on it yet.
 	ErrDisk = errors.New("the disk does not answer")
 	// ErrReadOnly: the store was opened for reading.

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"math"
 	"slices"
+	"time"
 )
 
 // formatVersion is the version of the bytes that doc.go draws. Open refuses a higher one with ErrFormat, and must go on
@@ -16,7 +17,8 @@ import (
 //
 //	1  the first
 //	2  i/ has the checksums of record and vector, m/state the digest; s/ and the mark are new
-const formatVersion = 2
+//	3  papers may expire, and have a key of e/ then
+const formatVersion = 3
 
 // The two single keys, and the first bytes of the others.
 const (
@@ -27,6 +29,7 @@ const (
 	prefixRecord  = "p/" // by ordinal
 	prefixVector  = "v/" // by ordinal
 	prefixLog     = "s/" // by revision
+	prefixExpiry  = "e/" // by time and ordinal
 )
 
 const (
@@ -70,6 +73,9 @@ func keyName(key []byte) string {
 		return fmt.Sprintf("%s%q", prefix, key[2:])
 	case (prefix == prefixRecord || prefix == prefixVector || prefix == prefixLog) && len(key) == 2+ordinalSize:
 		return fmt.Sprintf("%s%d", prefix, binary.BigEndian.Uint64(key[2:]))
+	case prefix == prefixExpiry && len(key) == expirySize:
+		at, ordinal, _ := decodeExpiry(key)
+		return fmt.Sprintf("%s%s/%d", prefix, at.Format(time.RFC3339Nano), ordinal)
 	case string(key) == keyIdentity || string(key) == keyState:
 		return string(key)
 	}
@@ -173,19 +179,27 @@ func encodeIdentity(id Identity, uuid string) ([]byte, error) {
 	return encodeJSON(identityJSON{formatVersion, uuid, id.Model, id.Fingerprint, id.Dimension})
 }
 
-// decodeIdentity gives ErrFormat for a later format.
-func decodeIdentity(body []byte) (Identity, string, error) {
+// decodeFormat gives ErrFormat for a later format.
+func decodeFormat(body []byte) (int, error) {
 	var format struct {
 		Format int `json:"format"`
 	}
 	if err := json.Unmarshal(body, &format); err != nil {
-		return Identity{}, "", err
+		return 0, err
 	}
 	if format.Format > formatVersion {
-		return Identity{}, "", fmt.Errorf("%w: version %d; this embedd reads up to version %d; use the embedd that wrote it", ErrFormat, format.Format, formatVersion)
+		return 0, fmt.Errorf("%w: version %d; this embedd reads up to version %d; use the embedd that wrote it", ErrFormat, format.Format, formatVersion)
 	}
 	if format.Format < 1 {
-		return Identity{}, "", fmt.Errorf("the format version is %d", format.Format)
+		return 0, fmt.Errorf("the format version is %d", format.Format)
+	}
+	return format.Format, nil
+}
+
+// decodeIdentity gives ErrFormat for a later format.
+func decodeIdentity(body []byte) (Identity, string, error) {
+	if _, err := decodeFormat(body); err != nil {
+		return Identity{}, "", err
 	}
 	var j identityJSON
 	if err := json.Unmarshal(body, &j); err != nil {
@@ -197,14 +211,12 @@ func decodeIdentity(body []byte) (Identity, string, error) {
 
 // recordJSON is a value of p/.
 type recordJSON struct {
-	Paper     Paper  `json:"paper"`
-	Content   []byte `json:"content"` // base64, 32 bytes
-	Tokens    int    `json:"tokens,omitempty"`
-	Truncated bool   `json:"truncated,omitempty"`
+	Paper Paper `json:"paper"` // first: see Stored.Same
+	recordTail
 }
 
 func encodeRecord(r *Record) ([]byte, error) {
-	return encodeJSON(recordJSON{r.Paper, r.Content[:], r.Tokens, r.Truncated})
+	return encodeJSON(recordJSON{r.Paper, recordTail{r.Content[:], r.Tokens, r.Truncated}})
 }
 
 func decodeRecord(body []byte) (Record, error) {
@@ -220,11 +232,7 @@ func parseRecord(body []byte) (Record, error) {
 	if err := json.Unmarshal(body, &j); err != nil {
 		return Record{}, err
 	}
-	r := Record{Paper: j.Paper, Tokens: j.Tokens, Truncated: j.Truncated}
-	if copy(r.Content[:], j.Content) != len(r.Content) || len(j.Content) != len(r.Content) {
-		return Record{}, fmt.Errorf("the content hash has %d bytes, not %d", len(j.Content), len(r.Content))
-	}
-	return r, nil
+	return j.record(j.Paper)
 }
 
 // encodeJSON is json.Marshal without its escaping of <, > and &: nobody puts these bytes into a web page.

@@ -14,11 +14,12 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// The bytes of format 2, which must not change: a change is another format version.
+// The bytes of format 3, which must not change: a change is another format version.
 func TestFormat(t *testing.T) {
 	identity, err := encodeIdentity(Identity{"m", "f", 384}, "u")
 	if err != nil {
@@ -29,6 +30,10 @@ func TestFormat(t *testing.T) {
 			Metadata: json.RawMessage(`{"k":1}`)},
 		Content: [32]byte{1}, Tokens: 2, Truncated: true,
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expiring, err := encodeRecord(&Record{Paper: Paper{ID: "e", Expires: time.Unix(258, 5).UTC()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,11 +55,14 @@ func TestFormat(t *testing.T) {
 				`"metadata":{"k":1}},"content":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","tokens":2,"truncated":true}`, ""},
 		{recordKey(1), "p/1", bare, "p/\x00\x00\x00\x00\x00\x00\x00\x01",
 			`{"paper":{"id":"<"},"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, ""},
+		{recordKey(2), "p/2", expiring, "p/\x00\x00\x00\x00\x00\x00\x00\x02",
+			`{"paper":{"id":"e","expires":"1970-01-01T00:04:18.000000005Z"},"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, ""},
+		{expiryKey(time.Unix(258, 5), 2), "e/1970-01-01T00:04:18.000000005Z/2", nil, "e/\x00\x00\x00\x00\x00\x00\x01\x02\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x02", "", ""},
 		{vectorKey(258), "v/258", encodeVector([]float32{1, -2}), "v/\x00\x00\x00\x00\x00\x00\x01\x02", "\x00\x00\x80\x3f\x00\x00\x00\xc0", ""},
 		{[]byte(keyState), "m/state", encodeState(state{next: 3, revision: 2, count: 1, digest: digest{4, 5}}), "m/state", "\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x05", ""},
 		{logKey(258), "s/258", encodeChanges([]Change{{1, Removed}, {2, Added}, {3, Changed}}), "s/\x00\x00\x00\x00\x00\x00\x01\x02",
 			"r\x00\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x00\x00\x00\x00\x00\x02c\x00\x00\x00\x00\x00\x00\x00\x03", ""},
-		{[]byte(keyIdentity), "m/identity", identity, "m/identity", `{"format":2,"uuid":"u","model":"m","fingerprint":"f","dimension":384}`, ""},
+		{[]byte(keyIdentity), "m/identity", identity, "m/identity", `{"format":3,"uuid":"u","model":"m","fingerprint":"f","dimension":384}`, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -260,7 +268,7 @@ func TestUpgradeOfMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = set(b, []byte(keyIdentity), bytes.Replace(identity, []byte(`"format":2`), []byte(`"format":1`), 1))
+	_, err = set(b, []byte(keyIdentity), bytes.Replace(identity, []byte(fmt.Sprintf(`"format":%d`, formatVersion)), []byte(`"format":1`), 1))
 	if err != nil {
 		t.Fatal(err)
 	}

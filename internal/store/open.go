@@ -175,6 +175,9 @@ func openStore(dir string, fsys vfs.FS, id Identity, o *Options) (_ *Store, err 
 		if err = s.whole(left, markErr); o.asItIs {
 			err = nil
 		}
+		if err == nil && !o.ReadOnly && s.has < formatVersion {
+			err = s.raise()
+		}
 	}
 	s.recovered.revision, s.recovered.took = s.applied.revision, time.Since(begin)
 	if err != nil || o.ReadOnly {
@@ -306,7 +309,9 @@ func (s *Store) create(id Identity) error {
 // load reads the store's identity and state.
 func (s *Store) load() error {
 	err := s.loadKey(keyIdentity, func(body []byte) (err error) {
-		s.id, s.uuid, err = decodeIdentity(body)
+		if s.has, err = decodeFormat(body); err == nil {
+			s.id, s.uuid, err = decodeIdentity(body)
+		}
 		return err
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -213,12 +214,12 @@ func TestNewerFormat(t *testing.T) {
 	t.Run("ours", func(t *testing.T) {
 		o := inMemory()
 		s := open(t, "store", o)
-		overwrite(t, s, []byte(keyIdentity), []byte(`{"format":3,"dimension":"a word"}`))
+		overwrite(t, s, []byte(keyIdentity), fmt.Appendf(nil, `{"format":%d,"dimension":"a word"}`, formatVersion+1))
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Open("store", testIdentity, o)
-		wantError(t, err, ErrFormat, "open store store", "version 3", "up to version 2")
+		wantError(t, err, ErrFormat, "open store store", fmt.Sprintf("version %d", formatVersion+1), fmt.Sprintf("up to version %d", formatVersion))
 	})
 	t.Run("Pebble's", func(t *testing.T) {
 		o := inMemory()

@@ -54,6 +54,10 @@ type Paper struct {
 	URL      string   `json:"url,omitempty"`
 	// Metadata is a JSON object or nil. It comes back without white space between its parts, otherwise byte for byte.
 	Metadata json.RawMessage `json:"metadata,omitempty"`
+	// Expires, in UTC, is when the paper is to go, to the nanosecond, from 1970 to the year 9999; zero: never. The store keeps it until [Store.Expire].
+	Expires time.Time `json:"expires,omitzero"`
+	// Vector is for who carries a paper with its vector. It is not part of the record: see [Write].
+	Vector []float32 `json:"-"`
 }
 
 // Record is what is stored of a paper beside its vector.
@@ -74,6 +78,9 @@ type Write struct {
 	Vector []float32
 	// Keep, with a nil Vector, is the ordinal that the id must have; 0: any.
 	Keep uint64
+	// Was, when set, is what must be stored of the id, unchanged. Absent: nothing must be.
+	Was    *Stored
+	Absent bool
 	// Moving, when set, is called if the paper moves to a new ordinal: with the old one and what is stored under it, before
 	// anybody can see that it is gone. Put may fail after that. It must be quick, and call no method of the Store.
 	Moving func(old uint64, as Record)
@@ -118,6 +125,7 @@ type Store struct {
 	dir  string
 	id   Identity
 	uuid string
+	has  int // format, when it was opened
 	db   *pebble.DB
 	root *os.Root     // the store's own; nil: it was given one
 	lock *pebble.Lock // on the directory

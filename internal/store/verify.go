@@ -60,7 +60,22 @@ func (s *Store) census() (count uint64, sum digest, err error) {
 	return count, sum, err
 }
 
-// upgrade brings a store of format 1 to format 2. Cut short, it is done again: it is over when m/state has its new length.
+// raise says of a store of format 2 that it is of the present one, whose only difference is that there may be more: an older embedd must know that it
+// is too old.
+func (s *Store) raise() error {
+	identity, err := encodeIdentity(s.id, s.uuid)
+	if err != nil {
+		return err
+	}
+	b := s.db.NewBatch()
+	defer b.Close()
+	if _, err := set(b, []byte(keyIdentity), identity); err != nil {
+		return err
+	}
+	return errors.Join(b.Commit(pebble.Sync), s.flush())
+}
+
+// upgrade brings a store of format 1 to the present one. Cut short, it is done again: it is over when m/state has its new length.
 func (s *Store) upgrade(fsys vfs.FS) error {
 	// First of all, an older embedd must know that it is too old.
 	identity, err := encodeIdentity(s.id, s.uuid)

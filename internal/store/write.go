@@ -19,8 +19,8 @@ const (
 // that of this commit; without writes it is the present one.
 //
 // It is an error if an id stands in two writes, if a paper is not what [Paper] says or a vector not what [Write] says, if
-// a Vector is nil and the id is not stored (ErrNotFound) or has another ordinal than Keep (ErrConflict), if all together have more
-// than 1 GiB, or if the disk is nearly full (ErrFull). Nothing is stored then.
+// a Vector is nil and the id is not stored (ErrNotFound) or has another ordinal than Keep (ErrConflict), if it is not as Was has it (ErrConflict) or
+// Absent (ErrExists), if all together have more than 1 GiB, or if the disk is nearly full (ErrFull). Nothing is stored then.
 func (s *Store) Put(writes []Write) (placements []Placement, revision uint64, err error) {
 	if err := s.calls.enter(); err != nil {
 		return nil, 0, err
@@ -83,6 +83,9 @@ func checkPaper(p *Paper) error {
 			return fmt.Errorf("%.40q is not valid UTF-8", text)
 		}
 	}
+	if err := checkExpires(p.Expires); err != nil {
+		return err
+	}
 	if m := p.Metadata; len(m) > 0 && (!utf8.Valid(m) || !json.Valid(m) || !bytes.HasPrefix(bytes.TrimLeft(m, " \t\r\n"), []byte("{"))) {
 		return errors.New("the metadata is not a JSON object")
 	}
@@ -93,6 +96,12 @@ func checkPaper(p *Paper) error {
 // 0 where an id was not stored, or stood earlier in ids. revision is that of this commit; if nothing was there to remove
 // it is the present one, and that nothing was there is on disk too.
 func (s *Store) Delete(ids []string) (ordinals []uint64, revision uint64, err error) {
+	return s.DeleteIf(ids, nil)
+}
+
+// DeleteIf is Delete of those papers that still are what the caller takes them for, which it says of each while nobody writes. still must be quick, and call no
+// method of the Store; nil: all.
+func (s *Store) DeleteIf(ids []string, still func(Record) bool) (ordinals []uint64, revision uint64, err error) {
 	if err := s.calls.enter(); err != nil {
 		return nil, 0, err
 	}
@@ -110,7 +119,7 @@ func (s *Store) Delete(ids []string) (ordinals []uint64, revision uint64, err er
 			continue
 		}
 		seen[id] = struct{}{}
-		if ordinals[i], err = c.remove(id); err != nil {
+		if ordinals[i], err = c.remove(id, still); err != nil {
 			return nil, 0, fmt.Errorf("delete paper %q: %w", id, err)
 		}
 	}
