@@ -44,6 +44,17 @@ func (s *Set) Ordinals() iter.Seq[uint64] {
 	}
 }
 
+// Without is the set without some ordinals.
+func (s *Set) Without(ordinals iter.Seq[uint64]) *Set {
+	b := s.bits.Clone()
+	for o := range ordinals {
+		if o <= math.MaxUint32 {
+			b.Remove(uint32(o))
+		}
+	}
+	return &Set{b}
+}
+
 // Select gives the papers that meet a filter, as they are at one moment. A filter that names a field of the user's that no paper has, or
 // compares a field with what none of its values is, is refused with an *Error.
 func (x *Index) Select(f *Filter) (*Set, error) {

@@ -97,6 +97,12 @@ func parseDate(text string) (period, bool) {
 	return period{millis(t), millis(t) + 1}, true
 }
 
+// IsDate tells whether a text is compared as a date: it is YYYY, YYYY-MM, YYYY-MM-DD or a time of RFC 3339.
+func IsDate(text string) bool {
+	_, ok := parseDate(text)
+	return ok
+}
+
 func millis(t time.Time) float64 { return float64(t.UnixMilli()) }
 
 // yearOf is the period of a number that may stand for a year.

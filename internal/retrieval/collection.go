@@ -1,10 +1,8 @@
 package retrieval
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,6 +36,7 @@ type Options struct {
 	Reserve    uint64
 	Ballast    int64
 	OnWritable func(error)
+	now        func() time.Time // for tests
 }
 
 // Collection is a set of papers under one encoder, in one data directory. All methods may be called from many
@@ -53,6 +52,7 @@ type Collection struct {
 	observer  Observer // may be nil
 	settings  Settings
 	rerankers []Reranker
+	now       func() time.Time
 
 	// version is the store's revision up to which the index has everything.
 	version watermark
@@ -60,6 +60,7 @@ type Collection struct {
 	fields  fields
 	words   lexicon
 
+	expiry     expiry
 	upkeep     upkeep
 	calibrated atomic.Int64 // vectors when recall was last measured
 	snapshots  snapshots
@@ -89,7 +90,17 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if o == nil {
 		o = &Options{}
 	}
-	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings, rerankers: o.Rerankers}
+	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings, rerankers: o.Rerankers, now: o.now}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if o.Settings.OwnVectors {
+		own, err := newOwnVectors(o.Settings.Dimension)
+		if err != nil {
+			return nil, err
+		}
+		c.encoder = own
+	}
 	c.fields.init()
 	c.words.init()
 	c.neighbours.init(o.Settings.Neighbours)
@@ -107,7 +118,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if err := checkStoreIsThere(c.root); err != nil {
 		return nil, err
 	}
-	m := encoder.Model()
+	m := c.encoder.Model()
 	c.store, err = store.Open(storeName, store.Identity{Model: m.ID, Fingerprint: m.Fingerprint, Dimension: m.Dimension}, &store.Options{
 		Root: c.root, Log: c.log, Reserve: o.Reserve, Ballast: o.Ballast, OnWritable: o.OnWritable,
 	})
@@ -144,12 +155,16 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	}
 	c.findWords()
 	c.version.start(c.store.Revision())
+	if err := c.openExpiry(); err != nil {
+		return nil, err
+	}
 	c.upkeep.ctx, c.upkeep.cancel = context.WithCancel(context.Background())
 	c.upkeep.timer = time.AfterFunc(saveAfter, c.tend)
 	c.probe.timer = time.AfterFunc(probeEvery, func() {
 		c.probe.due.Store(true)
 		c.tend()
 	})
+	c.armExpiry()
 	c.tend()
 	return c, nil
 }
@@ -254,6 +269,7 @@ func (c *Collection) Close() error {
 	c.words.loading.Wait()
 	c.upkeep.timer.Stop()
 	c.probe.timer.Stop()
+	c.expiry.timer.Stop()
 	_ = c.Settle(context.Background()) // its context does not end
 	var errs []error
 	if c.unsaved() {
@@ -274,11 +290,4 @@ func (c *Collection) Writable() error {
 	}
 	defer c.leave()
 	return storeError("store papers", c.store.Writable())
-}
-
-// samePaper tells whether two papers are equal in every field.
-func samePaper(a, b *Paper) bool {
-	x, errA := json.Marshal(a)
-	y, errB := json.Marshal(b)
-	return errA == nil && errB == nil && bytes.Equal(x, y)
 }

@@ -180,10 +180,10 @@ func (c *Collection) LoadDerived() {
 	c.words.begin(c)
 }
 
-// update brings all that is derived and in memory to what is stored of some papers. Words are made from the first write on, so that their snapshot
-// keeps up with the store.
-func (c *Collection) update(ordinals []uint64) {
+// update brings all that is derived and in memory to what is stored of some papers. reworded are those of them whose words may be others. Words
+// are made from the first write on, so that their snapshot keeps up with the store.
+func (c *Collection) update(ordinals, reworded []uint64) {
 	c.words.begin(c)
 	c.fields.update(c, ordinals)
-	c.words.update(c, ordinals)
+	c.words.update(c, reworded)
 }

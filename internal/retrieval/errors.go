@@ -24,6 +24,10 @@ const (
 	Unavailable
 	// Exhausted is work that there is no room or time for now; RetryAfter says when to try again.
 	Exhausted
+	// AlreadyExists is an id that is stored, and must not be.
+	AlreadyExists
+	// Late is work of which a part was done when its time was over; Message says what another try does.
+	Late
 	// DataLoss is damage on disk that the answer would have depended on.
 	DataLoss
 )
@@ -83,7 +87,7 @@ func storeError(doing string, err error) error {
 	return internal(doing, err)
 }
 
-func notFound(field, id string) *Error {
+func notFound(field, id string) error {
 	return &Error{Kind: NotFound, Field: field, Message: fmt.Sprintf("no paper has the id %q", id)}
 }
 

@@ -109,7 +109,7 @@ func (c *Collection) selected(ctx context.Context, w Which) (*metadata.Set, erro
 	case err != nil:
 		return nil, &Error{Kind: Invalid, Field: w.Field, Message: err.Error(), Err: err}
 	}
-	return set, nil
+	return c.withoutExpired(set)
 }
 
 // meets tells whether a paper is one that a call is about.

@@ -19,7 +19,7 @@ type Figures struct {
 	Start IndexStart
 	// SnapshotAt is when the index's latest snapshot was written, zero for none.
 	SnapshotAt time.Time
-	// Upkeep is by kind: consolidated, calibrated, listed (neighbours), saved, probed.
+	// Upkeep is by kind: consolidated, calibrated, listed (neighbours), saved, probed, swept.
 	Upkeep map[string]Jobs
 	// Probe is the last of recall; its At is zero where there was none.
 	Probe Probe
@@ -50,7 +50,7 @@ func (c *Collection) Figures() Figures {
 	}
 	c.upkeep.mu.Lock()
 	defer c.upkeep.mu.Unlock()
-	f.Upkeep = map[string]Jobs{consolidated: {}, calibrated: {}, saved: {}, probed: {}}
+	f.Upkeep = map[string]Jobs{consolidated: {}, calibrated: {}, saved: {}, probed: {}, swept: {}}
 	maps.Copy(f.Upkeep, c.upkeep.jobs)
 	return f
 }

@@ -105,8 +105,8 @@ func checkText(field, s string) error {
 	return nil
 }
 
-// checkPaper checks every field of a paper.
-func checkPaper(field string, p *Paper) error {
+// checkPaper checks every field of a paper but its time and its vector.
+func (c *Collection) checkPaper(field string, p *Paper) error {
 	if err := checkID(field+".id", p.ID); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func checkPaper(field string, p *Paper) error {
 			return err
 		}
 	}
-	if strings.TrimSpace(p.Title) == "" && strings.TrimSpace(p.Abstract) == "" {
+	if !c.settings.OwnVectors && strings.TrimSpace(p.Title) == "" && strings.TrimSpace(p.Abstract) == "" {
 		return invalid(field, "title and abstract are both blank; at least one must have text")
 	}
 	if len(p.Authors) > MaxAuthors {
@@ -140,7 +140,7 @@ func checkPaper(field string, p *Paper) error {
 	if _, err := fieldsOf(p); err != nil {
 		return invalid(field+".metadata", "cannot be filtered by: %v", err)
 	}
-	return nil
+	return c.settings.checkMetadata(field+".metadata", p)
 }
 
 // unit returns v scaled to norm 1, or an error that says why it has no direction.

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -37,14 +38,15 @@ const (
 
 // linearCall is a call about one paper.
 type linearCall struct {
-	Kind  string // upsert, delete or get
+	Kind  string // upsert, insert, update, set, delete or get
 	ID    string
-	Paper Paper // of an upsert
+	Paper Paper // of a write; a set is of its year alone
 }
 
 // linearReturn is what came back of it. A call that a kill cut off has returned nothing.
 type linearReturn struct {
 	CutOff  bool
+	Refused bool    // because it is stored, or is not
 	Outcome Outcome // of an upsert
 	Deleted bool
 	Got     string // of a get: title and year; empty: it is not stored
@@ -70,6 +72,21 @@ var linearModel = (&porcupine.NondeterministicModel{
 			case Unchanged:
 				possible = now == then
 			}
+		case "insert":
+			then = content(in.Paper)
+			if possible = (now == "") != out.Refused; now != "" {
+				then = now
+			}
+		case "update":
+			then = content(in.Paper)
+			if possible = (now != "") != out.Refused && (out.Outcome != Unchanged || now == then); now == "" {
+				then = now
+			}
+		case "set":
+			if possible = (now != "") != out.Refused; now != "" {
+				then = now[:strings.LastIndexByte(now, ' ')+1] + fmt.Sprint(in.Paper.Year)
+			}
+			possible = possible && (out.Outcome != Unchanged || now == then)
 		case "delete":
 			then, possible = "", out.Deleted == (now != "")
 		case "get":
@@ -121,7 +138,13 @@ func (l *linearClient) step(ctx context.Context) error {
 	call := linearCall{ID: fmt.Sprint("p", l.rng.IntN(linearIDs))}
 	// Few texts and many years: a paper often changes beside its text, and keeps its vector.
 	call.Paper = Paper{ID: call.ID, Title: fmt.Sprint(call.ID, " text ", l.rng.IntN(3)), Year: int32(l.rng.IntN(1000))}
-	switch l.rng.IntN(10) {
+	switch l.rng.IntN(13) {
+	case 10:
+		call.Kind = "insert"
+	case 11:
+		call.Kind = "update"
+	case 12:
+		call.Kind = "set"
 	case 0, 1, 2, 3:
 		call.Kind = "upsert"
 		if l.rng.IntN(4) == 0 { // which may be just what is stored
@@ -143,6 +166,26 @@ func (l *linearClient) step(ctx context.Context) error {
 			return err
 		}
 		r.Outcome = results[0].Outcome
+	case "insert", "update", "set":
+		var results []UpsertResult
+		var err error
+		switch call.Kind {
+		case "insert":
+			results, _, err = l.c.Write(ctx, []Paper{call.Paper}, InsertOnly)
+		case "update":
+			results, _, err = l.c.Write(ctx, []Paper{call.Paper}, UpdateOnly)
+		case "set":
+			results, _, err = l.c.UpdateMetadata(ctx, []MetadataUpdate{{ID: call.ID, Paper: call.Paper, Mask: []string{"year"}}})
+		}
+		switch KindOf(err) {
+		case AlreadyExists, NotFound:
+			r.Refused = true
+		default:
+			if err != nil {
+				return err
+			}
+			r.Outcome = results[0].Outcome
+		}
 	case "delete":
 		n, _, _, err := l.c.Delete(ctx, []string{call.ID})
 		if err != nil {

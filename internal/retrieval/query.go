@@ -190,6 +190,7 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if r.K != nil {
 		res.K = *r.K
 	}
+	c.usual(&r)
 	l, err := r.look(res.K)
 	if err != nil {
 		return nil, err
@@ -467,6 +468,9 @@ func (c *Collection) vectorOf(field, id string) (v []float32, ordinal uint64, er
 		if err != nil {
 			return nil, 0, storeError("look up paper", err)
 		}
+		if gone, err := c.goneAt(ordinal); err != nil || gone {
+			return nil, 0, cmp.Or(err, notFound(field, id))
+		}
 		v, err = c.store.Vector(ordinal)
 		if errors.Is(err, store.ErrNotFound) && ordinal != last {
 			continue
@@ -585,6 +589,10 @@ func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int)
 			} else if moving[records[i].Paper.ID] {
 				continue
 			}
+			if c.gone(&records[i].Paper) {
+				missing++
+				continue
+			}
 			if r.Which.meets(&records[i].Paper) { // which may have changed since the search
 				hits = append(hits, of.hit(records[i].Paper))
 			}
@@ -636,6 +644,9 @@ func encodeError(err error, field func(i int) string) error {
 	if errors.As(err, &busy) {
 		return &Error{Kind: Exhausted, Message: err.Error(), RetryAfter: busy.Wait, Err: err}
 	}
+	if errors.Is(err, noModel) {
+		return noModel
+	}
 	var about *TextError
 	if errors.As(err, &about) {
 		if about.Blank {
@@ -668,7 +679,7 @@ func (c *Collection) record(ctx context.Context, field, id string, w Which) (sto
 	}
 	rec, ordinal, err := c.store.Get(id)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), err == nil && c.gone(&rec.Paper):
 		return store.Record{}, notFound(field, id)
 	case err != nil:
 		return store.Record{}, storeError("read paper", err)
@@ -711,7 +722,7 @@ func (c *Collection) List(ctx context.Context, after string, limit *int, w Which
 		for i := range records {
 			p := &records[i].Paper
 			after = p.ID
-			if !w.meets(p) {
+			if !w.meets(p) || c.gone(p) {
 				continue
 			}
 			if len(papers) == n {
@@ -739,7 +750,7 @@ func (c *Collection) listChosen(ctx context.Context, after string, n int, w Whic
 			return nil, "", storeError("list papers", err)
 		}
 		for i := range records {
-			if p := &records[i].Paper; present[i] && p.ID > after && w.meets(p) {
+			if p := &records[i].Paper; present[i] && p.ID > after && w.meets(p) && !c.gone(p) {
 				papers = append(papers, *p)
 			}
 		}

@@ -38,6 +38,7 @@ const (
 	consolidated = "consolidated"
 	calibrated   = "calibrated"
 	saved        = "saved"
+	swept        = "swept"
 	probed       = "probed"
 	listed       = "listed"
 )
@@ -52,6 +53,8 @@ type job struct {
 func (c *Collection) due() *job {
 	live, dead := c.index.Len(), c.index.Tombstones()
 	switch known := int(c.calibrated.Load()); {
+	case c.expiryDue():
+		return &job{swept, c.sweep}
 	case dead > max(consolidateFrom, (live+dead)/consolidateShare):
 		return &job{consolidated, func(ctx context.Context) ([]any, error) {
 			n, err := c.index.Consolidate(ctx)
@@ -118,6 +121,8 @@ func (c *Collection) keepUp(done chan struct{}) {
 			c.log.Debug("the index is closed before it was " + next.name)
 		case next.name == saved && errors.Is(err, store.ErrRoom) && c.snapshots.short.Swap(true):
 			c.log.Debug("no snapshot of the index was written: there still is no room for one", append(about, "error", err)...)
+		case next.name == swept:
+			c.log.Warn("papers that have expired were not removed; they are in no answer. It is tried again", append(about, "in", expiryRest, "error", err)...)
 		case next.name == saved:
 			c.log.Warn("no snapshot of the index was written; a start would take longer. It is tried again", append(about, "in", saveAfter, "error", err)...)
 		case next.name == probed:

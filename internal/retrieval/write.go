@@ -34,9 +34,27 @@ type UpsertResult struct {
 // PaperText is the text that stands for a paper: its title, a space, and its abstract.
 func PaperText(p *Paper) string { return strings.TrimSpace(p.Title + " " + p.Abstract) }
 
-// Upsert stores papers, all or none, and returns once they are durable and can be found. A paper whose text is stored
-// already is not encoded again. version is the collection's version with the papers in it.
+// WriteMode says which papers a write may write.
+type WriteMode uint8
+
+const (
+	// WriteAny adds papers and changes papers.
+	WriteAny WriteMode = iota
+	// InsertOnly refuses a paper that is stored, with AlreadyExists.
+	InsertOnly
+	// UpdateOnly refuses a paper that is not stored, with NotFound.
+	UpdateOnly
+)
+
+// Upsert is Write of any papers.
 func (c *Collection) Upsert(ctx context.Context, papers []Paper) (results []UpsertResult, version uint64, err error) {
+	return c.Write(ctx, papers, WriteAny)
+}
+
+// Write stores papers, all or none, and returns once they are durable and can be found. A paper whose text, or vector where papers bring their own, is
+// stored already is not encoded again. Whether a paper is stored is decided when it is written: of two clients that insert the same id one is
+// refused. version is the collection's version with the papers in it.
+func (c *Collection) Write(ctx context.Context, papers []Paper, mode WriteMode) (results []UpsertResult, version uint64, err error) {
 	if err := c.enter(); err != nil {
 		return nil, 0, err
 	}
@@ -44,31 +62,35 @@ func (c *Collection) Upsert(ctx context.Context, papers []Paper) (results []Upse
 	if err := checkPapers(papers); err != nil {
 		return nil, 0, err
 	}
-	u := upsert{c: c, papers: papers, writes: make([]store.Write, len(papers)), results: make([]UpsertResult, len(papers))}
-	for i := range papers {
-		u.writes[i].Record = store.Record{Paper: papers[i], Content: sha256.Sum256([]byte(PaperText(&papers[i])))}
+	u := newUpsert(c, papers, mode)
+	version, err = u.run(ctx)
+	if err != nil {
+		return nil, 0, err
 	}
-	// Encoding takes a while, in which another writer may change a paper; the store then refuses to keep its vector, and the
-	// comparison is made again.
-	for {
-		lacking, err := u.compare()
-		if err != nil {
-			return nil, 0, err
-		}
-		if err := u.encode(ctx, lacking); err != nil {
-			return nil, 0, err
-		}
-		begin := time.Now()
-		version, err = c.commit(ctx, u.commit)
-		c.observe(ctx, OpUpsert, StageCommit, begin)
-		if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
-			continue
-		}
-		return u.results, version, err
-	}
+	return u.results, version, nil
 }
 
-// checkPapers checks the papers of one call: each, their number, and that no id is there twice.
+// Ingest is Write of papers that do not depend on each other: one that is refused, with refused[i], leaves the others alone. err is about all of
+// them, and then results and refused are none.
+func (c *Collection) Ingest(ctx context.Context, papers []Paper, mode WriteMode) (results []UpsertResult, refused []error, version uint64, err error) {
+	if err := c.enter(); err != nil {
+		return nil, nil, 0, err
+	}
+	defer c.leave()
+	u := newUpsert(c, papers, mode)
+	u.refused = make([]error, len(papers))
+	for i := range papers {
+		if err := checkID(u.field(i)+".id", papers[i].ID); err != nil {
+			u.refused[i] = err
+		}
+	}
+	if version, err = u.run(ctx); err != nil {
+		return nil, nil, 0, err
+	}
+	return u.results, u.refused, version, nil
+}
+
+// checkPapers checks the papers of one call: their number, and that they have ids, none of which is there twice.
 func checkPapers(papers []Paper) error {
 	if len(papers) == 0 {
 		return invalid("papers", "is empty; must have 1 to %d papers", MaxPapersPerCall)
@@ -78,64 +100,213 @@ func checkPapers(papers []Paper) error {
 	}
 	first := make(map[string]int, len(papers))
 	for i := range papers {
-		field := fmt.Sprintf("papers[%d]", i)
-		if err := checkPaper(field, &papers[i]); err != nil {
+		field := fmt.Sprintf("papers[%d].id", i)
+		if err := checkID(field, papers[i].ID); err != nil {
 			return err
 		}
 		if j, twice := first[papers[i].ID]; twice {
-			return invalid(field+".id", "%q is also the id of papers[%d]; each id may stand once in a call", papers[i].ID, j)
+			return invalid(field, "%q is also the id of papers[%d]; each id may stand once in a call", papers[i].ID, j)
 		}
 		first[papers[i].ID] = i
 	}
 	return nil
 }
 
-// upsert is one Upsert on its way.
+// upsert is one Write on its way. Its papers have different ids.
 type upsert struct {
 	c       *Collection
 	papers  []Paper
+	mode    WriteMode
 	writes  []store.Write  // Vector nil: the stored one stays
 	results []UpsertResult // Outcome as of the last compare
-	encoded []bool         // writes[i] holds a fresh encoding
+	state   []written
+	// refused, where it is set, has the papers that are refused; otherwise the first ends the write.
+	refused []error
+}
+
+// written is how far a paper has come.
+type written struct {
+	checked bool // the paper keeps to all limits
+	timed   bool // its time and its vector do
+	hashed  bool // the write's Content is set
+	encoded bool // the write holds a fresh encoding
+	// Of the last compare: what is stored has expired, and is taken for nothing; it has the same title and abstract.
+	expired, sameWords bool
+}
+
+func newUpsert(c *Collection, papers []Paper, mode WriteMode) *upsert {
+	n := len(papers)
+	papers = slices.Clone(papers)
+	u := &upsert{c: c, papers: papers, mode: mode, writes: make([]store.Write, n), results: make([]UpsertResult, n), state: make([]written, n)}
+	for i := range papers {
+		if at := papers[i].Expires; !at.IsZero() {
+			papers[i].Expires = at.UTC().Round(0)
+		}
+		p := papers[i]
+		p.Vector = nil
+		u.writes[i].Record.Paper = p
+		u.results[i].ID = papers[i].ID
+	}
+	return u
+}
+
+func (u *upsert) field(i int) string { return fmt.Sprintf("papers[%d]", i) }
+
+// refuse refuses a paper, or with it all of them.
+func (u *upsert) refuse(i int, err error) error {
+	if u.refused == nil {
+		return err
+	}
+	u.refused[i] = err
+	return nil
+}
+
+func (u *upsert) isRefused(i int) bool { return u.refused != nil && u.refused[i] != nil }
+
+// run writes the papers. Encoding takes a while, in which another writer may change a paper; the store then refuses the write, and the comparison is
+// made again.
+func (u *upsert) run(ctx context.Context) (version uint64, err error) {
+	for {
+		lacking, err := u.compare()
+		if err != nil {
+			return 0, err
+		}
+		if err := u.encode(ctx, lacking); err != nil {
+			return 0, err
+		}
+		begin := time.Now()
+		version, err = u.c.commit(ctx, u.commit)
+		u.c.observe(ctx, OpUpsert, StageCommit, begin)
+		if !conflict(err) {
+			return version, err
+		}
+	}
+}
+
+// conflict tells whether the store has refused a write because a paper is not what it was when it was compared.
+func conflict(err error) bool {
+	return errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrExists)
 }
 
 // compare sets each paper's outcome against the store as it is now, and returns the papers that must be encoded.
 func (u *upsert) compare() (lacking []int, err error) {
-	if u.encoded == nil {
-		u.encoded = make([]bool, len(u.papers))
-	}
 	for i := range u.papers {
-		w, r := &u.writes[i], &u.results[i]
-		r.ID = u.papers[i].ID
-		old, ordinal, err := u.c.store.Get(r.ID)
-		if err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrCorrupt) { // what is damaged is replaced
-			return nil, storeError("read paper", err)
+		if u.isRefused(i) {
+			continue
 		}
-		if err == nil && old.Content == w.Record.Content {
-			// The stored vector stays, and with it the paper's place in the index.
-			w.Record.Tokens, w.Record.Truncated = old.Tokens, old.Truncated
-			r.Outcome = Updated
-			if samePaper(&old.Paper, &u.papers[i]) {
-				r.Outcome = Unchanged
-			}
-			w.Vector, w.Keep, u.encoded[i] = nil, ordinal, false
-		} else {
-			r.Outcome = Updated
-			if err != nil {
-				r.Outcome = Created
-			}
-			if !u.encoded[i] {
-				lacking = append(lacking, i)
-			}
+		lacks, err := u.compareOne(i)
+		var about *Error
+		if errors.As(err, &about) && about.Field != "" {
+			err = u.refuse(i, err)
 		}
-		r.TextUse = TextUse{w.Record.Tokens, w.Record.Truncated}
+		if err != nil {
+			return nil, err
+		}
+		if lacks && !u.isRefused(i) {
+			lacking = append(lacking, i)
+		}
 	}
 	return lacking, nil
+}
+
+// compareOne compares one paper with what is stored, and tells whether it must be encoded. One that is stored to the byte was checked when it was
+// written, and is not looked into any further, but for its time and its vector. An error that names a field is about the paper.
+func (u *upsert) compareOne(i int) (lacks bool, err error) {
+	p, w, r, s := &u.papers[i], &u.writes[i], &u.results[i], &u.state[i]
+	old, err := u.c.store.Stored(p.ID)
+	known := err == nil
+	damaged := errors.Is(err, store.ErrCorrupt) // what is damaged is replaced
+	if err != nil && !damaged && !errors.Is(err, store.ErrNotFound) {
+		return false, storeError("read paper", err)
+	}
+	var rec store.Record
+	same := false
+	if known {
+		if rec, same = old.Same(p); !same {
+			rec, err = old.Record()
+			known, damaged = err == nil, err != nil
+		}
+	}
+	if err := u.check(i, same); err != nil {
+		return false, err
+	}
+	s.expired = known && u.c.gone(&rec.Paper)
+	there := damaged || known && !s.expired
+	switch {
+	case u.mode == InsertOnly && there:
+		return false, &Error{Kind: AlreadyExists, Field: u.field(i) + ".id", Message: fmt.Sprintf("a paper with the id %q is stored already; write it in the mode upsert or update", p.ID)}
+	case u.mode == UpdateOnly && !there:
+		return false, notFound(u.field(i)+".id", p.ID)
+	}
+	w.Was, w.Keep, w.Absent = nil, 0, u.mode == InsertOnly && !known
+	if known && (u.mode != WriteAny || s.expired) {
+		w.Was = old
+	}
+	r.Outcome = Created
+	if known && !s.expired {
+		r.Outcome = Updated
+	}
+	s.sameWords = false
+	if known && same && !u.c.settings.OwnVectors {
+		w.Record.Content, s.hashed = rec.Content, true // of the same text
+	}
+	if !s.hashed {
+		w.Record.Content, s.hashed = u.c.contentOf(p), true
+	}
+	if known && rec.Content == w.Record.Content {
+		// The stored vector stays, and with it the paper's place in the index.
+		w.Record.Tokens, w.Record.Truncated = rec.Tokens, rec.Truncated
+		if same && !s.expired {
+			r.Outcome = Unchanged
+		}
+		w.Vector, w.Keep, w.Was, s.encoded = nil, old.Ordinal, old, false
+		s.sameWords = rec.Paper.Title == p.Title && rec.Paper.Abstract == p.Abstract
+	} else {
+		lacks = !s.encoded
+	}
+	r.TextUse = TextUse{w.Record.Tokens, w.Record.Truncated}
+	return lacks, nil
+}
+
+// check checks a paper once; of one that is stored as it is, only what is not stored.
+func (u *upsert) check(i int, same bool) error {
+	p, s := &u.papers[i], &u.state[i]
+	if s.checked {
+		return nil
+	}
+	if !s.timed {
+		if err := u.c.checkExpires(u.field(i)+".expires", p); err != nil {
+			return err
+		}
+		if err := u.c.checkOwnVector(u.field(i)+".vector", p); err != nil {
+			return err
+		}
+		s.timed = true
+	}
+	if same {
+		return nil
+	}
+	s.checked = true
+	return u.c.checkPaper(u.field(i), p)
+}
+
+// contentOf is the hash of what a paper's vector is made of: of its text, or of the vector that it brings.
+func (c *Collection) contentOf(p *Paper) [32]byte {
+	if c.settings.OwnVectors {
+		return hashVector(p.Vector)
+	}
+	return sha256.Sum256([]byte(PaperText(p)))
 }
 
 // encode fills the vectors of some of the papers.
 func (u *upsert) encode(ctx context.Context, which []int) error {
 	if len(which) == 0 {
+		return nil
+	}
+	if u.c.settings.OwnVectors {
+		for _, i := range which {
+			u.writes[i].Vector, u.state[i].encoded = u.papers[i].Vector, true
+		}
 		return nil
 	}
 	texts := make([]string, len(which))
@@ -145,14 +316,25 @@ func (u *upsert) encode(ctx context.Context, which []int) error {
 	begin := time.Now()
 	enc, err := u.c.encoder.Encode(ctx, Bulk, Document, texts)
 	u.c.observe(ctx, OpUpsert, StageEncode, begin)
+	var about *TextError
+	if u.refused != nil && errors.As(err, &about) && about.Index >= 0 && about.Index < len(which) {
+		at := about.Index
+		u.refused[which[at]] = encodeError(err, func(int) string { return u.field(which[at]) })
+		rest := slices.Delete(slices.Clone(which), at, at+1)
+		half := len(rest) / 2 // so that many of them cost little more than one
+		if err := u.encode(ctx, rest[:half]); err != nil {
+			return err
+		}
+		return u.encode(ctx, rest[half:])
+	}
 	if err != nil {
-		return encodeError(err, func(j int) string { return fmt.Sprintf("papers[%d]", which[j]) })
+		return encodeError(err, func(j int) string { return u.field(which[j]) })
 	}
 	for j, i := range which {
 		u.writes[i].Vector = enc[j].Vector
 		u.writes[i].Record.Tokens, u.writes[i].Record.Truncated = enc[j].Tokens, enc[j].Truncated
 		u.results[i].TextUse = enc[j].TextUse
-		u.encoded[i] = true
+		u.state[i].encoded = true
 	}
 	return nil
 }
@@ -163,7 +345,7 @@ func (u *upsert) commit() (version uint64, err error) {
 	var writes []store.Write
 	var which []int
 	for i, r := range u.results {
-		if r.Outcome != Unchanged {
+		if r.Outcome != Unchanged && !u.isRefused(i) {
 			writes, which = append(writes, u.writes[i]), append(which, i)
 		}
 	}
@@ -180,13 +362,13 @@ func (u *upsert) commit() (version uint64, err error) {
 			c.moves.leave(old, as)
 		}
 	}
-	placements, revision, err := c.store.Put(writes)
+	placements, revision, err := c.put(writes)
 	if err != nil {
 		for _, old := range leaving {
 			c.moves.left(old)
 		}
 	}
-	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
+	if conflict(err) {
 		return 0, err
 	}
 	if err != nil {
@@ -194,26 +376,30 @@ func (u *upsert) commit() (version uint64, err error) {
 	}
 	// gofail: var beforeApplyIndex struct{}
 
-	var placed, replaced []uint64
-	for _, p := range placements {
-		if placed = append(placed, p.Ordinal); p.Replaced != 0 {
+	var placed, reworded, replaced []uint64
+	for j, p := range placements {
+		placed = append(placed, p.Ordinal)
+		if !u.state[which[j]].sameWords {
+			reworded = append(reworded, p.Ordinal)
+		}
+		if p.Replaced != 0 {
 			replaced = append(replaced, p.Replaced)
 		}
 	}
-	c.update(placed) // before they can be found by their vectors
+	c.update(placed, reworded) // before they can be found by their vectors
 	for j, p := range placements {
 		if writes[j].Vector == nil {
 			continue
 		}
 		u.results[which[j]].Outcome = Created
-		if p.Replaced != 0 {
+		if p.Replaced != 0 && !u.state[which[j]].expired {
 			u.results[which[j]].Outcome = Updated
 		}
 		if e := c.place(p, writes[j].Vector); err == nil {
 			err = e
 		}
 	}
-	c.update(replaced)
+	c.update(replaced, replaced)
 	if err != nil {
 		// Stored, but not to be found before the next start, which finds no snapshot that has forgotten them.
 		c.snapshots.wrong.Store(true)
@@ -253,61 +439,48 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 		return 0, nil, 0, err
 	}
 	defer c.leave()
-	if len(ids) == 0 {
-		return 0, nil, 0, invalid("ids", "is empty; must have 1 to %d ids", MaxPapersPerCall)
-	}
-	if len(ids) > MaxPapersPerCall {
-		return 0, nil, 0, invalid("ids", "has %d ids; the limit is %d in one call", len(ids), MaxPapersPerCall)
-	}
-	first := make(map[string]int, len(ids))
-	for i, id := range ids {
-		field := fmt.Sprintf("ids[%d]", i)
-		if err := checkID(field, id); err != nil {
-			return 0, nil, 0, err
-		}
-		if j, twice := first[id]; twice {
-			return 0, nil, 0, invalid(field, "%q is also ids[%d]; each id may stand once in a call", id, j)
-		}
-		first[id] = i
+	if err := checkIDs(ids); err != nil {
+		return 0, nil, 0, err
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, nil, 0, err
 	}
-	var removed []uint64
-	begin := time.Now()
-	defer func() { c.observe(ctx, OpDelete, StageCommit, begin) }()
-	version, err = c.commit(ctx, func() (uint64, error) {
-		ordinals, revision, err := c.store.Delete(ids)
-		if err != nil {
-			return 0, storeError("delete papers", err)
-		}
-		// gofail: var beforeUnindex struct{}
-
-		removed = ordinals
-		if !slices.ContainsFunc(ordinals, func(ordinal uint64) bool { return ordinal != 0 }) {
-			c.version.wait(revision) // which is another call's
-			return revision, nil
-		}
-		for _, ordinal := range ordinals {
-			if ordinal != 0 {
-				c.remove(ordinal)
-				c.snapshots.changes.Add(1)
-			}
-		}
-		c.update(ordinals) // 0 is no paper's
-		c.version.reach(revision)
-		c.tend()
-		return revision, nil
-	})
+	gone, err := c.expired()
+	if err != nil {
+		return 0, nil, 0, err
+	}
+	removed, version, err := c.deleteIf(ctx, ids, nil)
 	if err != nil {
 		return 0, nil, 0, err
 	}
 	for i, ordinal := range removed {
-		if ordinal == 0 {
+		if ordinal == 0 || gone[ordinal] {
 			missing = append(missing, ids[i])
 			continue
 		}
 		deleted++
 	}
 	return deleted, missing, version, nil
+}
+
+// checkIDs checks the ids of one call.
+func checkIDs(ids []string) error {
+	if len(ids) == 0 {
+		return invalid("ids", "is empty; must have 1 to %d ids", MaxPapersPerCall)
+	}
+	if len(ids) > MaxPapersPerCall {
+		return invalid("ids", "has %d ids; the limit is %d in one call", len(ids), MaxPapersPerCall)
+	}
+	first := make(map[string]int, len(ids))
+	for i, id := range ids {
+		field := fmt.Sprintf("ids[%d]", i)
+		if err := checkID(field, id); err != nil {
+			return err
+		}
+		if j, twice := first[id]; twice {
+			return invalid(field, "%q is also ids[%d]; each id may stand once in a call", id, j)
+		}
+		first[id] = i
+	}
+	return nil
 }

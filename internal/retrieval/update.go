@@ -1,0 +1,224 @@
+package retrieval
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"embedd/internal/store"
+)
+
+// MetadataUpdate is what is to change of one paper.
+type MetadataUpdate struct {
+	ID string
+	// Paper has the new values of the fields that Mask names: authors, year, venue, doi, arxiv_id, url, expires, metadata, or metadata.NAME for one member of
+	// it. One that is named and has no value is taken away.
+	Paper Paper
+	Mask  []string
+}
+
+// maxMask is the most fields that one update names.
+const maxMask = 300
+
+// UpdateMetadata changes facts and metadata of stored papers, all or none, without encoding anything, and returns once that is durable and filters see it. An
+// update is made of what is stored at its moment: of two at the same time none undoes the other. The outcomes are Updated and Unchanged.
+func (c *Collection) UpdateMetadata(ctx context.Context, updates []MetadataUpdate) (results []UpsertResult, version uint64, err error) {
+	if err := c.enter(); err != nil {
+		return nil, 0, err
+	}
+	defer c.leave()
+	if err := checkUpdates(updates); err != nil {
+		return nil, 0, err
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, 0, err
+		}
+		u := newUpsert(c, make([]Paper, len(updates)), UpdateOnly)
+		for i := range updates {
+			if err := u.update(i, &updates[i]); err != nil {
+				return nil, 0, err
+			}
+		}
+		begin := time.Now()
+		version, err := c.commit(ctx, u.commit)
+		c.observe(ctx, OpUpsert, StageCommit, begin)
+		if conflict(err) {
+			continue // another writer was first
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		return u.results, version, nil
+	}
+}
+
+// checkUpdates checks what does not depend on what is stored.
+func checkUpdates(updates []MetadataUpdate) error {
+	if len(updates) == 0 {
+		return invalid("updates", "is empty; must have 1 to %d updates", MaxPapersPerCall)
+	}
+	if len(updates) > MaxPapersPerCall {
+		return invalid("updates", "has %d updates; the limit is %d in one call", len(updates), MaxPapersPerCall)
+	}
+	first := make(map[string]int, len(updates))
+	for i := range updates {
+		field := fmt.Sprintf("updates[%d].", i)
+		if err := checkID(field+"id", updates[i].ID); err != nil {
+			return err
+		}
+		if j, twice := first[updates[i].ID]; twice {
+			return invalid(field+"id", "%q is also the id of updates[%d]; each id may stand once in a call", updates[i].ID, j)
+		}
+		first[updates[i].ID] = i
+		if err := checkMask(field+"update_mask", updates[i].Mask); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const memberPrefix = "metadata."
+
+func checkMask(field string, mask []string) error {
+	const known = "authors, year, venue, doi, arxiv_id, url, expires, metadata, and metadata.NAME for one member of it"
+	if len(mask) == 0 {
+		return invalid(field, "is empty; it names the fields to change: %s", known)
+	}
+	if len(mask) > maxMask {
+		return invalid(field, "has %d paths; the limit is %d", len(mask), maxMask)
+	}
+	seen := map[string]bool{}
+	for _, path := range mask {
+		switch path {
+		case "authors", "year", "venue", "doi", "arxiv_id", "url", "expires", "metadata":
+		case "id", "title", "abstract", "vector":
+			return invalid(field, "names %s, which an update does not change; write the paper", path)
+		default:
+			if name, ok := strings.CutPrefix(path, memberPrefix); !ok || name == "" {
+				return invalid(field, "names %.64q, which is no field; there are %s", path, known)
+			}
+		}
+		if seen[path] {
+			return invalid(field, "names %.64s twice", path)
+		}
+		seen[path] = true
+	}
+	for path := range seen {
+		if seen["metadata"] && strings.HasPrefix(path, memberPrefix) {
+			return invalid(field, "names %.64s and metadata, which has it; name one of them", path)
+		}
+	}
+	return nil
+}
+
+// update makes a write of what is stored and of an update to it.
+func (u *upsert) update(i int, x *MetadataUpdate) error {
+	field := fmt.Sprintf("updates[%d]", i)
+	old, err := u.c.store.Stored(x.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return notFound(field+".id", x.ID)
+	}
+	if err != nil {
+		return storeError("read paper", err)
+	}
+	rec, err := old.Record()
+	if err != nil {
+		return storeError("read paper", err)
+	}
+	if u.c.gone(&rec.Paper) {
+		return notFound(field+".id", x.ID)
+	}
+	r := &u.results[i]
+	r.ID, r.Outcome, r.TextUse = x.ID, Updated, TextUse{rec.Tokens, rec.Truncated}
+	if err := x.apply(&rec.Paper); err != nil {
+		return &Error{Kind: Invalid, Field: field + ".paper.metadata", Message: err.Error(), Err: err}
+	}
+	if _, same := old.Same(&rec.Paper); same {
+		r.Outcome = Unchanged
+		return nil
+	}
+	if err := u.c.checkExpires(field+".paper.expires", &rec.Paper); err != nil {
+		return err
+	}
+	if err := u.c.checkPaper(field+".paper", &rec.Paper); err != nil {
+		return err
+	}
+	u.writes[i] = store.Write{Record: rec, Keep: old.Ordinal, Was: old}
+	u.state[i].sameWords = true
+	return nil
+}
+
+// apply sets the fields that the mask names. The error is about the metadata.
+func (x *MetadataUpdate) apply(p *Paper) error {
+	var members, from map[string]json.RawMessage // of the metadata, where one of them changes
+	had := 0
+	for _, path := range x.Mask {
+		switch path {
+		case "authors":
+			p.Authors = x.Paper.Authors
+		case "year":
+			p.Year = x.Paper.Year
+		case "venue":
+			p.Venue = x.Paper.Venue
+		case "doi":
+			p.DOI = x.Paper.DOI
+		case "arxiv_id":
+			p.ArxivID = x.Paper.ArxivID
+		case "url":
+			p.URL = x.Paper.URL
+		case "expires":
+			p.Expires = x.Paper.Expires.UTC().Round(0)
+		case "metadata":
+			p.Metadata = x.Paper.Metadata
+		default:
+			if members == nil {
+				var err error
+				if members, err = membersOf(p.Metadata); err != nil {
+					return err
+				}
+				had = len(members)
+				if from, err = membersOf(x.Paper.Metadata); err != nil {
+					return err
+				}
+			}
+			name := strings.TrimPrefix(path, memberPrefix)
+			if value, given := from[name]; given {
+				members[name] = value
+			} else {
+				delete(members, name)
+			}
+		}
+	}
+	if members == nil {
+		return nil
+	}
+	if len(members) == 0 {
+		if had > 0 {
+			p.Metadata = nil
+		}
+		return nil
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(members); err != nil {
+		return err
+	}
+	p.Metadata = bytes.TrimSpace(b.Bytes())
+	return nil
+}
+
+// membersOf are those of a JSON object; of nothing, none.
+func membersOf(object json.RawMessage) (map[string]json.RawMessage, error) {
+	members := map[string]json.RawMessage{}
+	if len(object) == 0 {
+		return members, nil
+	}
+	err := json.Unmarshal(object, &members)
+	return members, err
+}
