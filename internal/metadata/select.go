@@ -44,15 +44,16 @@ func (s *Set) Ordinals() iter.Seq[uint64] {
 	}
 }
 
-// Without is the set without some ordinals.
+// Without is the set without some ordinals. Its version also says how many they are: of those that only ever become more, it is for the same ones.
 func (s *Set) Without(ordinals iter.Seq[uint64]) *Set {
 	b := s.bits.Clone()
+	gone := uint64(0)
 	for o := range ordinals {
-		if o <= math.MaxUint32 {
-			b.Remove(uint32(o))
+		if o <= math.MaxUint32 && b.CheckedRemove(uint32(o)) {
+			gone++
 		}
 	}
-	return &Set{b}
+	return &Set{bits: b, version: s.version + gone<<32}
 }
 
 // Select gives the papers that meet a filter, as they are at one moment. A filter that names a field of the user's that no paper has, or

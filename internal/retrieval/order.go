@@ -127,8 +127,8 @@ func (o *ordering) near(found []candidate) []candidate {
 	return slices.DeleteFunc(found, func(c candidate) bool { return !(c.cosine >= o.minCosine) })
 }
 
-// put brings hits into the order of the answer; the first limit of them are as they will be.
-func (c *Collection) put(ctx context.Context, l *looking, hits []Hit, limit int) ([]Hit, error) {
+// arrange brings hits into the order of the answer; the first limit of them are as they will be.
+func (c *Collection) arrange(ctx context.Context, l *looking, hits []Hit, limit int) ([]Hit, error) {
 	o := &l.order
 	if o.halfLife > 0 {
 		c.byAge(o, hits)

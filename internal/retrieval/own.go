@@ -77,7 +77,7 @@ func hashVector(v []float32) [32]byte {
 
 // usual is the mode of a search that names none: without a model, a text is searched for by its words.
 func (c *Collection) usual(r *SearchRequest) {
-	if c.settings.OwnVectors && r.Mode == UsualMode && r.Input.Text != nil && r.Which.Scope == nil {
+	if c.settings.OwnVectors && r.Mode == UsualMode && r.Input.Text != nil {
 		r.Mode = Lexical
 	}
 }

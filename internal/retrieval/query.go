@@ -415,6 +415,15 @@ func (c *Collection) resolvePaper(ctx context.Context, r SearchRequest, l *looki
 	if p.ID != "" { // another text of the same paper
 		l.selfIDs = []string{p.ID}
 	}
+	if l.mode != Lexical || p.Vector != nil {
+		if err := c.checkOwnVector(field+".vector", p); err != nil {
+			return err
+		}
+	}
+	if l.mode == Lexical || p.Vector != nil {
+		l.vector = p.Vector
+		return nil
+	}
 	begin := time.Now()
 	enc, err := c.encoder.Encode(ctx, Interactive, Document, []string{PaperText(p)})
 	res.ended(ctx, c, StageEncode, begin)
@@ -437,7 +446,7 @@ func (c *Collection) Knows(ctx context.Context, field string, p *Paper, w Which)
 func (c *Collection) knows(ctx context.Context, field string, p *Paper, w Which) (bool, error) {
 	checked := *p
 	checked.ID = cmp.Or(p.ID, "none") // it need not have one
-	if err := checkPaper(field, &checked); err != nil || p.ID == "" {
+	if err := c.checkPaper(field, &checked); err != nil || p.ID == "" {
 		return false, err
 	}
 	rec, err := c.record(ctx, field+".id", p.ID, w)
@@ -540,7 +549,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 				return nil, err
 			}
 		}
-		if hits, err = c.put(ctx, l, hits, limit); err != nil {
+		if hits, err = c.arrange(ctx, l, hits, limit); err != nil {
 			return nil, err
 		}
 		if l.order.any() && len(hits) < limit && more && l.query.K < poolMore { // too many are alike

@@ -51,7 +51,7 @@ func (c *Collection) unindex(ordinals []uint64, revision uint64) {
 }
 
 // CountIDs tells how many of some ids are of stored papers, and which are not, in order: what Delete would remove.
-func (c *Collection) CountIDs(ids []string) (stored int, missing []string, version uint64, err error) {
+func (c *Collection) CountIDs(ctx context.Context, ids []string) (stored int, missing []string, version uint64, err error) {
 	if err := c.enter(); err != nil {
 		return 0, nil, 0, err
 	}
@@ -61,6 +61,9 @@ func (c *Collection) CountIDs(ids []string) (stored int, missing []string, versi
 	}
 	version = c.version.load()
 	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return 0, nil, 0, err
+		}
 		rec, _, err := c.store.Get(id)
 		switch {
 		case errors.Is(err, store.ErrNotFound), err == nil && c.gone(&rec.Paper):

@@ -254,7 +254,7 @@ func TestDeleteWhere(t *testing.T) {
 	if err != nil || removed[7] != 0 || !still(chosen[7]) || count() != 1 {
 		t.Errorf("it is gone: %v; %d papers are left", err, count())
 	}
-	n, missing, _, err := c.CountIDs([]string{chosen[7], "nobody"})
+	n, missing, _, err := c.CountIDs(t.Context(), []string{chosen[7], "nobody"})
 	if err != nil || n != 1 || !slices.Equal(missing, []string{"nobody"}) {
 		t.Errorf("%d are stored, %v are not, %v", n, missing, err)
 	}

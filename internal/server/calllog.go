@@ -53,6 +53,14 @@ func (s *Server) audit(ctx context.Context, method string, took time.Duration, c
 	return true
 }
 
+// ended writes the line about a stream that has ended well.
+func (s *Server) ended(ctx context.Context, method string, begin time.Time, w *watched) {
+	took := time.Since(begin)
+	if !s.audit(ctx, method, took, codes.OK, w) {
+		s.logCall(ctx, slog.LevelDebug, "call", method, took, codes.OK, nil, w)
+	}
+}
+
 // callAttrs are what the log says of a request: its parameters and sizes, never a text, an id, a vector or metadata.
 func callAttrs(req any) []any {
 	switch r := req.(type) {
@@ -76,6 +84,12 @@ func callAttrs(req any) []any {
 		return []any{"n", len(r.GetPapers()), "bytes", bytes}
 	case *embeddv1.DeletePapersRequest:
 		return []any{"n", len(r.GetIds())}
+	case *embeddv1.UpdateMetadataRequest:
+		return []any{"n", len(r.GetUpdates())}
+	case *watched:
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return []any{"n", r.came}
 	case *embeddv1.ListPapersRequest:
 		return []any{"n", r.GetPageSize()}
 	}

@@ -28,6 +28,17 @@ func paperFromProto(field string, p *embeddv1.Paper) (retrieval.Paper, error) {
 		ArxivID:  p.GetArxivId(),
 		URL:      p.GetUrl(),
 	}
+	if p.GetExpires() != nil {
+		if err := p.GetExpires().CheckValid(); err != nil {
+			return out, &retrieval.Error{Kind: retrieval.Invalid, Field: field + ".expires", Message: "is no time of the years 1 to 9999: " + err.Error(), Err: err}
+		}
+		out.Expires = p.GetExpires().AsTime()
+	}
+	if p.GetVector() != nil {
+		if out.Vector = p.GetVector().GetValues(); out.Vector == nil {
+			out.Vector = []float32{} // given, and empty
+		}
+	}
 	if p.GetMetadata() != nil {
 		text, err := protojson.Marshal(p.GetMetadata())
 		if err != nil { // NaN, Inf, or a value of no kind
@@ -46,6 +57,9 @@ func paperToProto(p *retrieval.Paper, view embeddv1.PaperView) (*embeddv1.Paper,
 	}
 	out.Title, out.Authors, out.Year, out.Venue = p.Title, p.Authors, p.Year, p.Venue
 	out.Doi, out.ArxivId, out.Url = p.DOI, p.ArxivID, p.URL
+	if !p.Expires.IsZero() {
+		out.Expires = timestamppb.New(p.Expires)
+	}
 	if view != embeddv1.PaperView_PAPER_VIEW_FULL {
 		return out, nil
 	}
@@ -149,6 +163,11 @@ var (
 		retrieval.Dense:     embeddv1.Mode_MODE_DENSE,
 		retrieval.Lexical:   embeddv1.Mode_MODE_LEXICAL,
 		retrieval.Hybrid:    embeddv1.Mode_MODE_HYBRID,
+	}
+	writeModes = words[retrieval.WriteMode, embeddv1.WriteMode]{
+		retrieval.WriteAny:   embeddv1.WriteMode_WRITE_MODE_UPSERT,
+		retrieval.InsertOnly: embeddv1.WriteMode_WRITE_MODE_INSERT,
+		retrieval.UpdateOnly: embeddv1.WriteMode_WRITE_MODE_UPDATE,
 	}
 	fusions = words[retrieval.Fusion, embeddv1.Fusion]{
 		retrieval.UsualFusion: embeddv1.Fusion_FUSION_UNSPECIFIED,

@@ -28,7 +28,7 @@ func (s *Server) EncodeStream(stream grpc.BidiStreamingServer[embeddv1.EncodeStr
 	e := &encodeStream{s: s, w: w, answers: make(chan chan *answer, ahead-1)} // and the one that this goroutine waits for
 	defer func() {
 		if err != nil {
-			w.end(err) // what is under way is not wanted any more
+			w.fail(err) // what is under way is not wanted any more
 		}
 		e.working.Wait()
 	}()

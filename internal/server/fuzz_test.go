@@ -25,7 +25,7 @@ func (rawCodec) Unmarshal(data []byte, v any) error {
 }
 
 // answers are what a client may be told of whatever it has sent.
-var answers = []codes.Code{codes.OK, codes.InvalidArgument, codes.NotFound, codes.FailedPrecondition, codes.ResourceExhausted, codes.DeadlineExceeded}
+var answers = []codes.Code{codes.OK, codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.ResourceExhausted, codes.DeadlineExceeded}
 
 // FuzzRequest sends bytes as a request of each method, through a real connection and the real handlers: the answer is a result or an error
 // that is one of those documented, in time.

@@ -161,21 +161,27 @@ func (s *Server) identify(ctx context.Context) (*access.Key, error) {
 
 // limitRate takes one call off what the caller may call.
 func (s *Server) limitRate(c Caller, r rule) error {
-	rate, what := s.limits.Rate, "calls"
-	if r.class == embeddv1.Class_CLASS_WRITE {
+	b, rate, what := s.rateOf(c, r.class)
+	return s.rates.take(b, rate, what)
+}
+
+// rateOf is what calls of a class are counted for, how many there may be in a second, and what they are called.
+func (s *Server) rateOf(c Caller, class embeddv1.Class) (b bucket, rate float64, what string) {
+	rate, what = s.limits.Rate, "calls"
+	if class == embeddv1.Class_CLASS_WRITE {
 		rate, what = s.limits.WriteRate, "writes"
 	}
-	b := bucket{write: r.class == embeddv1.Class_CLASS_WRITE}
+	b = bucket{write: class == embeddv1.Class_CLASS_WRITE}
 	switch {
 	case c.Key == nil:
 		b.address = c.Address
-		return s.rates.take(b, rate, what+" from one address")
+		return b, rate, what + " from one address"
 	case c.Key.Publishable():
 		b.key, b.address = c.Key.ID, c.Address
-		return s.rates.take(b, publishableRate, what+" with a publishable key from one address")
+		return b, publishableRate, what + " with a publishable key from one address"
 	default:
 		b.key = c.Key.ID
-		return s.rates.take(b, rate, what+" with one key")
+		return b, rate, what + " with one key"
 	}
 }
 

@@ -155,6 +155,14 @@ func (in *intake) keep(n int64) (release func(), err error) {
 	if n < small {
 		return func() {}, nil
 	}
+	return in.keepAll(n)
+}
+
+// crowded tells whether the requests that are kept take so much that a stream waits before it brings more.
+func (in *intake) crowded() bool { return in.kept.Load() > in.most/4*3 }
+
+// keepAll is keep that counts small messages too: of a stream there are many.
+func (in *intake) keepAll(n int64) (release func(), err error) {
 	if sum := in.kept.Add(n); sum > in.most && sum > n {
 		in.kept.Add(-n)
 		in.keptFull.Add(1)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,10 +82,10 @@ func (m *callMetrics) Collect(to chan<- prometheus.Metric) {
 // callKey is the key of a *callSize in a context.
 type callKey struct{}
 
-// callSize is one call on its way. gRPC tells its events one after the other.
+// callSize is one call on its way. A stream is read and written at the same time.
 type callSize struct {
 	method         string
-	sent, received int
+	sent, received atomic.Int64
 }
 
 // TagRPC implements stats.Handler.
@@ -105,14 +106,14 @@ func (m *callMetrics) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	}
 	switch e := event.(type) {
 	case *stats.InPayload:
-		call.received += e.CompressedLength
+		call.received.Add(int64(e.CompressedLength))
 	case *stats.OutPayload:
-		call.sent += e.CompressedLength
+		call.sent.Add(int64(e.CompressedLength))
 	case *stats.End:
 		code := canonical(status.Code(e.Error))
 		m.duration.WithLabelValues(call.method, code).Observe(time.Since(e.BeginTime).Seconds())
-		m.sent.WithLabelValues(call.method, code).Observe(float64(call.sent))
-		m.received.WithLabelValues(call.method, code).Observe(float64(call.received))
+		m.sent.WithLabelValues(call.method, code).Observe(float64(call.sent.Load()))
+		m.received.WithLabelValues(call.method, code).Observe(float64(call.received.Load()))
 	}
 }
 

@@ -21,11 +21,15 @@ func (s *Server) UpsertPapers(ctx context.Context, req *embeddv1.UpsertPapersReq
 	if err != nil {
 		return nil, err
 	}
-	if err := s.room(); err != nil {
-		return nil, &retrieval.Error{Kind: retrieval.Exhausted, Message: err.Error(), RetryAfter: memoryWait, Err: err}
+	if err := s.roomForPapers(); err != nil {
+		return nil, err
 	}
 	if n := len(req.GetPapers()); n > retrieval.MaxPapersPerCall { // before they are copied
 		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "papers", Message: fmt.Sprintf("has %d papers; the limit is %d in one call", n, retrieval.MaxPapersPerCall)}
+	}
+	mode, err := writeMode("mode", req.GetMode())
+	if err != nil {
+		return nil, err
 	}
 	papers := make([]retrieval.Paper, len(req.GetPapers()))
 	for i, p := range req.GetPapers() {
@@ -33,13 +37,52 @@ func (s *Server) UpsertPapers(ctx context.Context, req *embeddv1.UpsertPapersReq
 			return nil, err
 		}
 	}
-	results, version, err := c.Upsert(ctx, papers)
+	results, version, err := c.Write(ctx, papers, mode)
 	if err != nil {
 		return nil, err
 	}
 	res := &embeddv1.UpsertPapersResponse{Results: make([]*embeddv1.UpsertResult, len(results)), IndexVersion: version}
 	for i, r := range results {
-		res.Results[i] = &embeddv1.UpsertResult{Id: r.ID, Outcome: outcomes[r.Outcome], TextUse: textUseToProto(r.TextUse)}
+		res.Results[i] = resultToProto(&r)
+	}
+	return res, nil
+}
+
+func resultToProto(r *retrieval.UpsertResult) *embeddv1.UpsertResult {
+	return &embeddv1.UpsertResult{Id: r.ID, Outcome: outcomes[r.Outcome], TextUse: textUseToProto(r.TextUse)}
+}
+
+// writeMode is a mode of writing; none is UPSERT.
+func writeMode(field string, m embeddv1.WriteMode) (retrieval.WriteMode, error) {
+	if m == embeddv1.WriteMode_WRITE_MODE_UNSPECIFIED {
+		return retrieval.WriteAny, nil
+	}
+	return writeModes.fromProto(field, m)
+}
+
+// UpdateMetadata implements PaperService.
+func (s *Server) UpdateMetadata(ctx context.Context, req *embeddv1.UpdateMetadataRequest) (*embeddv1.UpdateMetadataResponse, error) {
+	c, err := s.ready()
+	if err != nil {
+		return nil, err
+	}
+	if n := len(req.GetUpdates()); n > retrieval.MaxPapersPerCall { // before they are copied
+		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "updates", Message: fmt.Sprintf("has %d updates; the limit is %d in one call", n, retrieval.MaxPapersPerCall)}
+	}
+	updates := make([]retrieval.MetadataUpdate, len(req.GetUpdates()))
+	for i, u := range req.GetUpdates() {
+		updates[i] = retrieval.MetadataUpdate{ID: u.GetId(), Mask: u.GetUpdateMask().GetPaths()}
+		if updates[i].Paper, err = paperFromProto(fmt.Sprintf("updates[%d].paper", i), u.GetPaper()); err != nil {
+			return nil, err
+		}
+	}
+	results, version, err := c.UpdateMetadata(ctx, updates)
+	if err != nil {
+		return nil, err
+	}
+	res := &embeddv1.UpdateMetadataResponse{Results: make([]*embeddv1.UpsertResult, len(results)), IndexVersion: version}
+	for i, r := range results {
+		res.Results[i] = resultToProto(&r)
 	}
 	return res, nil
 }
@@ -99,9 +142,32 @@ func (s *Server) DeletePapers(ctx context.Context, req *embeddv1.DeletePapersReq
 	if err != nil {
 		return nil, err
 	}
-	deleted, missing, version, err := c.Delete(ctx, req.GetIds())
+	if req.GetFilter() != "" {
+		return deleteWhere(ctx, c, req)
+	}
+	remove := c.Delete
+	if req.GetDryRun() {
+		remove = c.CountIDs
+	}
+	deleted, missing, version, err := remove(ctx, req.GetIds())
 	if err != nil {
 		return nil, err
 	}
 	return &embeddv1.DeletePapersResponse{Deleted: int64(deleted), NotFound: missing, IndexVersion: version}, nil
+}
+
+// deleteWhere removes, or counts, the papers that meet the filter of a request.
+func deleteWhere(ctx context.Context, c *retrieval.Collection, req *embeddv1.DeletePapersRequest) (*embeddv1.DeletePapersResponse, error) {
+	if len(req.GetIds()) > 0 {
+		return nil, &retrieval.Error{Kind: retrieval.Invalid, Field: "filter", Message: "is given beside ids; give one of them"}
+	}
+	which, err := which(ctx, req.GetFilter())
+	if err != nil {
+		return nil, err
+	}
+	deleted, version, err := c.DeleteWhere(ctx, which, req.GetDryRun())
+	if err != nil {
+		return nil, err
+	}
+	return &embeddv1.DeletePapersResponse{Deleted: int64(deleted), IndexVersion: version}, nil
 }

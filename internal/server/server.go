@@ -70,6 +70,7 @@ type Server struct {
 	calls      *callMetrics
 	backups    string
 	room       func() error
+	patience   time.Duration // ingestPatience, but in tests
 
 	// stopping ends when Stop begins.
 	stopping context.Context
@@ -92,7 +93,7 @@ var services = []*grpc.ServiceDesc{
 func New(o Options) (*Server, error) {
 	s := &Server{
 		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: newOpenCalls(), streams: places{most: maxStreamCalls, perAddress: maxStreamCallsPerAddress}, counts: &counts{}, health: health.NewServer(),
-		calls: newCallMetrics(), backups: o.Backups, room: o.Room,
+		calls: newCallMetrics(), backups: o.Backups, room: o.Room, patience: ingestPatience,
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.room == nil {

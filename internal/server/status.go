@@ -21,14 +21,16 @@ import (
 var codeOf = map[retrieval.Kind]codes.Code{
 	retrieval.Invalid:            codes.InvalidArgument,
 	retrieval.NotFound:           codes.NotFound,
+	retrieval.AlreadyExists:      codes.AlreadyExists,
 	retrieval.FailedPrecondition: codes.FailedPrecondition,
+	retrieval.Late:               codes.DeadlineExceeded,
 	retrieval.Unavailable:        codes.Unavailable,
 	retrieval.Exhausted:          codes.ResourceExhausted,
 	retrieval.DataLoss:           codes.DataLoss,
 	retrieval.Internal:           codes.Internal,
 }
 
-// toStatus turns an error of package retrieval into a status. An invalid field is named in the message and, for
+// toStatus turns an error of package retrieval into a status. The field at fault is named in the message and, for
 // programs, in a google.rpc.BadRequest detail; the time to wait is in a google.rpc.RetryInfo. The cause of an internal error is for the log,
 // not for the client. The deadline that passed may be the server's own.
 func toStatus(ctx context.Context, err error) error {
@@ -58,7 +60,7 @@ func toStatus(ctx context.Context, err error) error {
 	}
 	var detail protoadapt.MessageV1
 	switch {
-	case e.Kind == retrieval.Invalid && e.Field != "":
+	case (e.Kind == retrieval.Invalid || e.Kind == retrieval.AlreadyExists || e.Kind == retrieval.NotFound) && e.Field != "":
 		detail = &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: e.Field, Description: e.Message}}}
 	case e.Kind == retrieval.Exhausted:
 		detail = &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -55,15 +56,23 @@ func (s *Server) registerStreams(d *grpc.ServiceDesc) error {
 				return exhausted(time.Second, "there are %d streams from this address, as many as there may be at once; end some", s.streams.perAddress)
 			}
 			defer leave()
+			work := ctx
+			if ending, ok := stream.(endingStream); ok {
+				work = ending.ServerStream.Context()
+			}
 			// A client that says nothing ends here, and what waits for it with it: RecvMsg returns when its context does.
 			ctx, cancel := context.WithCancelCause(ctx)
 			defer cancel(nil)
-			w := &watched{ServerStream: stream, ctx: ctx, end: cancel, s: s, method: method, limit: limit, class: r.class}
+			w := &watched{ServerStream: stream, ctx: ctx, fail: cancel, work: work, s: s, method: method, limit: limit, class: r.class}
 			w.idle = time.AfterFunc(streamIdle, func() { cancel(errIdle) })
 			defer w.idle.Stop()
 			w.ctx = context.WithValue(ctx, watchedKey{}, w)
-			defer w.done()
-			return handle(srv, w)
+			defer w.end()
+			if err := handle(srv, w); err != nil {
+				return err
+			}
+			s.ended(ctx, method, begin, w)
+			return nil
 		}
 	}
 	return nil
@@ -82,16 +91,20 @@ func (e unusable) Unwrap() error { return e.error }
 // watched is a stream whose messages are counted.
 type watched struct {
 	grpc.ServerStream
-	ctx    context.Context
-	end    context.CancelCauseFunc // of ctx
+	ctx    context.Context         // ends with the server too
+	fail   context.CancelCauseFunc // of ctx
+	work   context.Context         // of a piece of work that is to be finished when the server stops, and ends with the client
+	lasts  bool                    // what has been done is answered though the server stops
 	s      *Server
 	method string
 	class  embeddv1.Class
 	limit  int
 	idle   *time.Timer
 
-	mu   sync.Mutex
-	kept []func()
+	mu    sync.Mutex // guards what follows
+	came  int        // messages
+	kept  []func()
+	ended bool
 }
 
 type watchedKey struct{}
@@ -108,40 +121,69 @@ func (w *watched) Context() context.Context { return w.ctx }
 // RecvMsg implements grpc.ServerStream. It also ends with the server, and when the client has had nothing to say for long. An error that is
 // unusable is of this message alone.
 func (w *watched) RecvMsg(m any) error {
+	got, bad, err := w.receive(m.(proto.Message))
+	if err != nil {
+		return err
+	}
+	if bad != nil {
+		return unusable{bad}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kept = append(w.kept, got.release)
+	return nil
+}
+
+// received is a message that has come: what it takes in memory, and that it is held until release.
+type received struct {
+	weight  int64
+	release func()
+}
+
+// receive reads a message, which is counted until its release. bad is what is wrong with this message: others may follow. err ends the stream. Where the
+// messages that are held take nearly all that they may it waits, and its client with it.
+func (w *watched) receive(m proto.Message) (got received, bad, err error) {
+	for w.s.intake.crowded() {
+		if err := sleep(w.ctx, 20*time.Millisecond); err != nil {
+			return got, nil, err
+		}
+	}
 	w.idle.Reset(streamIdle)
 	defer w.idle.Stop()
-	r := &request{message: m.(proto.Message), limit: w.limit}
-	received := make(chan error, 1)
+	r := &request{message: m, limit: w.limit}
+	arrived := make(chan error, 1)
 	go func() {
 		came := w.s.intake.begin(w.ctx, false)
 		err := w.ServerStream.RecvMsg(r)
 		came()
-		received <- err
+		arrived <- err
 	}()
-	var err error
 	select {
-	case err = <-received:
+	case err = <-arrived:
 	case <-w.ctx.Done():
-		return context.Cause(w.ctx) // gRPC ends the receiving when the handler returns
-	}
-	if err == nil && r.err != nil {
-		err = unusable{r.err}
+		return got, nil, context.Cause(w.ctx) // gRPC ends the receiving when the handler returns
 	}
 	if err != nil {
-		return err
-	}
-	release, err := w.s.intake.keep(r.weight)
-	if err != nil {
-		return unusable{err}
+		return got, nil, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.kept = append(w.kept, release)
-	return nil
+	if w.ended {
+		return got, nil, context.Cause(w.ctx)
+	}
+	w.came++
+	if r.err != nil {
+		return received{release: func() {}}, r.err, nil
+	}
+	release, full := w.s.intake.keepAll(r.weight)
+	if full != nil {
+		return received{release: func() {}}, full, nil
+	}
+	return received{weight: r.weight, release: release}, nil, nil
 }
 
-// SendMsg implements grpc.ServerStream. m may be an *answer, which is counted already. It also ends with the server, and when the client has
-// read nothing for long; no other message can be sent then.
+// SendMsg implements grpc.ServerStream. m may be an *answer, which is counted already. It also ends with the server, unless the stream lasts, and when the
+// client has read nothing for long; no other message can be sent then.
 func (w *watched) SendMsg(m any) error {
 	a, ok := m.(*answer)
 	if !ok {
@@ -150,15 +192,22 @@ func (w *watched) SendMsg(m any) error {
 			return err
 		}
 	}
-	unread := time.AfterFunc(streamIdle, func() { w.end(errUnread) })
+	until := w.ctx
+	if w.lasts {
+		until = w.work
+	}
+	unread := time.NewTimer(streamIdle)
 	defer unread.Stop()
 	sent := make(chan error, 1)
 	go func() { sent <- w.ServerStream.SendMsg(a) }()
 	select {
 	case err := <-sent:
 		return err
-	case <-w.ctx.Done():
-		return context.Cause(w.ctx) // gRPC ends the sending when the handler returns
+	case <-until.Done():
+		return context.Cause(until) // gRPC ends the sending when the handler returns
+	case <-unread.C:
+		w.fail(errUnread)
+		return errUnread
 	}
 }
 
@@ -185,6 +234,45 @@ func (w *watched) done() {
 	w.kept = nil
 }
 
+// end is done for good: the handler has returned.
+func (w *watched) end() {
+	w.mu.Lock()
+	w.ended = true
+	w.mu.Unlock()
+	w.done()
+}
+
+// pay takes a piece of a stream's work off what its caller may do in a second, and waits where that is used up.
+func (w *watched) pay() error {
+	caller, ok := CallerOf(w.ctx)
+	if !ok {
+		return nil
+	}
+	b, rate, what := w.s.rateOf(caller, w.class)
+	for {
+		var refused *retrieval.Error
+		err := w.s.rates.take(b, rate, what)
+		if !errors.As(err, &refused) {
+			return err
+		}
+		if err := sleep(w.ctx, refused.RetryAfter); err != nil {
+			return err
+		}
+	}
+}
+
+// sleep waits, or gives the cause of the end of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
 // enter lets a piece of a stream's work through the gate of its class, as soon as there is room; leave says that it is done. A stream is not
 // refused for want of room, it waits: its client is held back by gRPC's flow control meanwhile.
 func (w *watched) enter() (leave func(), err error) {
@@ -199,10 +287,8 @@ func (w *watched) enter() (leave func(), err error) {
 		if refused := refusal(err); retrieval.KindOf(refused) != retrieval.Exhausted && w.ctx.Err() == nil {
 			return nil, refused
 		}
-		select {
-		case <-w.ctx.Done():
-			return nil, context.Cause(w.ctx)
-		case <-time.After(100 * time.Millisecond):
+		if err := sleep(w.ctx, 100*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
 }
