@@ -96,7 +96,7 @@ func (c *benchIndexCmd) Run(e *env) (err error) {
 			func() (err error) { b, err = en.encoder.Bare(e.ctx, texts, 1); return err },
 			func() error {
 				begin := time.Now()
-				r, err := indexFiles(e, cl, []string{file})
+				r, err := indexFiles(e, cl, []string{file}, embeddv1.WriteMode_WRITE_MODE_UPSERT)
 				x = time.Since(begin)
 				if err == nil && r.Created != len(part) {
 					err = fmt.Errorf("%d of %d papers were new; the corpus has an id twice", r.Created, len(part))
@@ -142,7 +142,7 @@ func openWith(e *env, f *engineFlags, papers []ingest.Paper) (cl *client, en *en
 	if cl, en, err = openScratch(e, f, ""); err != nil {
 		return nil, nil, err
 	}
-	if _, err = indexFiles(e, cl, []string{file}); err == nil {
+	if _, err = indexFiles(e, cl, []string{file}, embeddv1.WriteMode_WRITE_MODE_UPSERT); err == nil {
 		err = en.collection.Settle(e.ctx)
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -186,19 +187,45 @@ func dial(target string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: 20 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(server.MaxMessageBytes), grpc.MaxCallSendMsgSize(server.MaxMessageBytes)),
 		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
-			err := invoke(ctx, method, req, reply, cc, o...)
-			if st := status.Convert(err); st.Code() == codes.Unavailable && strings.HasPrefix(st.Message(), "connection error") {
-				if strings.Contains(st.Message(), "server preface") || strings.Contains(st.Message(), "tls: ") || strings.Contains(st.Message(), "x509: ") {
-					return status.Errorf(codes.Unavailable, "the server at %s and this client do not agree on TLS (%s); see --tls, --ca and --cert", target, st.Message())
-				}
-				return status.Errorf(codes.Unavailable, "no answer from the server at %s (%s); start one with: embedd serve, or open a data directory with --data DIR", target, st.Message())
+			return explainCall(target, invoke(ctx, method, req, reply, cc, o...))
+		}),
+		grpc.WithStreamInterceptor(func(ctx context.Context, d *grpc.StreamDesc, cc *grpc.ClientConn, method string, open grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
+			stream, err := open(ctx, d, cc, method, o...)
+			if err != nil {
+				return nil, explainCall(target, err)
 			}
-			if status.Code(err) == codes.Unauthenticated {
-				return status.Errorf(codes.Unauthenticated, "%s; this program sends the key that EMBEDD_KEY or --key gives it", status.Convert(err).Message())
-			}
-			return err
+			return explainedStream{stream, target}, nil
 		}),
 	}, more...)...)
+}
+
+// explainCall says of a call that failed what to do, where that is known.
+func explainCall(target string, err error) error {
+	switch st := status.Convert(err); {
+	case st.Code() == codes.Unavailable && strings.HasPrefix(st.Message(), "connection error"):
+		if strings.Contains(st.Message(), "server preface") || strings.Contains(st.Message(), "tls: ") || strings.Contains(st.Message(), "x509: ") {
+			return status.Errorf(codes.Unavailable, "the server at %s and this client do not agree on TLS (%s); see --tls, --ca and --cert", target, st.Message())
+		}
+		return status.Errorf(codes.Unavailable, "no answer from the server at %s (%s); start one with: embedd serve, or open a data directory with --data DIR", target, st.Message())
+	case st.Code() == codes.Unauthenticated:
+		return status.Errorf(codes.Unauthenticated, "%s; this program sends the key that EMBEDD_KEY or --key gives it", st.Message())
+	}
+	return err
+}
+
+// explainedStream is a stream whose error is explained.
+type explainedStream struct {
+	grpc.ClientStream
+	target string
+}
+
+// RecvMsg implements grpc.ClientStream. It gives io.EOF as it is.
+func (s explainedStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return explainCall(s.target, err)
 }
 
 // finish closes what a subcommand opened and keeps the first error.

@@ -80,7 +80,7 @@ func (c *evalCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	report, err := indexFiles(e, cl, []string{c.Dir})
+	report, err := indexFiles(e, cl, []string{c.Dir}, embeddv1.WriteMode_WRITE_MODE_UPSERT)
 	if err != nil {
 		return err
 	}

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -25,6 +23,7 @@ import (
 
 type indexCmd struct {
 	Files []string `arg:"" name:"file" help:"JSONL files (.gz too), BEIR folders, or - for standard input."`
+	Mode  string   `help:"Which papers are taken: all (upsert), only those that are not stored (insert), only those that are (update). The others are rejected." enum:"upsert,insert,update" default:"upsert"`
 
 	outputFlags
 	clientFlags
@@ -45,7 +44,7 @@ func (c *indexCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	report, err := indexFiles(e, cl, c.Files)
+	report, err := indexFiles(e, cl, c.Files, ingestModes[c.Mode])
 	if err != nil {
 		return err
 	}
@@ -79,20 +78,15 @@ type rejection struct {
 	Reason string `json:"reason"`
 }
 
-const (
-	// batchPapers is the most papers of one call: enough that a sync to disk costs nothing, few enough that little is
-	// done again after an interruption.
-	batchPapers = 64
-	// batchBytes bounds a call of long papers.
-	batchBytes = 4 << 20
-	// callsInFlight keeps the encoder busy while an answer is on its way.
-	callsInFlight = 2
-)
+var ingestModes = map[string]embeddv1.WriteMode{
+	"upsert": embeddv1.WriteMode_WRITE_MODE_UPSERT, "insert": embeddv1.WriteMode_WRITE_MODE_INSERT, "update": embeddv1.WriteMode_WRITE_MODE_UPDATE,
+}
 
-// indexer sends papers to a server, a few calls at a time.
+// indexer sends papers to a server: see ingest.go.
 type indexer struct {
 	e     *env
 	cl    *client
+	mode  embeddv1.WriteMode
 	bar   *progress
 	total int   // papers of all files, where they were counted: not bar.about
 	own   *bool // the papers of the collection bring their own vectors; nil: nobody has asked
@@ -119,16 +113,10 @@ func (x *indexer) busy(err error) {
 	}
 }
 
-// source is a paper and where it stood, for messages.
-type source struct {
-	paper *embeddv1.Paper
-	where string
-}
-
-// indexFiles upserts all papers of some files. Rejected papers are in the report and, as they come, on stderr.
-func indexFiles(e *env, cl *client, paths []string) (*indexReport, error) {
+// indexFiles stores all papers of some files. Rejected papers are in the report and, as they come, on stderr.
+func indexFiles(e *env, cl *client, paths []string, mode embeddv1.WriteMode) (*indexReport, error) {
 	begin := time.Now()
-	x := &indexer{e: e, cl: cl, bar: newProgress(e, "indexing", "papers")}
+	x := &indexer{e: e, cl: cl, mode: mode, bar: newProgress(e, "indexing", "papers")}
 	x.report.Rejected = []rejection{}
 	var exact bool
 	x.total, exact = countPapers(paths)
@@ -176,8 +164,7 @@ func countPapers(paths []string) (n int, exact bool) {
 	return n, true
 }
 
-// file sends one file's papers. Two calls in flight may be applied in either order, so a paper whose id came
-// before waits until nothing is in flight: of two papers with one id, the later one of the file stays.
+// file sends one file's papers.
 func (x *indexer) file(path string) (err error) {
 	r, err := ingest.Open(path)
 	if err != nil {
@@ -185,73 +172,38 @@ func (x *indexer) file(path string) (err error) {
 	}
 	defer finish(&err, r.Close)
 	before := x.done()
-	calls, ctx := newCalls(x.e.ctx)
-	var batch []source
-	bytes, open := 0, map[string]bool{}
-	flush := func() {
-		if len(batch) == 0 {
-			return
-		}
-		papers, fraction := batch, 0.0
-		if size := r.Size(); size > 0 {
-			fraction = float64(r.BytesRead()) / float64(size)
-		}
-		calls.Go(func() error {
-			if err := x.upsert(ctx, papers); err != nil {
-				return err
+	return x.ingest(func() (*source, error) {
+		for {
+			p, err := r.Next()
+			var line *ingest.LineError
+			if errors.As(err, &line) {
+				x.reject(fmt.Sprintf("%s:%d", line.File, line.Line), lineReason(line))
+				continue
 			}
-			x.show(before, fraction)
-			return nil
-		})
-		batch, bytes = nil, 0
-	}
-	for ctx.Err() == nil {
-		p, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		var line *ingest.LineError
-		if errors.As(err, &line) {
-			x.reject(fmt.Sprintf("%s:%d", line.File, line.Line), lineReason(line))
-			continue
-		}
-		if err != nil {
-			return errors.Join(err, calls.Wait())
-		}
-		paper, err := paperOf(p)
-		if err != nil {
-			x.reject(path+", paper "+p.ID, err.Error())
-			continue
-		}
-		if open[p.ID] {
-			flush()
-			if err := calls.Wait(); err != nil {
-				return err
-			}
-			calls, ctx = newCalls(x.e.ctx)
-			clear(open)
-		}
-		if p.Vector != nil {
-			own, err := x.ownVectors()
 			if err != nil {
-				return errors.Join(err, calls.Wait())
+				return nil, err
 			}
-			if own {
-				paper.Vector = &embeddv1.Vector{Values: p.Vector}
+			paper, err := paperOf(p)
+			if err != nil {
+				x.reject(path+", paper "+p.ID, err.Error())
+				continue
 			}
+			if p.Vector != nil {
+				own, err := x.ownVectors()
+				if err != nil {
+					return nil, err
+				}
+				if own {
+					paper.Vector = &embeddv1.Vector{Values: p.Vector}
+				}
+			}
+			s := &source{paper: paper, where: path + ", paper " + p.ID, before: before}
+			if size := r.Size(); size > 0 {
+				s.fraction = float64(r.BytesRead()) / float64(size)
+			}
+			return s, nil
 		}
-		open[p.ID] = true
-		batch = append(batch, source{paper, path + ", paper " + p.ID})
-		bytes += len(p.Title) + len(p.Abstract) + len(p.Metadata) + 4*len(paper.GetVector().GetValues())
-		if len(batch) == batchPapers || bytes >= batchBytes {
-			flush()
-		}
-	}
-	flush()
-	if err := calls.Wait(); err != nil {
-		return err
-	}
-	return x.e.ctx.Err() // interrupted between two calls
+	})
 }
 
 // ownVectors tells whether vectors of papers are wanted. Where the collection makes them itself, it says once that those of the files are not used.
@@ -270,54 +222,12 @@ func (x *indexer) ownVectors() (bool, error) {
 	return *x.own, nil
 }
 
-// newCalls is a group of at most callsInFlight calls; the first error cancels its context.
-func newCalls(ctx context.Context) (*errgroup.Group, context.Context) {
-	calls, ctx := errgroup.WithContext(ctx)
-	calls.SetLimit(callsInFlight)
-	return calls, ctx
-}
-
 // lineReason is the error of a line without the place, which stands before it.
 func lineReason(l *ingest.LineError) string {
 	if l.Field == "" {
 		return l.Err.Error()
 	}
 	return l.Field + ": " + l.Err.Error()
-}
-
-// upsert sends a batch. Where the server refuses one paper of it, the paper is reported and the rest is sent again.
-func (x *indexer) upsert(ctx context.Context, batch []source) error {
-	for len(batch) > 0 {
-		req := &embeddv1.UpsertPapersRequest{}
-		for _, s := range batch {
-			req.Papers = append(req.Papers, s.paper)
-		}
-		res, err := x.cl.papers.UpsertPapers(ctx, req)
-		if wait, again := x.unanswered(err); again {
-			if err := sleep(ctx, wait); err != nil {
-				return err
-			}
-			continue
-		}
-		if i, reason := refusedPaper(err); i >= 0 && i < len(batch) {
-			x.reject(batch[i].where, reason)
-			batch = append(batch[:i:i], batch[i+1:]...)
-			continue
-		}
-		if wait, busy := retryAfter(err); busy {
-			x.busy(err)
-			if err := sleep(ctx, wait); err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		x.count(res)
-		return nil
-	}
-	return nil
 }
 
 // outage is the time in which a server that has answered before does not: most likely it is restarted. The same papers may be sent again
@@ -347,6 +257,13 @@ func (o *outage) next(now time.Time) (wait time.Duration, again bool) {
 	most := min(firstTry<<min(o.tries, 10), lastTry)
 	o.tries++
 	return most/2 + rand.N(most/2), true
+}
+
+// answered says that the server does answer.
+func (x *indexer) answered() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.outage = outage{answered: true}
 }
 
 // unanswered tells whether, and when, to send a call again that a server did not answer. What it does is said once for each outage.
@@ -391,40 +308,32 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// refusedPaper reads the index of the paper that an INVALID_ARGUMENT is about, -1 if it is about none.
-func refusedPaper(err error) (i int, reason string) {
-	st := status.Convert(err)
-	if st.Code() != codes.InvalidArgument {
-		return -1, ""
-	}
+// refusedFor reads what of a paper was refused.
+func refusedFor(st *status.Status) string {
 	for _, d := range st.Details() {
 		if bad, ok := d.(*errdetails.BadRequest); ok {
 			for _, v := range bad.GetFieldViolations() {
-				if _, err := fmt.Sscanf(v.GetField(), "papers[%d]", &i); err == nil {
-					_, field, _ := strings.Cut(v.GetField(), "].")
-					return i, strings.TrimPrefix(field+": "+v.GetDescription(), ": ")
-				}
+				_, field, _ := strings.Cut(v.GetField(), "].")
+				return strings.TrimPrefix(field+": "+v.GetDescription(), ": ")
 			}
 		}
 	}
-	return -1, ""
+	return st.Message()
 }
 
-func (x *indexer) count(res *embeddv1.UpsertPapersResponse) {
+func (x *indexer) count(r *embeddv1.UpsertResult) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, r := range res.GetResults() {
-		switch r.GetOutcome() {
-		case embeddv1.UpsertOutcome_UPSERT_OUTCOME_CREATED:
-			x.report.Created++
-		case embeddv1.UpsertOutcome_UPSERT_OUTCOME_UPDATED:
-			x.report.Updated++
-		case embeddv1.UpsertOutcome_UPSERT_OUTCOME_UNCHANGED:
-			x.report.Unchanged++
-		}
-		if r.GetTextUse().GetTruncated() {
-			x.report.Truncated++
-		}
+	switch r.GetOutcome() {
+	case embeddv1.UpsertOutcome_UPSERT_OUTCOME_CREATED:
+		x.report.Created++
+	case embeddv1.UpsertOutcome_UPSERT_OUTCOME_UPDATED:
+		x.report.Updated++
+	case embeddv1.UpsertOutcome_UPSERT_OUTCOME_UNCHANGED:
+		x.report.Unchanged++
+	}
+	if r.GetTextUse().GetTruncated() {
+		x.report.Truncated++
 	}
 }
 
@@ -465,6 +374,9 @@ func paperOf(p ingest.Paper) (*embeddv1.Paper, error) {
 	out := &embeddv1.Paper{
 		Id: p.ID, Title: p.Title, Abstract: p.Abstract, Authors: p.Authors, Year: p.Year,
 		Venue: p.Venue, Doi: p.DOI, ArxivId: p.ArxivID, Url: p.URL,
+	}
+	if !p.Expires.IsZero() {
+		out.Expires = timestamppb.New(p.Expires)
 	}
 	if len(p.Metadata) > 0 {
 		out.Metadata = &structpb.Struct{}

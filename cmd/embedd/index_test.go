@@ -44,7 +44,7 @@ func TestIndexRidesOverARestart(t *testing.T) {
 		}
 		return info.GetCounts().GetPapers()
 	}
-	index.await("some papers to be stored", func() bool { return stored() >= 2*batchPapers })
+	index.await("some papers to be stored", func() bool { return stored() >= 100 })
 	server.signal(syscall.SIGKILL)
 	<-server.ended
 	index.await("it to say that the server is gone", func() bool { return strings.Contains(index.stderr.String(), "the server does not answer") })

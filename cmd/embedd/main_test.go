@@ -263,7 +263,7 @@ func TestInterruptedIndexIsNotASuccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := &env{ctx: ctx, stdout: io.Discard, stderr: io.Discard}
-	if _, err := indexFiles(e, nil, []string{path}); !errors.Is(err, context.Canceled) {
+	if _, err := indexFiles(e, nil, []string{path}, 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want context.Canceled", err)
 	}
 }

@@ -260,7 +260,7 @@ func (c *serveCmd) serveSamples(e *env, en *engine, addr string, log *slog.Logge
 		return err
 	}
 	if info.GetCounts().GetPapers() == 0 {
-		report, err := indexFiles(e, cl, []string{c.Samples})
+		report, err := indexFiles(e, cl, []string{c.Samples}, embeddv1.WriteMode_WRITE_MODE_UPSERT)
 		if err != nil {
 			return err
 		}

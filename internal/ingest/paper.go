@@ -272,20 +272,20 @@ func (d *decoder) int32(field int) int32 {
 	return int32(n)
 }
 
-func (d *decoder) object(field int) json.RawMessage {
-	return slices.Clone(d.get(field, "object"))
-}
-
 func (d *decoder) time(field int) time.Time {
-	text := d.text(field)
-	if text == "" {
+	value := d.get(field, "string")
+	if value == nil {
 		return time.Time{}
 	}
-	t, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		d.err = at(fieldNames[field], "want a time as in RFC 3339, got %q", shorten(text))
+	t, err := time.Parse(time.RFC3339, decode(value))
+	if err != nil || t.IsZero() {
+		d.err = at(fieldNames[field], "want a time like 2030-01-02T15:04:05Z, got %s", shorten(string(value)))
 	}
 	return t.UTC()
+}
+
+func (d *decoder) object(field int) json.RawMessage {
+	return slices.Clone(d.get(field, "object"))
 }
 
 func (d *decoder) vector(field int) []float32 {

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestGoodLines(t *testing.T) {
@@ -18,10 +19,12 @@ func TestGoodLines(t *testing.T) {
 			`{"id":"a","title":"T","abstract":"A","authors":["X","Ÿ"],"year":2024,"venue":"V","doi":"10.1/x","arxiv_id":"2401.1","url":"http://e","metadata":{"k":[1,{"z":null}]}}`,
 			Paper{ID: "a", Title: "T", Abstract: "A", Authors: []string{"X", "Ÿ"}, Year: 2024, Venue: "V", DOI: "10.1/x",
 				ArxivID: "2401.1", URL: "http://e", Metadata: json.RawMessage(`{"k":[1,{"z":null}]}`)}},
+		{"own, with a time", `{"id":"a","title":"T","expires":"2030-01-02T15:04:05.5+01:00"}`,
+			Paper{ID: "a", Title: "T", Expires: time.Date(2030, 1, 2, 14, 4, 5, 500_000_000, time.UTC)}},
 		{"own, title only", `{"id":"a","title":"T"}`, Paper{ID: "a", Title: "T"}},
 		{"own, abstract only", `{"id":"a","abstract":"A"}`, Paper{ID: "a", Abstract: "A"}},
 		{"null is absent",
-			`{"id":"a","title":"T","abstract":null,"authors":null,"year":null,"venue":null,"doi":null,"arxiv_id":null,"url":null,"metadata":null}`,
+			`{"id":"a","title":"T","abstract":null,"authors":null,"year":null,"venue":null,"doi":null,"arxiv_id":null,"url":null,"metadata":null,"expires":null}`,
 			Paper{ID: "a", Title: "T"}},
 		{"no authors", `{"id":"a","title":"T","authors":[]}`, Paper{ID: "a", Title: "T"}},
 		{"no metadata", `{"id":"a","title":"T","metadata":{}}`, Paper{ID: "a", Title: "T", Metadata: json.RawMessage(`{}`)}},
@@ -53,6 +56,8 @@ func TestGoodLines(t *testing.T) {
 
 func TestBadLines(t *testing.T) {
 	for _, test := range []struct{ name, line, field, message string }{
+		{"a time that is none", `{"id":"a","title":"T","expires":"tomorrow"}`, "expires", `x:2: expires: want a time like 2030-01-02T15:04:05Z, got "tomorrow"`},
+		{"a time that is a number", `{"id":"a","title":"T","expires":1900000000}`, "expires", "x:2: expires: want a string, got a number"},
 		{"not JSON", `id,title`, "", "x:2: not JSON, at byte 1: invalid character 'i' looking for beginning of value"},
 		{"cut off", `{"id":"a","title":"T"`, "", "x:2: not JSON, at byte 21: unexpected end of JSON input"},
 		{"trailing garbage", `{"id":"a","title":"T"} {}`, "", "x:2: not JSON, at byte 24: invalid character '{' after top-level value"},

@@ -48,8 +48,8 @@ func storeMany(t *testing.T, ctx context.Context, conn *grpc.ClientConn, n, byte
 	return ids
 }
 
-// received reads a stream to its end.
-func received(stream grpc.ServerStreamingClient[embeddv1.ExportPapersResponse], err error) (papers []*embeddv1.Paper, _ error) {
+// exported reads a stream to its end.
+func exported(stream grpc.ServerStreamingClient[embeddv1.ExportPapersResponse], err error) (papers []*embeddv1.Paper, _ error) {
 	for err == nil {
 		var res *embeddv1.ExportPapersResponse
 		if res, err = stream.Recv(); err == nil {
@@ -106,7 +106,7 @@ func TestExport(t *testing.T) {
 		{"filtered", &embeddv1.ExportPapersRequest{Filter: "NOT categories:cs.CL OR year = 2000"}, only(func(i int) bool { return i%15 == 0 })},
 		{"read", &embeddv1.ExportPapersRequest{View: embeddv1.PaperView_PAPER_VIEW_ID, Vectors: true}, stored},
 	} {
-		got, err := received(papers.ExportPapers(as(c.key), c.req))
+		got, err := exported(papers.ExportPapers(as(c.key), c.req))
 		var ids []string
 		for _, p := range got {
 			ids = append(ids, p.GetId())
@@ -135,11 +135,11 @@ func TestExport(t *testing.T) {
 		{&embeddv1.ExportPapersRequest{Filter: "yaer = 1"}, codes.InvalidArgument, "is it year"},
 		{&embeddv1.ExportPapersRequest{View: 9}, codes.InvalidArgument, "view: 9 is not a PaperView"},
 	} {
-		if _, err := received(papers.ExportPapers(as("read"), c.req)); status.Code(err) != c.code || !strings.Contains(err.Error(), c.want) {
+		if _, err := exported(papers.ExportPapers(as("read"), c.req)); status.Code(err) != c.code || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v", c.req, err)
 		}
 	}
-	if _, err := received(papers.ExportPapers(t.Context(), &embeddv1.ExportPapersRequest{})); status.Code(err) != codes.Unauthenticated {
+	if _, err := exported(papers.ExportPapers(t.Context(), &embeddv1.ExportPapersRequest{})); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("without a key: %v", err)
 	}
 }
@@ -168,7 +168,7 @@ func TestExportWaitsForItsClient(t *testing.T) {
 	if _, err := papers.UpsertPapers(t.Context(), &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: all[0], Title: "another"}, {Id: all[128], Title: "another"}, {Id: "new", Title: "new"}}}); err != nil {
 		t.Fatal(err)
 	}
-	rest, err := received(stream, nil)
+	rest, err := exported(stream, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestExportEndsWithTheServer(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the server waits for a client that reads nothing")
 	}
-	if got, err := received(stream, nil); status.Code(err) != codes.Unavailable || len(got) >= 100 {
+	if got, err := exported(stream, nil); status.Code(err) != codes.Unavailable || len(got) >= 100 {
 		t.Errorf("%d more papers, %v, want Unavailable", len(got), err)
 	}
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,8 @@ import (
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
-// The papers of a stream are gathered into commits, and read while the one before is made: so much is held of a stream, and no more.
+// The papers of a stream are gathered into commits, two of which are under way at once, and more papers are read meanwhile: so much is held of a stream,
+// and no more.
 const (
 	// A commit has ingestPapers, or papers that take ingestBytes, at most; it is made without more of them when none has come for ingestPause.
 	ingestPapers = 256
@@ -36,25 +38,86 @@ func (s *Server) IngestPapers(stream grpc.BidiStreamingServer[embeddv1.IngestPap
 	if err != nil {
 		return err
 	}
-	in := &ingestion{s: s, w: watchedOf(stream.Context()), c: c, came: make(chan *ingested, ingestPapers), freed: make(chan struct{}, 1)}
+	// So that a client knows that it is talked to, long before the first result.
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
+	in := &ingestion{s: s, w: watchedOf(stream.Context()), c: c, came: make(chan *ingested, ingestPapers), freed: make(chan struct{}, 1), unread: make(chan struct{})}
 	in.w.lasts = true
 	go in.read()
 	defer in.close()
-	for {
-		batch, last, err := in.gather()
-		if len(batch) > 0 {
-			results, err := in.store(batch)
-			if err == nil {
-				err = stream.Send(&embeddv1.IngestPapersResponse{Results: results})
-			}
-			if err != nil {
-				return err
-			}
+	begun, failed := make(chan *ingestCommit), make(chan error, 1)
+	go func() {
+		err := in.answer(stream, begun)
+		if err != nil {
+			close(in.unread)
 		}
-		if last || err != nil {
+		failed <- err
+	}()
+	gathered := in.commits(begun, failed)
+	return cmp.Or(<-failed, gathered)
+}
+
+// ingestCommit is one commit on its way.
+type ingestCommit struct {
+	batch []*ingested
+	first int64           // the number of its first paper
+	ids   map[string]bool // of its papers
+	done  chan struct{}   // closed when what follows is set
+	// results, in order, or why there are none.
+	results []*embeddv1.IngestResult
+	err     error
+}
+
+// commits begins commits until the papers end, or the results cannot be sent. The next is begun while the one before is under way, so that the encoder has
+// work while another thing is written; not where they have a paper in common.
+func (in *ingestion) commits(begun chan<- *ingestCommit, failed chan error) error {
+	defer close(begun)
+	var last *ingestCommit
+	for {
+		next, ended, err := in.gather()
+		if len(next.batch) > 0 {
+			if last != nil && shares(last.ids, next.ids) {
+				<-last.done
+			}
+			go in.store(next)
+			select {
+			case begun <- next:
+			case err := <-failed:
+				<-next.done
+				failed <- err
+				return nil
+			}
+			last = next
+		}
+		if ended || err != nil {
 			return err
 		}
 	}
+}
+
+func shares(a, b map[string]bool) bool {
+	for id := range b {
+		if a[id] {
+			return true
+		}
+	}
+	return false
+}
+
+// answer sends the results of commits, in order. After an error it sends no more.
+func (in *ingestion) answer(stream grpc.BidiStreamingServer[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse], begun <-chan *ingestCommit) error {
+	for c := range begun {
+		<-c.done
+		err := c.err
+		if err == nil {
+			err = stream.Send(&embeddv1.IngestPapersResponse{Results: c.results})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ingestion is one IngestPapers.
@@ -69,6 +132,8 @@ type ingestion struct {
 	held atomic.Int64   // what is held of the stream takes
 	// freed has an entry where something of held has gone.
 	freed chan struct{}
+	// unread is closed when results cannot be sent any more.
+	unread chan struct{}
 
 	next  *ingested // has come, and belongs to the next commit
 	index int64     // of the next paper
@@ -159,37 +224,43 @@ func (in *ingestion) drop(x *ingested) {
 
 // gather gives the papers of the next commit. Of two with one id the second belongs to the commit after. last: there are no more; err is why, nil
 // where the client has said all.
-func (in *ingestion) gather() (batch []*ingested, last bool, err error) {
-	ids := map[string]bool{}
+func (in *ingestion) gather() (c *ingestCommit, last bool, err error) {
+	c = &ingestCommit{first: in.index, ids: map[string]bool{}, done: make(chan struct{})}
 	var weight int64
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for len(batch) < ingestPapers && weight < ingestBytes {
+	for len(c.batch) < ingestPapers && weight < ingestBytes {
 		x := in.next
 		in.next = nil
 		if x == nil {
-			if x, last = in.take(len(batch) > 0, timer); x == nil {
+			if x, last = in.take(len(c.batch) > 0, timer); x == nil {
 				break
 			}
 		}
 		if x.start != nil {
 			in.drop(x)
 			if in.mode, err = writeMode("start.mode", x.start.GetMode()); err != nil {
-				return nil, true, err
+				return c, true, err
 			}
 			continue
 		}
-		if x.bad == nil && ids[x.paper.GetId()] {
+		if x.bad == nil && c.ids[x.paper.GetId()] {
 			in.next = x
 			break
 		}
-		ids[x.paper.GetId()] = true
-		batch, weight = append(batch, x), weight+x.weight
+		c.ids[x.paper.GetId()] = true
+		c.batch, weight = append(c.batch, x), weight+x.weight
+		in.index++
+	}
+	select {
+	case <-in.unread: // the other end says why
+		return c, true, nil
+	default:
 	}
 	if last {
 		err = in.why
 	}
-	return batch, last, err
+	return c, last, err
 }
 
 // take gives the next message; none at the end of the stream, and, where others wait for it, when it does not come soon.
@@ -199,26 +270,36 @@ func (in *ingestion) take(others bool, timer *time.Timer) (x *ingested, last boo
 		return x, !ok
 	default:
 	}
-	if !others {
-		x, ok := <-in.came
-		return x, !ok
+	var soon <-chan time.Time
+	if others {
+		timer.Reset(ingestPause)
+		soon = timer.C
 	}
-	timer.Reset(ingestPause)
 	select {
 	case x, ok := <-in.came:
 		return x, !ok
-	case <-timer.C:
+	case <-in.unread:
+		return nil, false
+	case <-soon:
 		return nil, false
 	}
 }
 
-// store stores papers and gives their results, in order. The error ends the stream: no result is known then.
-func (in *ingestion) store(batch []*ingested) ([]*embeddv1.IngestResult, error) {
+// store makes a commit.
+func (in *ingestion) store(c *ingestCommit) {
+	defer close(c.done)
 	defer func() {
-		for _, x := range batch {
+		for _, x := range c.batch {
 			in.drop(x)
 		}
 	}()
+	defer in.s.recovered("IngestPapers", &c.err)
+	c.results, c.err = in.results(c)
+}
+
+// results stores the papers of a commit and gives their results. The error ends the stream: no result is known then.
+func (in *ingestion) results(c *ingestCommit) ([]*embeddv1.IngestResult, error) {
+	batch := c.batch
 	if err := in.w.pay(); err != nil {
 		return nil, err
 	}
@@ -231,8 +312,7 @@ func (in *ingestion) store(batch []*ingested) ([]*embeddv1.IngestResult, error) 
 		results[at].Result = &embeddv1.IngestResult_Error{Error: in.refusal(ctx, err)}
 	}
 	for i, x := range batch {
-		results[i] = &embeddv1.IngestResult{Index: in.index, Id: x.paper.GetId()}
-		in.index++
+		results[i] = &embeddv1.IngestResult{Index: c.first + int64(i), Id: x.paper.GetId()}
 		if x.bad != nil {
 			refuse(i, x.bad)
 			continue
