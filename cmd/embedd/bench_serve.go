@@ -229,7 +229,7 @@ func (c *benchServeCmd) index(e *env, dir string) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	if _, err = indexFiles(e, cl, c.Files); err == nil {
+	if _, err = indexFiles(e, cl, c.Files, embeddv1.WriteMode_WRITE_MODE_UPSERT); err == nil {
 		err = en.collection.Settle(e.ctx)
 	}
 	return err

@@ -34,6 +34,7 @@ type cli struct {
 	Get          getCmd          `cmd:"" help:"Show one paper."`
 	List         listCmd         `cmd:"" help:"List the papers in the order of their ids."`
 	Export       exportCmd       `cmd:"" help:"Write the papers as JSONL, in the order of storing."`
+	Update       updateCmd       `cmd:"" help:"Change facts and metadata of stored papers."`
 	Delete       deleteCmd       `cmd:"" help:"Remove papers."`
 	Encode       encodeCmd       `cmd:"" help:"Turn texts into vectors."`
 	Tokenize     tokenizeCmd     `cmd:"" help:"Show what the model reads of texts."`

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -36,7 +38,7 @@ func (c *getCmd) Run(e *env) (err error) {
 	t := newTable(e.stdout)
 	for _, row := range [][2]string{
 		{"id", p.GetId()}, {"paper", citation(p)}, {"authors", strings.Join(p.GetAuthors(), ", ")}, {"doi", p.GetDoi()},
-		{"arxiv", p.GetArxivId()}, {"url", p.GetUrl()}, {"abstract", p.GetAbstract()},
+		{"arxiv", p.GetArxivId()}, {"url", p.GetUrl()}, {"expires", expiryText(p)}, {"abstract", p.GetAbstract()},
 	} {
 		if row[1] != "" {
 			t.row(row[0], row[1])
@@ -51,6 +53,14 @@ func (c *getCmd) Run(e *env) (err error) {
 	}
 	warnTruncated(e.stderr, "the paper", res.GetTextUse())
 	return t.flush()
+}
+
+// expiryText is when a paper expires, "" for never.
+func expiryText(p *embeddv1.Paper) string {
+	if p.GetExpires() == nil {
+		return ""
+	}
+	return p.GetExpires().AsTime().Format(time.RFC3339Nano)
 }
 
 type listCmd struct {
@@ -94,31 +104,46 @@ func (c *listCmd) Run(e *env) (err error) {
 }
 
 type deleteCmd struct {
-	IDs []string `arg:"" name:"id" help:"Ids of the papers."`
+	IDs    []string `arg:"" optional:"" name:"id" help:"Ids of the papers."`
+	Filter string   `help:"Instead of ids: all papers that meet this, as year < 1990; see docs/filters.md." placeholder:"FILTER"`
+	DryRun bool     `help:"Count what would be removed, and remove nothing."`
 
 	outputFlags
 	clientFlags
 }
 
 func (deleteCmd) Help() string {
-	return `Example:
-  embedd delete ARXIV:1908.10084`
+	return `Papers that meet a filter go a thousand at a time. Where that takes longer than the server gives a call, the same command again goes on.
+
+Example:
+  embedd delete ARXIV:1908.10084
+  embedd delete --filter 'year < 1990' --dry-run`
 }
 
 func (c *deleteCmd) Run(e *env) (err error) {
+	switch {
+	case len(c.IDs) == 0 && c.Filter == "":
+		return errors.New("nothing says which papers; give ids or --filter")
+	case len(c.IDs) > 0 && c.Filter != "":
+		return errors.New("ids and --filter are given; give one of them")
+	}
 	cl, err := c.open(e, false)
 	if err != nil {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := cl.papers.DeletePapers(e.ctx, &embeddv1.DeletePapersRequest{Ids: c.IDs})
+	res, err := cl.papers.DeletePapers(e.ctx, &embeddv1.DeletePapersRequest{Ids: c.IDs, Filter: c.Filter, DryRun: c.DryRun})
 	if err != nil {
 		return err
 	}
 	if c.JSON {
 		return printMessage(e.stdout, res)
 	}
-	fmt.Fprintf(e.stdout, "deleted %d\n", res.GetDeleted())
+	what := "deleted"
+	if c.DryRun {
+		what = "would delete"
+	}
+	fmt.Fprintf(e.stdout, "%s %d\n", what, res.GetDeleted())
 	for _, id := range res.GetNotFound() {
 		fmt.Fprintf(e.stderr, "embedd: note: no paper has the id %q\n", id)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -40,7 +39,7 @@ func paperFromProto(field string, p *embeddv1.Paper) (retrieval.Paper, error) {
 		}
 	}
 	if p.GetMetadata() != nil {
-		text, err := protojson.Marshal(p.GetMetadata())
+		text, err := appendStruct(nil, p.GetMetadata())
 		if err != nil { // NaN, Inf, or a value of no kind
 			return out, &retrieval.Error{Kind: retrieval.Invalid, Field: field + ".metadata", Message: "cannot be written as JSON: " + err.Error(), Err: err}
 		}

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -154,6 +156,16 @@ func TestStoredIsTheSame(t *testing.T) {
 	r, err := x.Record()
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, tail := range []string{`,"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, `,"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE=","tokens":17}`,
+		`,"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","tokens":3,"truncated":true}`, `,"content":"AAAA"}`, `,"tokens":3}`, `,"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","x":1}`} {
+		var slow recordTail
+		if err := json.Unmarshal([]byte("{"+tail[1:]), &slow); err != nil {
+			t.Fatal(err)
+		}
+		if quick, ok := quickTail([]byte(tail)); ok && !reflect.DeepEqual(quick, slow) {
+			t.Errorf("%s is read as %+v, want %+v", tail, quick, slow)
+		}
 	}
 	for _, test := range []struct {
 		name   string
