@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -273,7 +274,7 @@ func (b *serveBench) explain() error {
 }
 
 // The papers that are sent again, at most, and in a call.
-const ingestMost, ingestAtOnce = 20_000, 500
+const ingestMost, ingestAtOnce, writersAtOnce = 20_000, 500, 4
 
 // ingest measures how fast papers that are stored already are sent again.
 func (b *serveBench) ingest() error {
@@ -292,7 +293,8 @@ func (b *serveBench) ingest() error {
 	}
 	var rates []float64
 	err := b.inTurns(func() error {
-		calls, ctx := newCalls(b.e.ctx)
+		calls, ctx := errgroup.WithContext(b.e.ctx)
+		calls.SetLimit(writersAtOnce)
 		begin := time.Now()
 		for i, batch := range batches {
 			calls.Go(func() error {

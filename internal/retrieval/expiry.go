@@ -50,8 +50,8 @@ func (x *expiry) expires(at time.Time) {
 	}
 }
 
-// put stores papers, and knows of those that expire before they can be found.
-func (c *Collection) put(writes []store.Write) ([]store.Placement, uint64, error) {
+// putPapers stores papers, and knows of those that expire before they can be found.
+func (c *Collection) putPapers(writes []store.Write) ([]store.Placement, uint64, error) {
 	if slices.ContainsFunc(writes, func(w store.Write) bool { return !w.Record.Paper.Expires.IsZero() }) {
 		c.expiry.mu.RLock()
 		defer c.expiry.mu.RUnlock()

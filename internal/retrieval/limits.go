@@ -105,8 +105,16 @@ func checkText(field, s string) error {
 	return nil
 }
 
-// checkPaper checks every field of a paper but its time and its vector.
+// checkPaper checks every field of a paper but its time and its vector, and what the collection was made with.
 func (c *Collection) checkPaper(field string, p *Paper) error {
+	if err := checkPaper(field, p, c.settings.OwnVectors); err != nil {
+		return err
+	}
+	return c.settings.checkMetadata(field+".metadata", p)
+}
+
+// checkPaper checks every field of a paper but its time and its vector. blank: it may be without a text.
+func checkPaper(field string, p *Paper, blank bool) error {
 	if err := checkID(field+".id", p.ID); err != nil {
 		return err
 	}
@@ -117,7 +125,7 @@ func (c *Collection) checkPaper(field string, p *Paper) error {
 			return err
 		}
 	}
-	if !c.settings.OwnVectors && strings.TrimSpace(p.Title) == "" && strings.TrimSpace(p.Abstract) == "" {
+	if !blank && strings.TrimSpace(p.Title) == "" && strings.TrimSpace(p.Abstract) == "" {
 		return invalid(field, "title and abstract are both blank; at least one must have text")
 	}
 	if len(p.Authors) > MaxAuthors {
@@ -140,7 +148,7 @@ func (c *Collection) checkPaper(field string, p *Paper) error {
 	if _, err := fieldsOf(p); err != nil {
 		return invalid(field+".metadata", "cannot be filtered by: %v", err)
 	}
-	return c.settings.checkMetadata(field+".metadata", p)
+	return nil
 }
 
 // unit returns v scaled to norm 1, or an error that says why it has no direction.

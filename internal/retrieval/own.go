@@ -57,6 +57,22 @@ func (c *Collection) checkOwnVector(field string, p *Paper) error {
 	return err
 }
 
+// checkInputVector checks the vector of a paper that is searched with, which need not have one.
+func (c *Collection) checkInputVector(field string, p *Paper) error {
+	if p.Vector == nil {
+		return nil
+	}
+	copied := *p
+	return c.checkOwnVector(field, &copied)
+}
+
+// inputVector is the vector that a paper that is searched with brings.
+func (c *Collection) inputVector(field string, p *Paper) ([]float32, error) {
+	copied := *p
+	err := c.checkOwnVector(field, &copied)
+	return copied.Vector, err
+}
+
 // isUnit tells whether a vector has norm 1 but for rounding: one that has been scaled is not scaled again, and so stays the same.
 func isUnit(v []float32) bool {
 	var sum float64

@@ -415,13 +415,11 @@ func (c *Collection) resolvePaper(ctx context.Context, r SearchRequest, l *looki
 	if p.ID != "" { // another text of the same paper
 		l.selfIDs = []string{p.ID}
 	}
-	if l.mode != Lexical || p.Vector != nil {
-		if err := c.checkOwnVector(field+".vector", p); err != nil {
-			return err
-		}
+	if c.settings.OwnVectors {
+		l.vector, err = c.inputVector(field+".vector", p)
+		return err
 	}
-	if l.mode == Lexical || p.Vector != nil {
-		l.vector = p.Vector
+	if l.mode == Lexical {
 		return nil
 	}
 	begin := time.Now()
@@ -446,7 +444,8 @@ func (c *Collection) Knows(ctx context.Context, field string, p *Paper, w Which)
 func (c *Collection) knows(ctx context.Context, field string, p *Paper, w Which) (bool, error) {
 	checked := *p
 	checked.ID = cmp.Or(p.ID, "none") // it need not have one
-	if err := c.checkPaper(field, &checked); err != nil || p.ID == "" {
+	err := cmp.Or(checkPaper(field, &checked, c.settings.OwnVectors), c.checkInputVector(field+".vector", p))
+	if err != nil || p.ID == "" || p.Vector != nil {
 		return false, err
 	}
 	rec, err := c.record(ctx, field+".id", p.ID, w)
@@ -508,6 +507,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		}
 		l.query.K = max(l.query.K, l.order.pool())
 	}
+	pool := l.query.K
 	l.query.K += len(l.selves)
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
@@ -528,7 +528,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		found = l.order.near(found)
 		want := limit
 		if l.order.any() {
-			want = len(found)
+			want = min(len(found), pool) // what is missing widens the search, and not the pool
 		}
 		begin := time.Now()
 		hits, missing, err := c.hits(found, l, r, want)
@@ -553,6 +553,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 			return nil, err
 		}
 		if l.order.any() && len(hits) < limit && more && l.query.K < poolMore { // too many are alike
+			pool = poolMore
 			l.query.K = poolMore + len(l.selves)
 			continue
 		}

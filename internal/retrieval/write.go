@@ -362,7 +362,7 @@ func (u *upsert) commit() (version uint64, err error) {
 			c.moves.leave(old, as)
 		}
 	}
-	placements, revision, err := c.put(writes)
+	placements, revision, err := c.putPapers(writes)
 	if err != nil {
 		for _, old := range leaving {
 			c.moves.left(old)
