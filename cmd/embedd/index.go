@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,7 +14,6 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -379,8 +379,12 @@ func paperOf(p ingest.Paper) (*embeddv1.Paper, error) {
 		out.Expires = timestamppb.New(p.Expires)
 	}
 	if len(p.Metadata) > 0 {
-		out.Metadata = &structpb.Struct{}
-		if err := protojson.Unmarshal(p.Metadata, out.Metadata); err != nil {
+		var members map[string]any
+		err := json.Unmarshal(p.Metadata, &members)
+		if err == nil {
+			out.Metadata, err = structpb.NewStruct(members)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("metadata: %w", err)
 		}
 	}

@@ -80,8 +80,8 @@ func (c *Collection) Ingest(ctx context.Context, papers []Paper, mode WriteMode)
 	u := newUpsert(c, papers, mode)
 	u.refused = make([]error, len(papers))
 	for i := range papers {
-		if err := checkID(u.field(i)+".id", papers[i].ID); err != nil {
-			u.refused[i] = err
+		if checkID("", papers[i].ID) != nil { // most are well, and need no name
+			u.refused[i] = checkID(u.field(i)+".id", papers[i].ID)
 		}
 	}
 	if version, err = u.run(ctx); err != nil {
@@ -275,11 +275,15 @@ func (u *upsert) check(i int, same bool) error {
 		return nil
 	}
 	if !s.timed {
-		if err := u.c.checkExpires(u.field(i)+".expires", p); err != nil {
-			return err
+		if !p.Expires.IsZero() {
+			if err := u.c.checkExpires(u.field(i)+".expires", p); err != nil {
+				return err
+			}
 		}
-		if err := u.c.checkOwnVector(u.field(i)+".vector", p); err != nil {
-			return err
+		if p.Vector != nil || u.c.settings.OwnVectors {
+			if err := u.c.checkOwnVector(u.field(i)+".vector", p); err != nil {
+				return err
+			}
 		}
 		s.timed = true
 	}

@@ -255,6 +255,8 @@ func (in *ingestion) gather() (c *ingestCommit, last bool, err error) {
 	select {
 	case <-in.unread: // the other end says why
 		return c, true, nil
+	case <-in.w.ctx.Done():
+		return c, true, context.Cause(in.w.ctx)
 	default:
 	}
 	if last {
@@ -279,7 +281,9 @@ func (in *ingestion) take(others bool, timer *time.Timer) (x *ingested, last boo
 	case x, ok := <-in.came:
 		return x, !ok
 	case <-in.unread:
-		return nil, false
+		return nil, true
+	case <-in.w.ctx.Done():
+		return nil, true
 	case <-soon:
 		return nil, false
 	}
@@ -317,8 +321,9 @@ func (in *ingestion) results(c *ingestCommit) ([]*embeddv1.IngestResult, error) 
 			refuse(i, x.bad)
 			continue
 		}
-		p, err := paperFromProto(fmt.Sprintf("papers[%d]", results[i].Index), x.paper)
+		p, err := paperFromProto("", x.paper)
 		if err != nil {
+			_, err = paperFromProto(fmt.Sprintf("papers[%d]", results[i].Index), x.paper)
 			refuse(i, err)
 			continue
 		}

@@ -121,17 +121,34 @@ func (w *watched) Context() context.Context { return w.ctx }
 // RecvMsg implements grpc.ServerStream. It also ends with the server, and when the client has had nothing to say for long. An error that is
 // unusable is of this message alone.
 func (w *watched) RecvMsg(m any) error {
-	got, bad, err := w.receive(m.(proto.Message))
-	if err != nil {
+	arrived := make(chan error, 1)
+	go func() {
+		got, bad, err := w.receive(m.(proto.Message))
+		if err == nil {
+			w.keep(got.release)
+		}
+		if err == nil && bad != nil {
+			err = unusable{bad}
+		}
+		arrived <- err
+	}()
+	select {
+	case err := <-arrived:
 		return err
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx) // gRPC ends the receiving when the handler returns
 	}
-	if bad != nil {
-		return unusable{bad}
-	}
+}
+
+// keep has a message held until done.
+func (w *watched) keep(release func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.kept = append(w.kept, got.release)
-	return nil
+	if w.ended {
+		release()
+		return
+	}
+	w.kept = append(w.kept, release)
 }
 
 // received is a message that has come: what it takes in memory, and that it is held until release.
@@ -141,7 +158,8 @@ type received struct {
 }
 
 // receive reads a message, which is counted until its release. bad is what is wrong with this message: others may follow. err ends the stream. Where the
-// messages that are held take nearly all that they may it waits, and its client with it.
+// messages that are held take nearly all that they may it waits, and its client with it. It returns when a message has come, or the handler has returned:
+// who must not wait for that looks for the end of ctx meanwhile.
 func (w *watched) receive(m proto.Message) (got received, bad, err error) {
 	for w.s.intake.crowded() {
 		if err := sleep(w.ctx, 20*time.Millisecond); err != nil {
@@ -151,18 +169,9 @@ func (w *watched) receive(m proto.Message) (got received, bad, err error) {
 	w.idle.Reset(streamIdle)
 	defer w.idle.Stop()
 	r := &request{message: m, limit: w.limit}
-	arrived := make(chan error, 1)
-	go func() {
-		came := w.s.intake.begin(w.ctx, false)
-		err := w.ServerStream.RecvMsg(r)
-		came()
-		arrived <- err
-	}()
-	select {
-	case err = <-arrived:
-	case <-w.ctx.Done():
-		return got, nil, context.Cause(w.ctx) // gRPC ends the receiving when the handler returns
-	}
+	came := w.s.intake.begin(w.ctx, false)
+	err = w.ServerStream.RecvMsg(r)
+	came()
 	if err != nil {
 		return got, nil, err
 	}

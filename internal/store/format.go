@@ -236,8 +236,12 @@ func parseRecord(body []byte) (Record, error) {
 }
 
 // encodeJSON is json.Marshal without its escaping of <, > and &: nobody puts these bytes into a web page.
-func encodeJSON(v any) ([]byte, error) {
+func encodeJSON(v any) ([]byte, error) { return encodeSized(v, 0) }
+
+// encodeSized is encodeJSON of what has about so many bytes.
+func encodeSized(v any, size int) ([]byte, error) {
 	var b bytes.Buffer
+	b.Grow(size)
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {

@@ -80,12 +80,15 @@ func (x *Stored) Same(p *Paper) (Record, bool) {
 	if !p.valid() { // it would be written as another
 		return Record{}, false
 	}
-	paper, err := encodeJSON(p)
+	rest, ok := bytes.CutPrefix(x.body, []byte(recordBegin))
+	if !ok || len(rest) < len(p.Title)+len(p.Abstract) { // nothing is written in fewer bytes than it has
+		return Record{}, false
+	}
+	paper, err := encodeSized(p, len(rest))
 	if err != nil {
 		return Record{}, false
 	}
-	rest, ok := bytes.CutPrefix(x.body, append([]byte(recordBegin), paper...))
-	if !ok || len(rest) == 0 || rest[0] != ',' {
+	if rest, ok = bytes.CutPrefix(rest, paper); !ok || len(rest) == 0 || rest[0] != ',' {
 		return Record{}, false
 	}
 	tail, ok := quickTail(rest)
