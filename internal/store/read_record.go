@@ -68,6 +68,11 @@ func (r *recordReader) paper(p *Paper) {
 			p.ArxivID = r.str()
 		case "url":
 			p.URL = r.str()
+		case "expires":
+			begin := r.text
+			if text := r.word(); !r.bad { // with its quotes
+				r.bad = p.Expires.UnmarshalJSON(begin[:len(text)+2]) != nil
+			}
 		case "metadata":
 			p.Metadata = r.raw()
 		default:
