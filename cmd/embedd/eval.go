@@ -163,6 +163,7 @@ func (c *evalCmd) measure(e *env, cl *client, set *eval.Dataset, as *embeddv1.Se
 		req := proto.CloneOf(as)
 		req.Query, req.K, req.View = &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: q.Text}}, &k, embeddv1.PaperView_PAPER_VIEW_ID
 		req.Rerank = c.wanted()
+		req.SameWork = true // judgments are of documents
 		res, err := cl.search.Search(ctx, req)
 		if err != nil {
 			return fmt.Errorf("query %s: %w", q.ID, err)
@@ -222,7 +223,7 @@ func (c *evalCmd) byTitle(e *env, cl *client) error {
 	done, k := 0, int32(1)
 	err = each(e.ctx, papers, func(ctx context.Context, p ingest.Paper) error {
 		res, err := cl.search.Search(ctx, &embeddv1.SearchRequest{
-			Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: p.Title}}, K: &k, View: embeddv1.PaperView_PAPER_VIEW_ID,
+			Query: &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: p.Title}}, K: &k, View: embeddv1.PaperView_PAPER_VIEW_ID, SameWork: true,
 		})
 		if err != nil {
 			return fmt.Errorf("title of %s: %w", p.ID, err)

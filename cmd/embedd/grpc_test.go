@@ -145,6 +145,14 @@ func TestBadRequestsOverTheWire(t *testing.T) {
 			_, err := cl.search.Search(ctx, &embeddv1.SearchRequest{Query: textInput("x"), Mode: 9})
 			return err
 		}, codes.InvalidArgument, "mode", "9 is not a Mode"},
+		{"10,001 excluded", func() error {
+			_, err := cl.search.Search(ctx, &embeddv1.SearchRequest{Query: textInput("x"), Exclude: make([]string, 10_001)})
+			return err
+		}, codes.InvalidArgument, "exclude", "has 10001 ids; the limit is 10000"},
+		{"no id excluded", func() error {
+			_, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: "a", Exclude: []string{"b", ""}})
+			return err
+		}, codes.InvalidArgument, "exclude[1]", "is empty"},
 		{"unknown fusion", func() error {
 			_, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: "a", Fusion: 9})
 			return err

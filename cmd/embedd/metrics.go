@@ -186,9 +186,10 @@ func (c indexCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ch, freeSlots, float64(x.Free))
 	gauge(ch, indexBytes, float64(x.MemoryBytes), "memory")
 	gauge(ch, indexBytes, float64(x.FileBytes), "file")
-	fields, words := c.collection.DerivedBytes()
+	fields, words, works := c.collection.DerivedBytes()
 	gauge(ch, derivedBytes, float64(fields), "fields")
 	gauge(ch, derivedBytes, float64(words), "words")
+	gauge(ch, derivedBytes, float64(works), "works")
 	gauge(ch, indexCalibrated, float64(x.Calibrated))
 }
 

@@ -55,7 +55,7 @@ func (f *orderFlags) apply(r *embeddv1.SearchRequest) error {
 func (f *searchFlags) request(in *embeddv1.Input, view embeddv1.PaperView) *embeddv1.SearchRequest {
 	return &embeddv1.SearchRequest{
 		Query: in, K: f.K, Ef: f.Ef, Recall: f.Recall, Exact: f.Exact, Plan: f.plan(), Filter: f.Filter, View: view,
-		Mode: f.mode(), Fusion: f.fusion(), DenseWeight: f.Weight,
+		Mode: f.mode(), Fusion: f.fusion(), DenseWeight: f.Weight, Exclude: f.Exclude, SameWork: f.SameWork,
 	}
 }
 
@@ -79,7 +79,7 @@ func readPaper(e *env, path string) (*embeddv1.Paper, error) {
 }
 
 type recommendCmd struct {
-	IDs        []string `arg:"" name:"id" optional:"" help:"Ids of papers that are liked, in the order of reading."`
+	IDs        []string `arg:"" name:"id" optional:"" help:"Papers that are liked, by any of their ids, in the order of reading."`
 	Not        []string `help:"Ids of papers that are not." placeholder:"ID"`
 	Text       string   `help:"What is looked for, beside the papers." placeholder:"TEXT"`
 	TextWeight *float64 `help:"The weight of the text, the papers together having 1; default 1." placeholder:"W"`

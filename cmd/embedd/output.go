@@ -126,7 +126,11 @@ func printHits(w io.Writer, hits []*embeddv1.Hit) error {
 		if banded {
 			cells = append(cells, strings.ToLower(strings.TrimPrefix(h.GetBand().String(), "BAND_")))
 		}
-		t.row(append(cells, h.GetPaper().GetId(), citation(h.GetPaper()))...)
+		paper := citation(h.GetPaper())
+		if same := h.GetSameWork(); len(same) > 0 {
+			paper += " [also " + strings.Join(same, ", ") + "]"
+		}
+		t.row(append(cells, h.GetPaper().GetId(), paper)...)
 	}
 	return t.flush()
 }

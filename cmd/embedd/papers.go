@@ -10,7 +10,7 @@ import (
 )
 
 type getCmd struct {
-	ID string `arg:"" help:"Id of the paper."`
+	ID string `arg:"" help:"Any of the paper's ids."`
 
 	outputFlags
 	clientFlags
@@ -50,6 +50,14 @@ func (c *getCmd) Run(e *env) (err error) {
 			return err
 		}
 		t.row("metadata", string(text))
+	}
+	for _, row := range [][2]string{{"aliases", strings.Join(res.GetAliases(), ", ")}, {"same work", strings.Join(res.GetSameWork(), ", ")}} {
+		if row[1] != "" {
+			t.row(row[0], row[1])
+		}
+	}
+	if res.GetSameWorkPending() {
+		fmt.Fprintln(e.stderr, "embedd: note: which papers are the same work is still being read, and may be missing here")
 	}
 	warnTruncated(e.stderr, "the paper", res.GetTextUse())
 	return t.flush()

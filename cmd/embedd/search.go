@@ -13,15 +13,17 @@ import (
 
 // searchFlags tune a search; nil means the server's default.
 type searchFlags struct {
-	K      *int32   `short:"k" help:"Hits at most; default 10." placeholder:"N"`
-	Recall *float64 `help:"Share of the exact answer that is wanted on average, 0.5 to 0.9999; default 0.99." placeholder:"SHARE"`
-	Ef     *int32   `help:"HNSW: candidates looked at, instead of --recall; more is slower and nearer to exact." placeholder:"N"`
-	Exact  bool     `help:"Compare with every paper by its vector."`
-	Filter string   `help:"Which papers may be in the answer, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
-	Mode   string   `help:"By what papers are found: dense, by the encoder's vectors; lexical, by words; hybrid, by both; auto is hybrid for a text, dense otherwise." enum:"auto,dense,lexical,hybrid" default:"auto"`
-	Fusion string   `help:"How a hybrid search joins the two: convex, a weighted sum of the scores; rrf, of the inverse ranks." enum:"auto,convex,rrf" default:"auto"`
-	Weight *float64 `name:"dense-weight" help:"The weight of the vectors in a hybrid search, 0 to 1; default 0.4." placeholder:"W"`
-	Plan   string   `help:"Force a way to search, for measurements: graph or scan; auto takes the faster." enum:"auto,graph,scan" default:"auto"`
+	K        *int32   `short:"k" help:"Hits at most; default 10." placeholder:"N"`
+	Recall   *float64 `help:"Share of the exact answer that is wanted on average, 0.5 to 0.9999; default 0.99." placeholder:"SHARE"`
+	Ef       *int32   `help:"HNSW: candidates looked at, instead of --recall; more is slower and nearer to exact." placeholder:"N"`
+	Exact    bool     `help:"Compare with every paper by its vector."`
+	Filter   string   `help:"Which papers may be in the answer, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
+	Mode     string   `help:"By what papers are found: dense, by the encoder's vectors; lexical, by words; hybrid, by both; auto is hybrid for a text, dense otherwise." enum:"auto,dense,lexical,hybrid" default:"auto"`
+	Fusion   string   `help:"How a hybrid search joins the two: convex, a weighted sum of the scores; rrf, of the inverse ranks." enum:"auto,convex,rrf" default:"auto"`
+	Weight   *float64 `name:"dense-weight" help:"The weight of the vectors in a hybrid search, 0 to 1; default 0.4." placeholder:"W"`
+	Exclude  []string `help:"Papers that shall not be in the answer, by any of their ids, and neither other versions of the same work." placeholder:"ID,..."`
+	SameWork bool     `help:"Let other versions of the same work be in the answer."`
+	Plan     string   `help:"Force a way to search, for measurements: graph or scan; auto takes the faster." enum:"auto,graph,scan" default:"auto"`
 }
 
 // plan is the flag in the words of the wire.
@@ -123,7 +125,7 @@ func (c *searchCmd) Run(e *env) (err error) {
 }
 
 type relatedCmd struct {
-	ID string `arg:"" help:"Id of the paper."`
+	ID string `arg:"" help:"Any of the paper's ids."`
 
 	searchFlags
 	outputFlags
@@ -142,7 +144,7 @@ func (c *relatedCmd) Run(e *env) (err error) {
 	}
 	defer finish(&err, cl.close)
 	res, err := cl.search.Related(e.ctx, &embeddv1.RelatedRequest{Id: c.ID, K: c.K, Ef: c.Ef, Recall: c.Recall, Exact: c.Exact, Plan: c.plan(), Filter: c.Filter, View: c.view(),
-		Mode: c.mode(), Fusion: c.fusion(), DenseWeight: c.Weight})
+		Mode: c.mode(), Fusion: c.fusion(), DenseWeight: c.Weight, Exclude: c.Exclude, SameWork: c.SameWork})
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,7 @@ type Collection struct {
 	moves   moves
 	fields  fields
 	words   lexicon
+	works   catalogue
 
 	expiry     expiry
 	upkeep     upkeep
@@ -104,6 +105,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	c.fields.init()
 	c.words.init()
 	c.neighbours.init(o.Settings.Neighbours)
+	c.works.init()
 	if c.log == nil {
 		c.log = slog.Default()
 	}
@@ -153,7 +155,9 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if c.store.Count() == 0 {
 		c.fields.there()
 	}
-	c.findWords()
+	for _, k := range c.allKept() {
+		k.find(c)
+	}
 	c.version.start(c.store.Revision())
 	if err := c.openExpiry(); err != nil {
 		return nil, err
@@ -239,7 +243,7 @@ func (c *Collection) Check() error {
 	if n != c.index.Len() {
 		errs = append(errs, fmt.Errorf("invariant 3: %d papers are stored, %d are in the index", n, c.index.Len()))
 	}
-	return errors.Join(append(errs, c.checkFields(), c.checkWords(), c.checkNeighbours())...)
+	return errors.Join(append(errs, c.checkFields(), c.words.check(c), c.works.check(c), c.checkNeighbours())...)
 }
 
 // enter begins a call; leave ends it. Between the two nothing is closed.
@@ -267,6 +271,7 @@ func (c *Collection) Close() error {
 	c.commits.Wait()
 	c.fields.loading.Wait()
 	c.words.loading.Wait()
+	c.works.loading.Wait()
 	c.upkeep.timer.Stop()
 	c.probe.timer.Stop()
 	c.expiry.timer.Stop()
@@ -279,7 +284,7 @@ func (c *Collection) Close() error {
 			errs = append(errs, fmt.Errorf("save snapshot of the index: %w", err))
 		}
 	}
-	c.keepWords()
+	c.keep()
 	return errors.Join(append(errs, c.index.Close(), c.store.Close(), c.root.Close())...)
 }
 

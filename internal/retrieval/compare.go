@@ -111,29 +111,32 @@ func (v *vectors) add(ctx context.Context, at int, field string, t *Input) error
 	if err := checkID(field, t.PaperID); err != nil {
 		return err
 	}
+	own := t.PaperID
 	if v.which.Scope != nil {
-		if _, err := v.c.record(ctx, field, t.PaperID, v.which); err != nil {
+		rec, err := v.c.record(ctx, field, t.PaperID, v.which)
+		if err != nil {
 			return err
 		}
+		own = rec.Paper.ID
 	}
-	return v.stored(at, field, t.PaperID)
+	return v.stored(ctx, at, field, own)
 }
 
 // addPaper adds a paper that is stored, or not.
 func (v *vectors) addPaper(ctx context.Context, at int, field string, p *Paper) error {
-	known, err := v.c.knows(ctx, field, p, v.which)
+	own, err := v.c.knows(ctx, field, p, v.which)
 	if err != nil {
 		return err
 	}
-	if known {
-		return v.stored(at, field+".id", p.ID)
+	if own != "" {
+		return v.stored(ctx, at, field+".id", own)
 	}
 	v.later(at, field, textIn{PaperText(p), Document})
 	return nil
 }
 
-func (v *vectors) stored(at int, field, id string) error {
-	vector, _, err := v.c.vectorOf(field, id)
+func (v *vectors) stored(ctx context.Context, at int, field, id string) error {
+	_, vector, _, err := v.c.vectorOfAny(ctx, field, id, v.which)
 	if err == nil {
 		v.put(at, vector)
 	}

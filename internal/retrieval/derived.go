@@ -178,12 +178,15 @@ func (c *Collection) LoadDerived() {
 	defer c.leave()
 	c.fields.begin(c)
 	c.words.begin(c)
+	c.works.begin(c)
 }
 
-// update brings all that is derived and in memory to what is stored of some papers. reworded are those of them whose words may be others. Words
-// are made from the first write on, so that their snapshot keeps up with the store.
+// update brings all that is derived and in memory to what is stored of some papers. reworded are those of them whose words may be others. Words and
+// works are made from the first write on, so that their snapshots keep up with the store.
 func (c *Collection) update(ordinals, reworded []uint64) {
 	c.words.begin(c)
+	c.works.begin(c)
 	c.fields.update(c, ordinals)
 	c.words.update(c, reworded)
+	c.works.update(c, ordinals)
 }

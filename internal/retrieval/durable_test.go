@@ -278,7 +278,7 @@ func TestInspect(t *testing.T) {
 		t.Errorf("with a damaged snapshot: %v", got)
 	}
 	removed, err := DropDerived(bad)
-	if err != nil || !slices.Equal(removed, []string{snapshotName, wordsSnapshotName}) {
+	if err != nil || !slices.Equal(removed, []string{snapshotName, wordsSnapshotName, worksSnapshotName}) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	if got := inspect(bad); got != nil {

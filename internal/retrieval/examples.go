@@ -165,16 +165,17 @@ func (c *Collection) probesOf(ctx context.Context, r SearchRequest, l *looking, 
 		}
 		in := x.Input
 		if in.Paper != nil {
-			known, err := c.knows(ctx, at+".paper", in.Paper, r.Which)
+			own, err := c.knows(ctx, at+".paper", in.Paper, r.Which)
 			if err != nil {
 				return err
 			}
-			if !known {
+			if own == "" {
+				l.unknown = append(l.unknown, in.Paper)
 				texts, lacking = append(texts, PaperText(in.Paper)), append(lacking, i)
 				l.probes = append(l.probes, p)
 				continue
 			}
-			in = Input{PaperID: in.Paper.ID}
+			in = Input{PaperID: own}
 		}
 		switch {
 		case in.Text != nil:
@@ -336,7 +337,7 @@ func (c *Collection) nearExamples(ctx context.Context, l *looking, q ann.Query, 
 		}
 	}
 	most := q.K
-	q.K = max(exampleLeast, examplesPool/positive) + len(l.selves)
+	q.K = max(exampleLeast, examplesPool/positive) + l.aside()
 	seen := map[uint64]struct{}{}
 	var labels []uint64
 	for _, p := range l.probes {

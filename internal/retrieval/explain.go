@@ -34,6 +34,7 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 		if query, err = c.record(ctx, r.Field+".paper_id", r.Input.PaperID, r.Which); err != nil {
 			return nil, err
 		}
+		r.Input.PaperID = query.Paper.ID
 		p := passageOf(&query.Paper)
 		passage = &p
 	}

@@ -55,7 +55,7 @@ func (c *Collection) Figures() Figures {
 	return f
 }
 
-// DerivedBytes is about what the papers' fields and their words take in memory.
-func (c *Collection) DerivedBytes() (fields, words int64) {
-	return c.fields.index.Bytes(), c.words.index.Bytes()
+// DerivedBytes is about what the papers' fields, their words and their works take in memory.
+func (c *Collection) DerivedBytes() (fields, words, works int64) {
+	return c.fields.index.Bytes(), c.words.index.Bytes(), c.works.index.Bytes()
 }

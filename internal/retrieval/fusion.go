@@ -95,6 +95,9 @@ type looking struct {
 	feedback *Feedback
 	order    ordering
 	page     page
+	// unknown are papers of the input that are not stored: other versions of them are not in the answer.
+	unknown []*Paper
+	apart   *apart // nil: nothing else is kept out
 }
 
 // find gives the papers that are nearest, of those chosen (nil: all), and tells whether there are more.
@@ -162,7 +165,7 @@ func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Se
 		return nil, false, err
 	}
 	more = len(near) == k || len(matches) == k
-	if len(l.selves) > 0 { // they would be the measure of all others
+	if aside := l.aside(); aside > 0 { // they would be the measure of all others
 		kept := 0
 		for i := range near {
 			if !l.isSelf(near[i].Label) {
@@ -170,16 +173,23 @@ func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Se
 				kept++
 			}
 		}
+		all := len(matches)
 		matches = slices.DeleteFunc(matches, func(m lexical.Match) bool { return l.isSelf(m.Ordinal) })
-		pool := k - len(l.selves)
+		pool := k - aside
+		l.apart.short(max(len(near)-kept, all-len(matches)) - aside)
 		near, scores, matches = near[:min(kept, pool)], scores[:min(kept, pool)], matches[:min(len(matches), pool)]
 	}
 	found, err = c.join(l, near, scores, matches)
 	return found, more, err
 }
 
-// isSelf tells whether a paper is the input.
-func (l *looking) isSelf(ordinal uint64) bool { return slices.Contains(l.selves, ordinal) }
+// isSelf tells whether a paper is the input, or kept out of the answer beside it.
+func (l *looking) isSelf(ordinal uint64) bool {
+	return slices.Contains(l.selves, ordinal) || l.apart.keepsOut(ordinal)
+}
+
+// aside is how many more papers are asked for in the place of those.
+func (l *looking) aside() int { return len(l.selves) + l.apart.spare(l.mode) }
 
 // rank numbers candidates that are in the order of one side, but for the input.
 func (l *looking) rank(found []candidate, of func(*candidate) *int32) {

@@ -88,7 +88,7 @@ func TestOldDataDirectories(t *testing.T) {
 
 var trials = flag.Int("trials", 40, "trials of TestDamagedSnapshots for each snapshot")
 
-// What happens to a snapshot changes no answer: it is used whole, or the one before it is, or the index or the words are made anew.
+// What happens to a snapshot changes no answer: it is used whole, or the one before it is, or the index, the words or the works are made anew.
 func TestDamagedSnapshots(t *testing.T) {
 	rng := testkit.Rand(t)
 	dir := filepath.Join(t.TempDir(), "data")
@@ -127,11 +127,11 @@ func TestDamagedSnapshots(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries { // what is not here needs a case of its own
-		if !slices.Contains([]string{storeName, snapshotName, oldSnapshotName, wordsSnapshotName, "backups"}, e.Name()) {
+		if !slices.Contains([]string{storeName, snapshotName, oldSnapshotName, wordsSnapshotName, worksSnapshotName, "backups"}, e.Name()) {
 			t.Errorf("a data directory has %s, which no test damages", e.Name())
 		}
 	}
-	for _, name := range []string{snapshotName, oldSnapshotName, wordsSnapshotName} {
+	for _, name := range []string{snapshotName, oldSnapshotName, wordsSnapshotName, worksSnapshotName} {
 		for range fewer(*trials) {
 			bad := killed(t, base)
 			path := filepath.Join(bad, name)
@@ -150,7 +150,7 @@ func TestDamagedSnapshots(t *testing.T) {
 			case 3:
 				data = data[:at]
 			case 4: // of the other generation
-				other := map[string]string{snapshotName: oldSnapshotName, oldSnapshotName: snapshotName, wordsSnapshotName: snapshotName}[name]
+				other := map[string]string{snapshotName: oldSnapshotName, oldSnapshotName: snapshotName, wordsSnapshotName: snapshotName, worksSnapshotName: wordsSnapshotName}[name]
 				if data, err = os.ReadFile(filepath.Join(bad, other)); err != nil {
 					t.Fatal(err)
 				}
@@ -163,6 +163,9 @@ func TestDamagedSnapshots(t *testing.T) {
 				t.Fatal(err)
 			}
 			c, _ := openLogged(t, bad, Options{})
+			if err := c.works.wait(t.Context(), c); err != nil { // which Check proves
+				t.Fatal(err)
+			}
 			for i, got := range exact(c) {
 				if !slices.Equal(got, want[i]) {
 					t.Fatalf("%s, damage %d at byte %d: %v, want %v", name, how, at, got, want[i])

@@ -14,7 +14,9 @@ import (
 	"slices"
 
 	"embedd/ann"
+	"embedd/internal/lexical"
 	"embedd/internal/store"
+	"embedd/internal/works"
 )
 
 // Finding is what an inspection says of one of the house's invariants.
@@ -113,10 +115,11 @@ func inspect(ctx context.Context, root *os.Root, progress func(stage string)) (*
 		}
 	}
 	progress(wordsSnapshotName)
-	if err := i.words(); err != nil && ctx.Err() != nil {
-		return nil, ctx.Err()
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		i.bad(2, fmt.Errorf("%s: %w", wordsSnapshotName, err))
+	inspectKept(i, wordsSnapshotName, lexical.Open)
+	progress(worksSnapshotName)
+	inspectKept(i, worksSnapshotName, works.Open)
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	how := fmt.Sprintf("%d snapshots of the index were read", seen)
 	if seen == 0 {
@@ -164,20 +167,22 @@ func (i *inspector) snapshot(name string) error {
 	return i.search(name, index)
 }
 
-// words reads the snapshot of the words, and compares it with the store.
-func (i *inspector) words() error {
-	index, note, err := readWords(i.ctx, i.root, i.store)
-	if err != nil {
-		return err
+// inspectKept reads a snapshot of something that is kept, where there is one, and compares it with the store.
+func inspectKept[T keptIndex](i *inspector, name string, open func(io.Reader) (T, []byte, error)) {
+	index, note, err := readKept(i.ctx, i.root, i.store, name, open)
+	if err == nil {
+		err = index.Check()
 	}
-	if err := index.Check(); err != nil {
-		return err
+	if err == nil {
+		err = i.compare(name, note.Revision, slices.Values(index.Ordinals()), index.Contains)
 	}
-	err = i.compare(wordsSnapshotName, note.Revision, slices.Values(index.Ordinals()), index.Contains)
-	if errors.Is(err, store.ErrForgotten) {
-		return errors.New("the change log does not go back to it; it is not used")
+	switch {
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, store.ErrForgotten):
+		i.bad(2, fmt.Errorf("%s: the change log does not go back to it; it is not used", name))
+	default:
+		i.bad(2, fmt.Errorf("%s: %w", name, err))
 	}
-	return err
 }
 
 // compare compares what is in a snapshot with what is stored. What has changed since it was written is made good by the change log.
@@ -260,13 +265,13 @@ func (i *inspector) report(store, index string) *Inspection {
 		proved    bool
 	}{
 		{1, "what was acknowledged is in the store", store, true},
-		{2, "the index and the words are derived", index, index != ""},
-		{3, "every label of the index, and every paper with words, is a stored paper", index, index != ""},
+		{2, "the index, the words and the works are derived", index, index != ""},
+		{3, "every label of the index, and every paper with words or a work, is a stored paper", index, index != ""},
 		{4, "all vectors come from one model, with its dimension and norm 1", store, index != ""},
 		{5, "what was deleted is in no answer", searched, index != ""},
 		{6, "the answer for k is the beginning of that for more, ties in the order of storing", searched, index != ""},
 		{7, "nearer comes first", searched, index != ""},
-		{8, "a paper never recommends itself", tests, false},
+		{8, "a paper never recommends itself, nor another version", tests, false},
 		{9, "work beyond a limit is refused by name", tests, false},
 		{10, "whatever is sent, the answer is a result or an error", tests, false},
 	} {
@@ -276,7 +281,7 @@ func (i *inspector) report(store, index string) *Inspection {
 	return &i.x
 }
 
-// DropDerived removes what can be made anew from the store of a data directory that is not in use: the snapshots of the index and of the words. It
+// DropDerived removes what can be made anew from the store of a data directory that is not in use: the snapshots of the index, of the words and of the works. It
 // gives the files that it removed.
 func DropDerived(dir string) (removed []string, err error) {
 	lock, err := Lock(dir)
@@ -289,7 +294,8 @@ func DropDerived(dir string) (removed []string, err error) {
 		return nil, internal("open data directory "+dir, err)
 	}
 	defer root.Close()
-	for _, pattern := range []string{snapshotName, oldSnapshotName, newSnapshots, wordsSnapshotName, newWordsSnapshots} {
+	kept, making := keptFiles()
+	for _, pattern := range slices.Concat([]string{snapshotName, oldSnapshotName, newSnapshots}, kept, making) {
 		names, err := fs.Glob(root.FS(), pattern)
 		if err != nil {
 			return removed, err

@@ -48,6 +48,8 @@ const (
 	// MaxSearchesPerCall is the most searches of one call, and MaxHitsPerCall the most hits that they may ask for together.
 	MaxSearchesPerCall = 100
 	MaxHitsPerCall     = 10_000
+	// MaxExclude is the most ids that one search excludes.
+	MaxExclude = 10_000
 	// MaxPageSize is the most papers of one page of List.
 	MaxPageSize = 1000
 )

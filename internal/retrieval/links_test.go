@@ -39,6 +39,7 @@ func TestLinksOutOfADataDirectory(t *testing.T) {
 		{snapshotName, true, "the one before it is", true},
 		{oldSnapshotName, true, "", true},
 		{wordsSnapshotName, true, "the papers' words is not used", true},
+		{worksSnapshotName, true, "the papers' works is not used", true},
 		{"backups", true, "", false},
 		{"backups/monday", true, "", true},
 		{"backups/tuesday.making-1", true, "", true},

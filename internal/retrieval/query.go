@@ -79,6 +79,11 @@ type SearchRequest struct {
 	Digest uint64
 	// Live: a kept list of neighbours is not to answer.
 	Live bool
+	// Exclude are papers, by any of their ids, that shall not be in the answer, and neither what is the same work: at most MaxExclude. Those that
+	// are not stored are passed over.
+	Exclude []string
+	// SameWork lets other versions of the same work be in the answer, of the input and of hits.
+	SameWork bool
 }
 
 // Plan is a way to search the index where the search is not exact.
@@ -106,6 +111,8 @@ type Hit struct {
 	Percentile *float64
 	Band       Band
 	Why        Why
+	// SameWork are the ids of the papers that this hit stands for: of the same work, and left out of the answer for it. In the order of storing.
+	SameWork []string
 
 	ordinal uint64
 }
@@ -180,7 +187,7 @@ func (res *SearchResult) ended(ctx context.Context, c *Collection, stage Stage, 
 	res.Stages = append(res.Stages, StageTime{stage, took})
 }
 
-// Search returns the papers nearest to the input. A paper that is the input is not among them.
+// Search returns the papers nearest to the input. A paper that is the input is not among them, and of each work there is one at most.
 func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult, error) {
 	if err := c.enter(); err != nil {
 		return nil, err
@@ -191,6 +198,9 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 		res.K = *r.K
 	}
 	c.usual(&r)
+	if err := checkExclude(r.Exclude); err != nil {
+		return nil, err
+	}
 	l, err := r.look(res.K)
 	if err != nil {
 		return nil, err
@@ -225,6 +235,9 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	}
 	l.kept = c.keeps(&r, l)
 	if res.Hits, err = c.nearest(ctx, l, r, res); err != nil {
+		return nil, err
+	}
+	if err := l.apart.tell(ctx, res.Hits); err != nil {
 		return nil, err
 	}
 	if err := c.judge(l, res); err != nil {
@@ -367,17 +380,19 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, l *looking, r
 	if err := checkID(name, in.PaperID); err != nil {
 		return err
 	}
+	own := in.PaperID
 	if r.Which.Scope != nil || l.mode != Dense {
 		rec, err := c.record(ctx, name, in.PaperID, r.Which)
 		if err != nil {
 			return err
 		}
+		own = rec.Paper.ID
 		if err := c.readWordsOf(ctx, l, PaperText(&rec.Paper)); err != nil {
 			return err
 		}
 	}
-	v, ordinal, err := c.vectorOf(name, in.PaperID)
-	l.vector, l.selves, l.selfIDs = v, []uint64{ordinal}, []string{in.PaperID}
+	own, v, ordinal, err := c.vectorOfAny(ctx, name, own, r.Which)
+	l.vector, l.selves, l.selfIDs = v, []uint64{ordinal}, []string{own}
 	return err
 }
 
@@ -401,14 +416,15 @@ func (c *Collection) resolveText(ctx context.Context, l *looking, field, text st
 
 // resolvePaper fills in those of a paper that may not be known here.
 func (c *Collection) resolvePaper(ctx context.Context, r SearchRequest, l *looking, field string, p *Paper, res *SearchResult) error {
-	known, err := c.knows(ctx, field, p, r.Which)
+	own, err := c.knows(ctx, field, p, r.Which)
 	if err != nil {
 		return err
 	}
-	if known {
-		r.Input, r.Field = Input{PaperID: p.ID}, field
+	if own != "" {
+		r.Input, r.Field = Input{PaperID: own}, field
 		return c.resolve(ctx, r, l, res)
 	}
+	l.unknown = []*Paper{p}
 	if err := c.readWordsOf(ctx, l, PaperText(p)); err != nil {
 		return err
 	}
@@ -438,21 +454,28 @@ func (c *Collection) Knows(ctx context.Context, field string, p *Paper, w Which)
 		return false, err
 	}
 	defer c.leave()
-	return c.knows(ctx, field, p, w)
+	own, err := c.knows(ctx, field, p, w)
+	return own != "", err
 }
 
-func (c *Collection) knows(ctx context.Context, field string, p *Paper, w Which) (bool, error) {
+// knows gives the id under which a paper is stored that is given by any of its ids; "" for none.
+func (c *Collection) knows(ctx context.Context, field string, p *Paper, w Which) (own string, err error) {
 	checked := *p
 	checked.ID = cmp.Or(p.ID, "none") // it need not have one
-	err := cmp.Or(checkPaper(field, &checked, c.settings.OwnVectors), c.checkInputVector(field+".vector", p))
-	if err != nil || p.ID == "" || p.Vector != nil {
-		return false, err
+	err = cmp.Or(checkPaper(field, &checked, c.settings.OwnVectors), c.checkInputVector(field+".vector", p))
+	if err != nil || p.Vector != nil {
+		return "", err
 	}
-	rec, err := c.record(ctx, field+".id", p.ID, w)
-	if KindOf(err) == NotFound {
-		return false, nil
+	for _, id := range idsOfPaper(p) {
+		rec, err := c.record(ctx, field+".id", id, w)
+		if err != nil && KindOf(err) == NotFound {
+			continue
+		}
+		if err != nil || PaperText(&rec.Paper) == PaperText(p) {
+			return rec.Paper.ID, err
+		}
 	}
-	return err == nil && PaperText(&rec.Paper) == PaperText(p), err
+	return "", nil
 }
 
 // readWordsOf fills in the words of a text where the mode needs them, and waits until there are those of the papers.
@@ -499,6 +522,11 @@ const searchTries = 5
 // nearest searches, and reads the papers. A paper that was removed between the two is missing from the first try, so the search is
 // widened by what was missing until k are found or there are no more. One that moved between the two is searched for again.
 func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, res *SearchResult) ([]Hit, error) {
+	apart, err := c.keepApart(ctx, &r, l)
+	if err != nil {
+		return nil, err
+	}
+	l.apart = apart
 	limit := res.K + len(l.page.given)
 	l.query.K = limit
 	if l.mode == Hybrid || l.order.any() {
@@ -508,7 +536,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		l.query.K = max(l.query.K, l.order.pool())
 	}
 	pool := l.query.K
-	l.query.K += len(l.selves)
+	l.query.K += l.aside()
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -521,11 +549,12 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		if err := c.narrow(ctx, l, r.Which); err != nil {
 			return nil, err
 		}
+		apart.begin(chosen)
 		found, more, err := c.find(ctx, l, chosen, res)
 		if err != nil {
 			return nil, err
 		}
-		found = l.order.near(found)
+		found = l.order.near(apart.leave(found, apart.spare(l.mode)))
 		want := limit
 		if l.order.any() {
 			want = min(len(found), pool) // what is missing widens the search, and not the pool
@@ -543,6 +572,9 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		case len(hits) < want && missing > 0 && more:
 			l.query.K += missing
 			continue
+		case len(hits) < want && apart.left > 0 && more && !l.order.any(): // in a pool as many may be left out as there are
+			l.query.K += apart.left
+			continue
 		}
 		if l.order.rerank != nil {
 			if hits, err = c.rerankFound(ctx, r, l, hits, res); err != nil {
@@ -554,7 +586,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		}
 		if l.order.any() && len(hits) < limit && more && l.query.K < poolMore { // too many are alike
 			pool = poolMore
-			l.query.K = poolMore + len(l.selves)
+			l.query.K = poolMore + l.aside()
 			continue
 		}
 		more = more || len(hits) > limit || len(found) > want
@@ -603,7 +635,7 @@ func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int)
 				missing++
 				continue
 			}
-			if r.Which.meets(&records[i].Paper) { // which may have changed since the search
+			if r.Which.meets(&records[i].Paper) && l.apart.takes(of.ordinal, &records[i].Paper) { // which may have changed since the search
 				hits = append(hits, of.hit(records[i].Paper))
 			}
 		}
@@ -677,8 +709,24 @@ func (c *Collection) Get(ctx context.Context, id string, w Which) (Paper, TextUs
 	return rec.Paper, TextUse{rec.Tokens, rec.Truncated}, err
 }
 
-// record reads a stored paper that is in scope. field is the request's, for errors.
+// record reads a stored paper that is in scope, by any of its ids. field is the request's, for errors.
 func (c *Collection) record(ctx context.Context, field, id string, w Which) (store.Record, error) {
+	rec, err := c.recordOf(ctx, field, id, w)
+	if err == nil || KindOf(err) != NotFound {
+		return rec, err
+	}
+	own, err := c.byAlias(ctx, field, id, w)
+	if err != nil {
+		return store.Record{}, err
+	}
+	if rec, err = c.recordOf(ctx, field, own, w); err != nil && KindOf(err) == NotFound {
+		err = notFound(field, id) // it went meanwhile
+	}
+	return rec, err
+}
+
+// recordOf is record by the paper's own id.
+func (c *Collection) recordOf(ctx context.Context, field, id string, w Which) (store.Record, error) {
 	if err := checkID(field, id); err != nil {
 		return store.Record{}, err
 	}

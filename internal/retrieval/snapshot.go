@@ -69,7 +69,8 @@ func checkStoreIsThere(root *os.Root) error {
 	if _, err := root.Lstat(storeName); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	for _, pattern := range []string{snapshotName, oldSnapshotName, wordsSnapshotName, "backups/*", storeName + ".damaged-*", storeName + ".repairing"} {
+	kept, _ := keptFiles()
+	for _, pattern := range append(kept, snapshotName, oldSnapshotName, "backups/*", storeName+".damaged-*", storeName+".repairing") {
 		found, err := fs.Glob(root.FS(), pattern)
 		if err != nil {
 			return internal("look into data directory "+root.Name(), err)
@@ -83,7 +84,8 @@ func checkStoreIsThere(root *os.Root) error {
 
 // tidy removes what a process that was killed has left half done. The store is open: nobody else is doing it.
 func (c *Collection) tidy() {
-	for _, pattern := range []string{newSnapshots, newWordsSnapshots, "backups/*.making-*"} {
+	_, making := keptFiles()
+	for _, pattern := range append(making, newSnapshots, "backups/*.making-*") {
 		left, err := fs.Glob(c.root.FS(), pattern)
 		for _, name := range left {
 			err = errors.Join(err, c.root.RemoveAll(name))
@@ -310,7 +312,7 @@ func (c *Collection) saveSnapshot() error {
 	before := s.at.Swap(revision)
 	s.written.Store(time.Now().UnixNano())
 	s.since.Store(0)
-	c.keepWords()
+	c.keep()
 	return c.store.Forget(c.changesNeeded(before))
 }
 

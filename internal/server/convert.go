@@ -95,6 +95,7 @@ func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit
 		h := &hits[i]
 		out[i] = &embeddv1.Hit{
 			Paper: p, Score: h.Score, Rank: int32(i + 1), Cosine: h.Cosine, Bm25: h.BM25, Percentile: h.Percentile, Band: bands[h.Band], Why: whyToProto(&h.Why),
+			SameWork: h.SameWork,
 		}
 	}
 	return out, nil

@@ -142,6 +142,7 @@ func (s *Server) limitsToProto() *embeddv1.Limits {
 		CallsPerSecond: s.limits.Rate, WritesPerSecond: s.limits.WriteRate,
 		SearchesPerCall: retrieval.MaxSearchesPerCall, Examples: retrieval.MaxExamples,
 		MessageBytesAtOnce: s.limits.MessageBytes, MemoryBytes: s.limits.Memory,
+		Exclude: retrieval.MaxExclude,
 	}
 	for c := embeddv1.Class_CLASS_SEARCH; c <= embeddv1.Class_CLASS_ADMIN; c++ {
 		l := s.limits.Classes[c]

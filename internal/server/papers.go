@@ -93,7 +93,12 @@ func (s *Server) GetPaper(ctx context.Context, req *embeddv1.GetPaperRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	p, use, err := c.Get(ctx, req.GetId(), retrieval.Which{Scope: scopeOf(ctx)})
+	scope := retrieval.Which{Scope: scopeOf(ctx)}
+	p, use, err := c.Get(ctx, req.GetId(), scope)
+	if err != nil {
+		return nil, err
+	}
+	aliases, same, pending, err := c.Versions(ctx, &p, scope)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +106,7 @@ func (s *Server) GetPaper(ctx context.Context, req *embeddv1.GetPaperRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	return &embeddv1.GetPaperResponse{Paper: paper, TextUse: textUseToProto(use)}, nil
+	return &embeddv1.GetPaperResponse{Paper: paper, TextUse: textUseToProto(use), Aliases: aliases, SameWork: same, SameWorkPending: pending}, nil
 }
 
 // ListPapers implements PaperService. A page token is the last id of the page before, wrapped so that nobody builds

@@ -1066,9 +1066,11 @@ type GetPaperResponse struct {
 	// The scholarly ids of the paper, as they are compared: see docs/ids.md.
 	Aliases []string `protobuf:"bytes,3,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// Ids of other stored papers that are the same work.
-	SameWork      []string `protobuf:"bytes,4,rep,name=same_work,json=sameWork,proto3" json:"same_work,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SameWork []string `protobuf:"bytes,4,rep,name=same_work,json=sameWork,proto3" json:"same_work,omitempty"`
+	// The server is still reading which papers are the same work, some seconds after a start, and same_work is not complete.
+	SameWorkPending bool `protobuf:"varint,5,opt,name=same_work_pending,json=sameWorkPending,proto3" json:"same_work_pending,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetPaperResponse) Reset() {
@@ -1127,6 +1129,13 @@ func (x *GetPaperResponse) GetSameWork() []string {
 		return x.SameWork
 	}
 	return nil
+}
+
+func (x *GetPaperResponse) GetSameWorkPending() bool {
+	if x != nil {
+		return x.SameWorkPending
+	}
+	return false
 }
 
 type ListPapersRequest struct {
@@ -1466,12 +1475,13 @@ const file_embedd_v1_paper_service_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
 	"collection\x18d \x01(\tR\n" +
-	"collection\"\xa0\x01\n" +
+	"collection\"\xcc\x01\n" +
 	"\x10GetPaperResponse\x12&\n" +
 	"\x05paper\x18\x01 \x01(\v2\x10.embedd.v1.PaperR\x05paper\x12-\n" +
 	"\btext_use\x18\x02 \x01(\v2\x12.embedd.v1.TextUseR\atextUse\x12\x18\n" +
 	"\aaliases\x18\x03 \x03(\tR\aaliases\x12\x1b\n" +
-	"\tsame_work\x18\x04 \x03(\tR\bsameWork\"\xc4\x01\n" +
+	"\tsame_work\x18\x04 \x03(\tR\bsameWork\x12*\n" +
+	"\x11same_work_pending\x18\x05 \x01(\bR\x0fsameWorkPending\"\xc4\x01\n" +
 	"\x11ListPapersRequest\x12 \n" +
 	"\tpage_size\x18\x01 \x01(\x05H\x00R\bpageSize\x88\x01\x01\x12\x1d\n" +
 	"\n" +

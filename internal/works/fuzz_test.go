@@ -1,0 +1,43 @@
+package works
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"math/rand/v2"
+	"testing"
+)
+
+// FuzzSnapshot opens parts with a right checksum around any body, which must be refused or make an index that can be used.
+func FuzzSnapshot(f *testing.F) {
+	x := made(rand.New(rand.NewPCG(1, 2)), 10)
+	f.Add(x.encode([]uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var b bytes.Buffer
+		if err := New().WriteSnapshot(&b, nil); err != nil {
+			t.Fatal(err)
+		}
+		head := b.Bytes()[:b.Len()-4]
+		binary.LittleEndian.PutUint32(head[len(snapshotMagic)+6:], 1)
+		file := binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
+		size := binary.LittleEndian.AppendUint64(nil, uint64(len(body)))
+		file = append(append(file, size...), body...)
+		file = binary.LittleEndian.AppendUint32(file, crc32.Update(crc32.Checksum(size, castagnoli), castagnoli, body))
+		x, _, err := Open(bytes.NewReader(file))
+		if err != nil {
+			return
+		}
+		if err := x.Check(); err != nil {
+			t.Fatal(err)
+		}
+		for ordinal := range uint64(10) {
+			x.Same(ordinal, nil)
+			x.Remove(ordinal)
+			x.Add(ordinal+1, Analyze(Paper{Title: "A title of some length", DOI: "10.1000/1"}))
+		}
+		if err := x.Check(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
