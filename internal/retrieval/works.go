@@ -178,12 +178,12 @@ func (c *Collection) Versions(ctx context.Context, p *Paper, w Which) (aliases, 
 	if err != nil {
 		return nil, nil, false, storeError("look up paper", err)
 	}
-	same, err = c.idsOf(c.works.index.Same(ordinal, within(seen)), scope, p.ID)
+	same, err = c.idsUnder(c.works.index.Same(ordinal, within(seen)), scope, p.ID)
 	return aliases, same, false, err
 }
 
-// idsOf gives the ids of papers, each once, that meet what a call is about, without one.
-func (c *Collection) idsOf(ordinals []uint64, w Which, without string) (all []string, err error) {
+// idsUnder gives the ids of papers, each once, that meet what a call is about, without one.
+func (c *Collection) idsUnder(ordinals []uint64, w Which, without string) (all []string, err error) {
 	if len(ordinals) == 0 {
 		return nil, nil
 	}
@@ -450,7 +450,7 @@ func (a *apart) tell(ctx context.Context, hits []Hit) error {
 			return err
 		}
 		var err error
-		if h.SameWork, err = a.c.idsOf(mates, a.which, h.Paper.ID); err != nil {
+		if h.SameWork, err = a.c.idsUnder(mates, a.which, h.Paper.ID); err != nil {
 			return err
 		}
 	}
