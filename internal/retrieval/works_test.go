@@ -434,7 +434,7 @@ func TestWorksOf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found, err := c.idsOf(ordinals, Which{}, "")
+		found, err := c.idsUnder(ordinals, Which{}, "")
 		if got := strings.Join(found, " "); got != x.want || err != nil {
 			t.Errorf("%v is the same work as %q, want %q; %v", x.p, got, x.want, err)
 		}
