@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -77,6 +78,8 @@ type Key struct {
 	Origins []string `json:"origins,omitempty"`
 	// Filter, where it is not empty, says which papers there are for who has the key; it only reads. Its language is not known here.
 	Filter string `json:"filter,omitempty"`
+	// Collections are those that the key is for, by their own names or by aliases, which it then follows; nil for all.
+	Collections []string `json:"collections,omitempty"`
 }
 
 // prefix of a secret: who finds one somewhere, a scanner for secrets too, knows what it is.
@@ -118,6 +121,14 @@ func (k *Key) check() error {
 	case len(k.Origins) > 0 && k.Expires.IsZero():
 		return errors.New("a key with origins is for everybody to see: it must expire")
 	}
+	if k.Collections != nil && len(k.Collections) == 0 {
+		return errors.New("collections is empty; name those that the key is for, or leave it out for all")
+	}
+	for _, name := range k.Collections {
+		if !collectionName.MatchString(name) {
+			return fmt.Errorf("collections has %q, which no collection is called: use 1 to 63 lower-case letters, digits, - and _, beginning with a letter or digit", name)
+		}
+	}
 	for _, o := range k.Origins {
 		if err := checkOrigin(o); err != nil {
 			return err
@@ -125,6 +136,9 @@ func (k *Key) check() error {
 	}
 	return nil
 }
+
+// collectionName is what a collection or an alias may be called.
+var collectionName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 
 // checkOrigin refuses what a browser would never send as an origin.
 func checkOrigin(o string) error {

@@ -60,6 +60,9 @@ func (c *Collection) Backup(ctx context.Context, dir, program string) (info back
 	if _, err := c.writeSnapshot(making, snapshotName); err != nil {
 		return info, internal("copy the index", err)
 	}
+	if err := keepAbout(c.root, making); err != nil {
+		return info, internal("copy "+AboutName, err)
+	}
 	revision, err := c.store.Backup(filepath.Join(half, storeName))
 	if err != nil {
 		return info, storeError("copy the store", err)

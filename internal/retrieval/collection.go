@@ -20,6 +20,8 @@ type Paper = store.Paper
 
 // Options tune Open. The zero value is usable.
 type Options struct {
+	// Name is what the collection is called.
+	Name string
 	// Settings are what the collection is made with.
 	Settings Settings
 	// Index are the parameters of the HNSW graph. Dir is the data directory where it is empty.
@@ -42,6 +44,7 @@ type Options struct {
 // Collection is a set of papers under one encoder, in one data directory. All methods may be called from many
 // goroutines at once.
 type Collection struct {
+	name    string
 	dir     string
 	root    *os.Root // dir, which no file is opened outside of
 	encoder Encoder
@@ -73,6 +76,8 @@ type Collection struct {
 	// life is held for reading by each call and for writing by Close.
 	life   sync.RWMutex
 	closed bool
+	// discarded is why calls fail once Discard has begun; nil before.
+	discarded atomic.Pointer[Error]
 	// commits are those under way, whose callers may have gone.
 	commits    sync.WaitGroup
 	committing chan struct{} // has an entry for each
@@ -91,7 +96,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if o == nil {
 		o = &Options{}
 	}
-	c := &Collection{dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings, rerankers: o.Rerankers, now: o.now}
+	c := &Collection{name: o.Name, dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings, rerankers: o.Rerankers, now: o.now}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -222,6 +227,12 @@ func (c *Collection) Info() (Info, error) {
 	}, nil
 }
 
+// Name is what the collection is called, "" where it was opened without a name.
+func (c *Collection) Name() string { return c.name }
+
+// Dir is the data directory.
+func (c *Collection) Dir() string { return c.dir }
+
 // Model describes the encoder.
 func (c *Collection) Model() Model { return c.encoder.Model() }
 
@@ -248,12 +259,23 @@ func (c *Collection) Check() error {
 
 // enter begins a call; leave ends it. Between the two nothing is closed.
 func (c *Collection) enter() error {
+	if gone := c.discarded.Load(); gone != nil { // who waited for the lock would wait for Close
+		return gone
+	}
 	c.life.RLock()
 	if c.closed {
 		c.life.RUnlock()
-		return &Error{Kind: Unavailable, Message: "the server is shutting down"}
+		return c.ended()
 	}
 	return nil
+}
+
+// ended is why nothing is answered any more.
+func (c *Collection) ended() error {
+	if gone := c.discarded.Load(); gone != nil {
+		return gone
+	}
+	return &Error{Kind: Unavailable, Message: "the server is shutting down"}
 }
 
 func (c *Collection) leave() { c.life.RUnlock() }
@@ -277,15 +299,24 @@ func (c *Collection) Close() error {
 	c.expiry.timer.Stop()
 	_ = c.Settle(context.Background()) // its context does not end
 	var errs []error
-	if c.unsaved() {
+	kept := c.discarded.Load() == nil
+	if kept && c.unsaved() {
 		if err := c.saveSnapshot(); errors.Is(err, store.ErrRoom) {
 			c.log.Warn("the index is not saved; the next start takes longer", "error", err)
 		} else if err != nil {
 			errs = append(errs, fmt.Errorf("save snapshot of the index: %w", err))
 		}
 	}
-	c.keep()
+	if kept {
+		c.keep()
+	}
 	return errors.Join(append(errs, c.index.Close(), c.store.Close(), c.root.Close())...)
+}
+
+// Discard is Close for a collection that is to be removed: nothing derived is saved, and calls that begin from now on fail with why.
+func (c *Collection) Discard(why *Error) error {
+	c.discarded.CompareAndSwap(nil, why)
+	return c.Close()
 }
 
 // Writable returns nil, or why no papers are taken: a disk that is nearly full.

@@ -158,7 +158,7 @@ func (d *derived) wait(ctx context.Context, c *Collection) error {
 	case <-ctx.Done():
 		return &Error{Kind: Unavailable, Message: d.what + " are still being read, which takes some seconds after a start; try again", Err: ctx.Err()}
 	case <-c.upkeep.ctx.Done():
-		return &Error{Kind: Unavailable, Message: "the server is shutting down"}
+		return c.ended()
 	}
 	if d.failed() != nil {
 		d.update(c, nil)

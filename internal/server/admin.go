@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"embedd/internal/collections"
 	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -18,7 +19,7 @@ var backupName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 
 // CreateBackup implements embeddv1.AdminServiceServer.
 func (s *Server) CreateBackup(ctx context.Context, r *embeddv1.CreateBackupRequest) (*embeddv1.CreateBackupResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +32,9 @@ func (s *Server) CreateBackup(ctx context.Context, r *embeddv1.CreateBackupReque
 			Message: "is no name for a backup: use 1 to 63 lower-case letters, digits, - and _, beginning with a letter or digit"}
 	}
 	path := filepath.Join(s.backups, name)
+	if ownName(c) != collections.Default {
+		path = filepath.Join(c.Dir(), filepath.Base(s.backups), name)
+	}
 	info, err := c.Backup(ctx, path, s.version)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"embedd/internal/access"
+	"embedd/internal/collections"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -92,8 +93,24 @@ func callAttrs(req any) []any {
 		return []any{"n", r.came}
 	case *embeddv1.ListPapersRequest:
 		return []any{"n", r.GetPageSize()}
+	case *embeddv1.CreateCollectionRequest:
+		return named("name", r.GetName())
+	case *embeddv1.DeleteCollectionRequest:
+		return named("name", r.GetName())
+	case *embeddv1.SetAliasRequest:
+		return named("alias", r.GetAlias()) // the collection is in every line
+	case *embeddv1.DeleteAliasRequest:
+		return named("alias", r.GetAlias())
 	}
 	return nil
+}
+
+// named is an attribute with the name of a collection, where it can be one: of what is none the log gets nothing.
+func named(key, name string) []any {
+	if collections.CheckName("", name) != nil {
+		return nil
+	}
+	return []any{key, name}
 }
 
 func searchAttrs(r *embeddv1.SearchRequest) []any {
@@ -155,6 +172,9 @@ func callLine(ctx context.Context, method string, took time.Duration, code codes
 	attrs := []slog.Attr{slog.String("method", method), slog.String("code", canonical(code)), slog.Duration("took", took)}
 	if p, ok := peer.FromContext(ctx); ok {
 		attrs = append(attrs, slog.String("peer", p.Addr.String()))
+	}
+	if r, ok := req.(asking); ok {
+		attrs = append(attrs, slog.Group("", named("collection", r.GetCollection())...))
 	}
 	return append(attrs, slog.Group("", callAttrs(req)...)) // a group without a name is its attributes
 }

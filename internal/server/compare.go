@@ -10,7 +10,7 @@ import (
 
 // Compare implements SearchService.
 func (s *Server) Compare(ctx context.Context, req *embeddv1.CompareRequest) (*embeddv1.CompareResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}

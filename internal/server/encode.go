@@ -10,7 +10,7 @@ import (
 
 // Encode implements EncodeService.
 func (s *Server) Encode(ctx context.Context, req *embeddv1.EncodeRequest) (*embeddv1.EncodeResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (s *Server) Encode(ctx context.Context, req *embeddv1.EncodeRequest) (*embe
 
 // Tokenize implements EncodeService.
 func (s *Server) Tokenize(ctx context.Context, req *embeddv1.TokenizeRequest) (*embeddv1.TokenizeResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +79,8 @@ func roleFromProto(role embeddv1.Role) (retrieval.Role, error) {
 }
 
 // GetInfo implements InfoService.
-func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embeddv1.GetInfoResponse, error) {
-	c, err := s.ready()
+func (s *Server) GetInfo(ctx context.Context, req *embeddv1.GetInfoRequest) (*embeddv1.GetInfoResponse, error) {
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -92,16 +92,13 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 	if err != nil {
 		return nil, err
 	}
-	m, x := info.Model, info.Index
+	x := info.Index
 	fields, ready := c.Fields()
 	res := &embeddv1.GetInfoResponse{
-		Version: s.version,
-		Model: &embeddv1.Model{
-			Id: m.ID, Fingerprint: m.Fingerprint, Dimension: int32(m.Dimension), MaxTokens: int32(m.MaxTokens),
-			Pooling: m.Pooling, Precision: m.Precision, License: m.License, Dimensions: int32s(m.Dimensions),
-		},
+		Version:      s.version,
+		Model:        modelToProto(info.Model),
 		Limits:       s.limitsToProto(),
-		Counts:       &embeddv1.Counts{Papers: int64(info.Papers), IndexedVectors: int64(x.Vectors), Tombstones: int64(x.Tombstones)},
+		Counts:       countsToProto(info),
 		IndexVersion: info.Version,
 		Index: &embeddv1.Index{
 			M: int32(x.M), EfConstruction: int32(x.EfConstruction), Memory: x.Memory, Kernels: x.Kernels,
@@ -109,6 +106,7 @@ func (s *Server) GetInfo(ctx context.Context, _ *embeddv1.GetInfoRequest) (*embe
 			MemoryBytes: x.MemoryBytes, FileBytes: x.FileBytes, BytesPerVector: x.BytesPerVector(), CalibratedVectors: int64(x.Calibrated),
 		},
 		Fields: fieldsToProto(fields), FieldsReady: ready, Rerankers: c.Rerankers(),
+		Collection: ownName(c), Settings: s.settingsOf(c),
 	}
 	if where != nil {
 		res.Bands = &embeddv1.Bands{Related: where.Related, Strong: where.Strong, Mean: float32(where.Mean), Deviation: float32(where.Deviation)}

@@ -16,7 +16,7 @@ import (
 // held meanwhile.
 func (s *Server) ExportPapers(req *embeddv1.ExportPapersRequest, stream grpc.ServerStreamingServer[embeddv1.ExportPapersResponse]) error {
 	ctx := stream.Context()
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 
 // CountPapers implements PaperService.
 func (s *Server) CountPapers(ctx context.Context, req *embeddv1.CountPapersRequest) (*embeddv1.CountPapersResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}

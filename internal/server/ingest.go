@@ -34,15 +34,14 @@ const (
 
 // IngestPapers implements PaperService.
 func (s *Server) IngestPapers(stream grpc.BidiStreamingServer[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse]) error {
-	c, err := s.ready()
-	if err != nil {
+	if _, err := s.ready(); err != nil {
 		return err
 	}
 	// So that a client knows that it is talked to, long before the first result.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	in := &ingestion{s: s, w: watchedOf(stream.Context()), c: c, came: make(chan *ingested, ingestPapers), freed: make(chan struct{}, 1), unread: make(chan struct{})}
+	in := &ingestion{s: s, w: watchedOf(stream.Context()), came: make(chan *ingested, ingestPapers), freed: make(chan struct{}, 1), unread: make(chan struct{})}
 	in.w.lasts = true
 	go in.read()
 	defer in.close()
@@ -124,7 +123,7 @@ func (in *ingestion) answer(stream grpc.BidiStreamingServer[embeddv1.IngestPaper
 type ingestion struct {
 	s    *Server
 	w    *watched
-	c    *retrieval.Collection
+	c    *retrieval.Collection // set before the first commit
 	mode retrieval.WriteMode
 
 	came chan *ingested // closed at the end of the stream
@@ -242,7 +241,16 @@ func (in *ingestion) gather() (c *ingestCommit, last bool, err error) {
 			if in.mode, err = writeMode("start.mode", x.start.GetMode()); err != nil {
 				return c, true, err
 			}
+			if in.c, err = in.s.collectionOf(in.w.ctx, x.start); err != nil {
+				return c, true, err
+			}
 			continue
+		}
+		if in.c == nil { // nothing was said
+			if in.c, err = in.s.collectionOf(in.w.ctx, (*embeddv1.IngestStart)(nil)); err != nil {
+				in.drop(x)
+				return c, true, err
+			}
 		}
 		if x.bad == nil && c.ids[x.paper.GetId()] {
 			in.next = x

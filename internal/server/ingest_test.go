@@ -234,7 +234,11 @@ func TestIngestHoldsASlowReaderBack(t *testing.T) {
 // stored is how many papers the server has.
 func (r *running) stored(t *testing.T) int {
 	t.Helper()
-	info, err := r.collection.Load().Info()
+	c, err := r.set.Load().Get("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := c.Info()
 	if err != nil {
 		t.Fatal(err)
 	}

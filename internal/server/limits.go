@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"embedd/internal/admission"
+	"embedd/internal/collections"
 	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -140,7 +141,7 @@ func (s *Server) limitsToProto() *embeddv1.Limits {
 		Facets: retrieval.MaxFacets, HeaderBytes: maxHeaderBytes, CallsPerConnection: maxStreams,
 		Connections: int32(s.limits.Connections), ConnectionsPerAddress: int32(s.limits.ConnectionsPerAddress),
 		CallsPerSecond: s.limits.Rate, WritesPerSecond: s.limits.WriteRate,
-		SearchesPerCall: retrieval.MaxSearchesPerCall, Examples: retrieval.MaxExamples,
+		Collections: collections.Max, SearchesPerCall: retrieval.MaxSearchesPerCall, Examples: retrieval.MaxExamples,
 		MessageBytesAtOnce: s.limits.MessageBytes, MemoryBytes: s.limits.Memory,
 		Exclude: retrieval.MaxExclude,
 	}

@@ -17,7 +17,7 @@ var outcomes = map[retrieval.Outcome]embeddv1.UpsertOutcome{
 
 // UpsertPapers implements PaperService.
 func (s *Server) UpsertPapers(ctx context.Context, req *embeddv1.UpsertPapersRequest) (*embeddv1.UpsertPapersResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func writeMode(field string, m embeddv1.WriteMode) (retrieval.WriteMode, error) 
 
 // UpdateMetadata implements PaperService.
 func (s *Server) UpdateMetadata(ctx context.Context, req *embeddv1.UpdateMetadataRequest) (*embeddv1.UpdateMetadataResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (s *Server) UpdateMetadata(ctx context.Context, req *embeddv1.UpdateMetadat
 
 // GetPaper implements PaperService.
 func (s *Server) GetPaper(ctx context.Context, req *embeddv1.GetPaperRequest) (*embeddv1.GetPaperResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (s *Server) GetPaper(ctx context.Context, req *embeddv1.GetPaperRequest) (*
 // ListPapers implements PaperService. A page token is the last id of the page before, wrapped so that nobody builds
 // on it.
 func (s *Server) ListPapers(ctx context.Context, req *embeddv1.ListPapersRequest) (*embeddv1.ListPapersResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (s *Server) ListPapers(ctx context.Context, req *embeddv1.ListPapersRequest
 
 // DeletePapers implements PaperService.
 func (s *Server) DeletePapers(ctx context.Context, req *embeddv1.DeletePapersRequest) (*embeddv1.DeletePapersResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}

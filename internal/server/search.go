@@ -51,7 +51,7 @@ func asSearch(r *embeddv1.RelatedRequest) *embeddv1.SearchRequest {
 
 // search answers a request about an input, which came from a field of it.
 func (s *Server) search(ctx context.Context, in retrieval.Input, field string, req *embeddv1.SearchRequest) (*embeddv1.SearchResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (s *Server) search(ctx context.Context, in retrieval.Input, field string, r
 		Live: req.GetLive(), Rerank: rerankFromProto(req.GetRerank()), Exclude: req.GetExclude(), SameWork: req.GetSameWork(),
 	}
 	if field != "" { // a search, of which there are pages
-		ask.Digest = digest(req)
+		ask.Digest = digest(req, ownName(c))
 	}
 	if f := req.GetFeedback(); f != nil {
 		ask.Feedback = &retrieval.Feedback{Papers: int(f.GetPapers()), DenseWeight: f.DenseWeight, Terms: int(f.GetTerms()), TermWeight: f.TermWeight}
@@ -111,6 +111,7 @@ func (s *Server) search(ctx context.Context, in retrieval.Input, field string, r
 		Hits: hits, Effective: effectiveToProto(r), IndexVersion: r.Version, Stages: stagesToProto(r.Stages), NextPageToken: r.Next, Stored: stored,
 		Facets: facetsToProto(r.Facets),
 	}
+	res.Effective.Collection = calledOtherwise(req, c)
 	for _, stage := range r.LeftOut {
 		res.LeftOut = append(res.LeftOut, string(stage))
 	}
@@ -120,9 +121,10 @@ func (s *Server) search(ctx context.Context, in retrieval.Input, field string, r
 	return res, nil
 }
 
-// digest stands for all of a search but what may change from page to page. It is never 0.
-func digest(req *embeddv1.SearchRequest) uint64 {
+// digest stands for all of a search but what may change from page to page, in the collection of a name. It is never 0.
+func digest(req *embeddv1.SearchRequest, collection string) uint64 {
 	same := proto.CloneOf(req)
+	same.Collection = collection
 	same.K, same.View, same.Explain, same.PageToken, same.Facets, same.Store = nil, 0, false, "", nil, false
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(same)
 	if err != nil { // it has been unmarshalled
@@ -244,7 +246,7 @@ var exampleField = regexp.MustCompile(`^(?:query\.)?examples\.(positive|negative
 
 // Explain implements SearchService.
 func (s *Server) Explain(ctx context.Context, req *embeddv1.ExplainRequest) (*embeddv1.ExplainResponse, error) {
-	c, err := s.ready()
+	c, err := s.collectionOf(ctx, req)
 	if err != nil {
 		return nil, err
 	}

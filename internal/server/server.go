@@ -23,6 +23,7 @@ import (
 
 	"embedd/internal/access"
 	"embedd/internal/admission"
+	"embedd/internal/collections"
 	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -47,30 +48,31 @@ type Options struct {
 	Local bool
 	// Room returns nil, or why papers must not be added for want of memory. Default: they always may.
 	Room func() error
-	// Backups is the folder in which backups are made, below the data directory. Default: none are.
+	// Backups is the folder in which backups of the default collection are made, below the data directory. Those of another are in the folder of the
+	// same name of its own. Default: none are.
 	Backups string
 }
 
-// Server is the gRPC server of one collection.
+// Server is the gRPC server of the collections of a data directory.
 type Server struct {
-	version    string
-	log        *slog.Logger
-	keys       func() *access.Keys
-	limits     Limits
-	rules      map[string]rule // by full method
-	gates      map[embeddv1.Class]*admission.Gate
-	rates      *rates
-	open       *openCalls
-	streams    places
-	counts     *counts
-	intake     *intake
-	grpc       *grpc.Server
-	health     *health.Server
-	collection atomic.Pointer[retrieval.Collection]
-	calls      *callMetrics
-	backups    string
-	room       func() error
-	patience   time.Duration // ingestPatience, but in tests
+	version  string
+	log      *slog.Logger
+	keys     func() *access.Keys
+	limits   Limits
+	rules    map[string]rule // by full method
+	gates    map[embeddv1.Class]*admission.Gate
+	rates    *rates
+	open     *openCalls
+	streams  places
+	counts   *counts
+	intake   *intake
+	grpc     *grpc.Server
+	health   *health.Server
+	set      atomic.Pointer[collections.Set]
+	calls    *callMetrics
+	backups  string
+	room     func() error
+	patience time.Duration // ingestPatience, but in tests
 
 	// stopping ends when Stop begins.
 	stopping context.Context
@@ -87,6 +89,7 @@ var services = []*grpc.ServiceDesc{
 	&embeddv1.EncodeService_ServiceDesc,
 	&embeddv1.InfoService_ServiceDesc,
 	&embeddv1.AdminService_ServiceDesc,
+	&embeddv1.CollectionService_ServiceDesc,
 }
 
 // New makes a server that has nothing to serve yet. It fails where a method has no rule of who may call it.
@@ -147,10 +150,15 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Ready gives the server its collection, which must have passed a canary encode, and turns health to SERVING. The
-// collection stays the caller's to close, after Stop.
+// Ready is ReadyAll for a collection that is alone.
 func (s *Server) Ready(c *retrieval.Collection) {
-	s.collection.Store(c)
+	s.ReadyAll(collections.Alone(c, collections.About{}))
+}
+
+// ReadyAll gives the server its collections, whose models must have passed a canary encode, and turns health to SERVING. The
+// collections stay the caller's to close, after Stop.
+func (s *Server) ReadyAll(set *collections.Set) {
+	s.set.Store(set)
 	s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
 }
 
@@ -165,7 +173,7 @@ func (s *Server) SetWritable(writable bool, reason string) {
 		return
 	}
 	s.log.Warn("whether papers can be changed has changed", "writable", writable, "reason", reason)
-	if s.collection.Load() != nil {
+	if s.set.Load() != nil {
 		s.setHealth(grpc_health_v1.HealthCheckResponse_SERVING)
 	}
 }
@@ -201,10 +209,10 @@ func (s *Server) Stop(grace time.Duration) {
 	s.grpc.GracefulStop()
 }
 
-// ready gives the collection, or UNAVAILABLE while there is none.
-func (s *Server) ready() (*retrieval.Collection, error) {
-	if c := s.collection.Load(); c != nil {
-		return c, nil
+// ready gives the collections, or UNAVAILABLE while there are none.
+func (s *Server) ready() (*collections.Set, error) {
+	if set := s.set.Load(); set != nil {
+		return set, nil
 	}
 	return nil, status.Error(codes.Unavailable, "the server is starting; ask grpc.health.v1.Health for SERVING and try again")
 }

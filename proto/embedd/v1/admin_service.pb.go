@@ -25,7 +25,9 @@ const (
 type CreateBackupRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the new folder: lower-case letters, digits, - and _, at most 63, beginning with a letter or digit. Empty: the time.
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The collection that is copied. The folder is in its own data directory.
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -63,6 +65,13 @@ func (*CreateBackupRequest) Descriptor() ([]byte, []int) {
 func (x *CreateBackupRequest) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateBackupRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
 	}
 	return ""
 }
@@ -164,9 +173,12 @@ var File_embedd_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dembedd/v1/admin_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x1fgoogle/protobuf/timestamp.proto\")\n" +
+	"\x1dembedd/v1/admin_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"I\n" +
 	"\x13CreateBackupRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xce\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"\xce\x01\n" +
 	"\x14CreateBackupResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12.\n" +

@@ -28,7 +28,7 @@ const (
 //
 // AdminService is for who runs the server.
 type AdminServiceClient interface {
-	// CreateBackup makes a copy of the data directory, as of one moment, in a new folder on the server's disk, beside the data: the
+	// CreateBackup makes a copy of a collection's data directory, as of one moment, in a new folder on the server's disk, beside the data: the
 	// folder backups. Papers are taken and searched meanwhile.
 	CreateBackup(ctx context.Context, in *CreateBackupRequest, opts ...grpc.CallOption) (*CreateBackupResponse, error)
 }
@@ -57,7 +57,7 @@ func (c *adminServiceClient) CreateBackup(ctx context.Context, in *CreateBackupR
 //
 // AdminService is for who runs the server.
 type AdminServiceServer interface {
-	// CreateBackup makes a copy of the data directory, as of one moment, in a new folder on the server's disk, beside the data: the
+	// CreateBackup makes a copy of a collection's data directory, as of one moment, in a new folder on the server's disk, beside the data: the
 	// folder backups. Papers are taken and searched meanwhile.
 	CreateBackup(context.Context, *CreateBackupRequest) (*CreateBackupResponse, error)
 }

@@ -26,13 +26,16 @@ const (
 type CollectionInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 63 lower-case letters, digits, - and _, beginning with a letter or digit.
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Settings      *Settings              `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
-	Model         *Model                 `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
-	Counts        *Counts                `protobuf:"bytes,4,opt,name=counts,proto3" json:"counts,omitempty"`
-	IndexVersion  uint64                 `protobuf:"varint,5,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
-	Aliases       []string               `protobuf:"bytes,6,rep,name=aliases,proto3" json:"aliases,omitempty"`
-	Created       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
+	Name         string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Settings     *Settings `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`
+	Model        *Model    `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
+	Counts       *Counts   `protobuf:"bytes,4,opt,name=counts,proto3" json:"counts,omitempty"`
+	IndexVersion uint64    `protobuf:"varint,5,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
+	Aliases      []string  `protobuf:"bytes,6,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// Absent for the default one, which is as old as the data directory.
+	Created *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created,proto3" json:"created,omitempty"`
+	// Why it cannot be used: it has no model and no counts then, and calls for it are UNAVAILABLE until the next start. Empty: it can.
+	Unavailable   string `protobuf:"bytes,8,opt,name=unavailable,proto3" json:"unavailable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -114,6 +117,13 @@ func (x *CollectionInfo) GetCreated() *timestamppb.Timestamp {
 		return x.Created
 	}
 	return nil
+}
+
+func (x *CollectionInfo) GetUnavailable() string {
+	if x != nil {
+		return x.Unavailable
+	}
+	return ""
 }
 
 type CreateCollectionRequest struct {
@@ -651,7 +661,7 @@ var File_embedd_v1_collection_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_collection_service_proto_rawDesc = "" +
 	"\n" +
-	"\"embedd/v1/collection_service.proto\x12\tembedd.v1\x1a\x1cembedd/v1/info_service.proto\x1a\x14embedd/v1/rule.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x02\n" +
+	"\"embedd/v1/collection_service.proto\x12\tembedd.v1\x1a\x1cembedd/v1/info_service.proto\x1a\x14embedd/v1/rule.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x02\n" +
 	"\x0eCollectionInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
 	"\bsettings\x18\x02 \x01(\v2\x13.embedd.v1.SettingsR\bsettings\x12&\n" +
@@ -659,7 +669,8 @@ const file_embedd_v1_collection_service_proto_rawDesc = "" +
 	"\x06counts\x18\x04 \x01(\v2\x11.embedd.v1.CountsR\x06counts\x12#\n" +
 	"\rindex_version\x18\x05 \x01(\x04R\findexVersion\x12\x18\n" +
 	"\aaliases\x18\x06 \x03(\tR\aaliases\x124\n" +
-	"\acreated\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\acreated\"^\n" +
+	"\acreated\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12 \n" +
+	"\vunavailable\x18\b \x01(\tR\vunavailable\"^\n" +
 	"\x17CreateCollectionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
 	"\bsettings\x18\x02 \x01(\v2\x13.embedd.v1.SettingsR\bsettings\"U\n" +
