@@ -100,7 +100,7 @@ func (c *restoreCmd) Run(e *env) (err error) {
 		return backupError(c.Dir, err)
 	}
 	if kept != "" {
-		fmt.Fprintf(e.stderr, "embedd: what was in %s, its backups too, is now in %s\n", c.Data, kept)
+		fmt.Fprintf(e.stderr, "embedd: what was in %s, its backups and other collections too, is now in %s\n", c.Data, kept)
 	}
 	return printBackup(e, c.JSON, info, "is restored to "+c.Data)
 }

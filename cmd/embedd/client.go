@@ -17,13 +17,20 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
-	"embedd/internal/retrieval"
+	"embedd/internal/collections"
 	"embedd/internal/server"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
-// clientFlags say whom a subcommand talks to.
+// clientFlags say whom a subcommand talks to, and about which collection.
 type clientFlags struct {
+	Collection string `help:"Collection to ask, by its name or an alias; default: the default one." placeholder:"NAME"`
+
+	placeFlags
+}
+
+// placeFlags say whom a subcommand talks to.
+type placeFlags struct {
 	Server string      `help:"Address of a running server." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
 	Reach  reachFlags  `embed:"" group:"With --server:"`
 	Data   string      `help:"Open this data directory without a server." placeholder:"DIR"`
@@ -38,7 +45,7 @@ const (
 
 // local tells whether a data directory is opened in this process. What the command line says goes before the environment. A flag that
 // would not be heeded is refused, and a note says so of an environment variable.
-func (f *clientFlags) local(e *env) (bool, error) {
+func (f *placeFlags) local(e *env) (bool, error) {
 	local := f.Data != ""
 	if server := e.flag("server"); server != nil && local {
 		data := e.flag("data")
@@ -77,22 +84,24 @@ func (f *clientFlags) local(e *env) (bool, error) {
 
 // client is a connection to a server, in another process or in this one.
 type client struct {
-	papers embeddv1.PaperServiceClient
-	search embeddv1.SearchServiceClient
-	encode embeddv1.EncodeServiceClient
-	info   embeddv1.InfoServiceClient
-	admin  embeddv1.AdminServiceClient
-	close  func() error
+	collections embeddv1.CollectionServiceClient
+	papers      embeddv1.PaperServiceClient
+	search      embeddv1.SearchServiceClient
+	encode      embeddv1.EncodeServiceClient
+	info        embeddv1.InfoServiceClient
+	admin       embeddv1.AdminServiceClient
+	close       func() error
 }
 
 func newClient(conn *grpc.ClientConn, close func() error) *client {
 	return &client{
-		papers: embeddv1.NewPaperServiceClient(conn),
-		search: embeddv1.NewSearchServiceClient(conn),
-		encode: embeddv1.NewEncodeServiceClient(conn),
-		info:   embeddv1.NewInfoServiceClient(conn),
-		admin:  embeddv1.NewAdminServiceClient(conn),
-		close:  close,
+		collections: embeddv1.NewCollectionServiceClient(conn),
+		papers:      embeddv1.NewPaperServiceClient(conn),
+		search:      embeddv1.NewSearchServiceClient(conn),
+		encode:      embeddv1.NewEncodeServiceClient(conn),
+		info:        embeddv1.NewInfoServiceClient(conn),
+		admin:       embeddv1.NewAdminServiceClient(conn),
+		close:       close,
 	}
 }
 
@@ -103,13 +112,28 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.Collection != "" {
+		if err := collections.CheckName("--collection", f.Collection); err != nil {
+			return nil, err
+		}
+	}
 	if !local {
-		conn, err := f.Reach.dial(f.Server)
+		conn, err := f.Reach.dial(f.Server, about(f.Collection)...)
 		if err != nil {
 			return nil, err
 		}
 		return newClient(conn, conn.Close), nil
 	}
+	if f.Collection != "" && f.Collection != collections.Default { // which is then the one that is open
+		if f.Data, err = findCollection(f.Data, f.Collection); err != nil {
+			return nil, err
+		}
+	}
+	return f.openData(e, create)
+}
+
+// openData opens the data directory in this process, with its default collection alone.
+func (f *placeFlags) openData(e *env, create bool) (*client, error) {
 	if !create {
 		if err := checkDataDir(f.Data); err != nil {
 			return nil, err
@@ -137,7 +161,7 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 
 // localClient serves the engine of a data directory inside this process. Closing the client closes the engine.
 func localClient(en *engine, dir string, log *slog.Logger) (*client, error) {
-	conn, stop, err := inProcess(en.collection, dir, log)
+	conn, stop, err := inProcess(en.set, dir, log)
 	if err != nil {
 		return nil, errors.Join(err, en.Close())
 	}
@@ -149,13 +173,13 @@ func localClient(en *engine, dir string, log *slog.Logger) (*client, error) {
 	}), nil
 }
 
-// inProcess serves a collection to this process only: no key is needed.
-func inProcess(c *retrieval.Collection, dir string, log *slog.Logger) (conn *grpc.ClientConn, stop func() error, err error) {
+// inProcess serves collections to this process only: no key is needed.
+func inProcess(set *collections.Set, dir string, log *slog.Logger) (conn *grpc.ClientConn, stop func() error, err error) {
 	s, err := server.New(server.Options{Version: version, Log: log, Local: true, Backups: backupsIn(dir)})
 	if err != nil {
 		return nil, nil, err
 	}
-	s.Ready(c)
+	s.ReadyAll(set)
 	l := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"embedd/ann"
+	"embedd/internal/collections"
 	"embedd/internal/memory"
 	"embedd/internal/retrieval"
 	"embedd/models"
@@ -77,12 +78,17 @@ func (c *doctorCmd) Run(e *env) error {
 	case !here:
 		findings = append(findings, finding{"data directory", good, "there are no papers yet", ""})
 	case model.Status != broken:
-		about, err := c.checkData(e)
+		about, err := c.checkData(e, c.Data, c.Engine)
 		if err != nil {
 			return err
 		}
 		findings = append(findings, about...)
 	}
+	others, err := c.checkCollections(e)
+	if err != nil {
+		return err
+	}
+	findings = append(findings, others...)
 	return c.report(e, findings)
 }
 
@@ -157,10 +163,31 @@ func (c *doctorCmd) checkModel() finding {
 	return finding{name, good, fmt.Sprintf("%s: hashes are those of its manifest", m.ID), ""}
 }
 
+// checkCollections looks at the collections beside the default one as at that.
+func (c *doctorCmd) checkCollections(e *env) (findings []finding, err error) {
+	names, err := collections.Names(c.Data)
+	if err != nil {
+		return []finding{{"collections", broken, err.Error(), "The data directory must be readable for the user that the server runs as."}}, nil
+	}
+	for _, name := range names {
+		engine := c.Engine
+		engine.Model, engine.Dimension = models.Default, 0 // it says them itself
+		about, err := c.checkData(e, filepath.Join(c.Data, "collections", name), engine)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range about {
+			f.Check += ", collection " + name
+			findings = append(findings, f)
+		}
+	}
+	return findings, nil
+}
+
 // checkData opens the data directory as every command does, and compares the index with exact search.
-func (c *doctorCmd) checkData(e *env) ([]finding, error) {
+func (c *doctorCmd) checkData(e *env, dir string, engine engineFlags) ([]finding, error) {
 	const name = "data directory"
-	f := clientFlags{Data: c.Data, Engine: c.Engine}
+	f := clientFlags{placeFlags: placeFlags{Data: dir, Engine: engine}}
 	cl, err := f.open(e, false)
 	switch {
 	case e.ctx.Err() != nil:
@@ -350,7 +377,15 @@ func checkSpace(dir, data string) finding {
 	if err != nil {
 		return finding{name, broken, err.Error(), "The data directory must be readable for the user that the server runs as."}
 	}
+	names, err := collections.Names(data)
+	if err != nil {
+		return finding{name, broken, err.Error(), "The data directory must be readable for the user that the server runs as."}
+	}
 	store, other := fileBytes(data)
+	for _, of := range names {
+		s, o := fileBytes(filepath.Join(data, "collections", of))
+		store, other = store+s, other+o
+	}
 	return spaceFinding(free, store+other)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"embedd/ann"
 	"embedd/embed"
+	"embedd/internal/collections"
 	"embedd/internal/native"
 	"embedd/internal/retrieval"
 	"embedd/models"
@@ -34,8 +35,8 @@ type engineFlags struct {
 
 // The ranges of HNSW's parameters are package ann's, to which 0 is the default.
 const (
-	minM, maxM        = 2, 128
-	maxEfConstruction = 4096
+	minM, maxM        = collections.MinM, collections.MaxM
+	maxEfConstruction = collections.MaxEfConstruction
 )
 
 // check refuses parameters of the index that it cannot be made with. It is called before anything is opened.
@@ -87,22 +88,27 @@ func (f *engineFlags) resolve() error {
 
 // engine is a data directory that is open: everything behind a door.
 type engine struct {
-	encoder    *embed.Encoder
-	scorers    []*embed.Scorer
-	collection *retrieval.Collection
-	tuning     *embed.Tuning // nil: not warmed up
+	encoder    *embed.Encoder        // the default collection's; nil where its papers bring their own vectors
+	scorers    []*embed.Scorer       // of all collections
+	collection *retrieval.Collection // the default one
+	set        *collections.Set      // all
+	encoders   *collections.Encoders[loaded]
+	models     string        // the folder
+	release    func() error  // gives the encoder back
+	tuning     *embed.Tuning // of the encoder; nil: not warmed up
 }
 
 // The stages of opening an engine.
 const (
-	stageModel   = "loading the model"
-	stageStore   = "opening the store"
-	stageIndex   = "catching up the index"
-	stageCanary  = "testing the model"
-	stageWarming = "warming up"
+	stageModel       = "loading the model"
+	stageStore       = "opening the store"
+	stageIndex       = "catching up the index"
+	stageCanary      = "testing the model"
+	stageWarming     = "warming up"
+	stageCollections = "opening the other collections"
 )
 
-// watcher is told how the opening of an engine goes on. Set is called in stageIndex.
+// watcher is told how the opening of an engine goes on. Set is called in stageIndex, for papers, and in stageCollections.
 type watcher interface {
 	Stage(name string)
 	Set(done, total int)
@@ -118,60 +124,69 @@ func (nobody) Set(int, int) {}
 type opening struct {
 	// Warm warms the encoder up, which pays from some hundred texts on.
 	Warm bool
-	Log  *slog.Logger
+	// All opens all collections of the data directory, not the default one alone, and lets others be made.
+	All bool
+	Log *slog.Logger
 	// Watch and Observer may be nil.
 	Watch    watcher
 	Observer retrieval.Observer
-	// Reserve, Ballast and OnWritable are retrieval's.
-	Reserve    uint64
-	Ballast    int64
-	OnWritable func(error)
+	// Reserve and Ballast are retrieval's; the ballast is in the default collection's store, for all that are on its disk.
+	Reserve uint64
+	Ballast int64
+	// OnWritable, where it is set, is told of each collection whether papers can be stored, Gone of one that was deleted.
+	OnWritable func(collection string, err error)
+	Gone       func(collection string)
 }
 
 // openEngine verifies and loads the model, one of the user's own in a child first, opens the data directory, and encodes a canary.
-func openEngine(ctx context.Context, f *engineFlags, dir string, o opening) (_ *engine, err error) {
+func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) (_ *engine, err error) {
 	watch := o.Watch
 	if watch == nil {
 		watch = nobody{}
 	}
 	watch.Stage(stageModel)
-	if err := cmp.Or(f.check(), f.resolve()); err != nil {
+	if err := cmp.Or(flags.check(), flags.resolve()); err != nil {
 		return nil, err
 	}
-	for _, id := range append([]string{f.Model}, f.Reranker...) {
-		if err := verifyOnce(ctx, f, id, o.Log); err != nil {
+	f, about, err := flags.of(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := ann.ParseMemory(f.IndexMemory); err != nil {
+		return nil, fmt.Errorf("--index-memory: %w", err)
+	}
+	for _, id := range f.Reranker {
+		if err := verifyOnce(ctx, &f, id, o.Log); err != nil {
 			return nil, err
 		}
 	}
-	memory, err := ann.ParseMemory(f.IndexMemory)
-	if err != nil {
-		return nil, fmt.Errorf("--index-memory: %w", err)
-	}
-	en := &engine{}
+	en := &engine{encoders: f.encoders(o.Log), models: f.Models}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, en.Close())
 		}
 	}()
-	if en.encoder, err = openEncoder(f); err != nil {
+	encoder, taken, release, err := en.take(ctx, about.Settings)
+	if err != nil {
 		return nil, err
 	}
-	if err := en.openRerankers(f); err != nil {
+	en.encoder, en.release = encoder.e, release
+	if err := en.openRerankers(&f); err != nil {
 		return nil, err
+	}
+	options := func(name string, s collections.Settings) retrieval.Options {
+		r := f.retrievalOptions(name, s, o)
+		r.Rerankers = en.rerankers()
+		return r
 	}
 	watch.Stage(stageStore)
-	en.collection, err = retrieval.Open(ctx, dir, encoderOf{en.encoder}, &retrieval.Options{
-		Index:    ann.Options{M: f.M, EfConstruction: f.EfConstruction, Memory: memory},
-		Log:      o.Log,
-		Observer: o.Observer,
-		Reserve:  o.Reserve, Ballast: o.Ballast, OnWritable: o.OnWritable,
-		Rerankers: en.rerankers(),
-		Progress: func(done, total int) {
-			watch.Stage(stageIndex)
-			watch.Set(done, total)
-		},
-	})
-	if err != nil {
+	own := options(collections.Default, about.Settings)
+	own.Ballast = o.Ballast
+	own.Progress = func(done, total int) {
+		watch.Stage(stageIndex)
+		watch.Set(done, total)
+	}
+	if en.collection, err = retrieval.Open(ctx, dir, taken, &own); err != nil {
 		return nil, err
 	}
 	watch.Stage(stageCanary)
@@ -184,13 +199,32 @@ func openEngine(ctx context.Context, f *engineFlags, dir string, o opening) (_ *
 			return nil, err
 		}
 	}
+	if en.encoder != nil {
+		encoder.proof.done = true
+	}
+	if !o.All || isCollection(dir, about) {
+		en.set = collections.Alone(en.collection, about)
+		return en, nil
+	}
+	en.set, err = collections.Open(ctx, dir, en.collection, about, collections.Options{
+		Log: o.Log, Encoder: f.encoderOf(en, o.Warm), Retrieval: options, Gone: o.Gone,
+		Opening: func(_ string, done, total int) {
+			watch.Stage(stageCollections)
+			watch.Set(done, total)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
 	return en, nil
 }
 
 // canaries tries the encoder and each cross-encoder.
 func (en *engine) canaries(ctx context.Context) error {
-	if err := en.encoder.Canary(ctx); err != nil {
-		return err
+	if en.encoder != nil {
+		if err := en.encoder.Canary(ctx); err != nil {
+			return err
+		}
 	}
 	for _, s := range en.scorers {
 		if err := s.Canary(ctx); err != nil {
@@ -202,8 +236,10 @@ func (en *engine) canaries(ctx context.Context) error {
 
 // warmUp warms the encoder up, and each cross-encoder.
 func (en *engine) warmUp(ctx context.Context) (err error) {
-	if en.tuning, err = en.encoder.WarmUp(ctx); err != nil {
-		return err
+	if en.encoder != nil {
+		if en.tuning, err = en.encoder.WarmUp(ctx); err != nil {
+			return err
+		}
 	}
 	for _, s := range en.scorers {
 		if _, err := s.WarmUp(ctx); err != nil {
@@ -225,14 +261,17 @@ func openEncoder(f *engineFlags) (*embed.Encoder, error) {
 // Close saves and closes the data directory, then frees the models. What is not open is passed over.
 func (en *engine) Close() error {
 	var errs []error
+	if en.set != nil {
+		errs = append(errs, en.set.Close())
+	}
 	if en.collection != nil {
 		errs = append(errs, en.collection.Close())
 	}
 	for _, s := range en.scorers {
 		errs = append(errs, s.Close())
 	}
-	if en.encoder != nil {
-		errs = append(errs, en.encoder.Close())
+	if en.release != nil {
+		errs = append(errs, en.release())
 	}
 	return errors.Join(errs...)
 }

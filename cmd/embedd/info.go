@@ -33,6 +33,7 @@ func (c *infoCmd) Run(e *env) (err error) {
 	m, l, n := res.GetModel(), res.GetLimits(), res.GetCounts()
 	t := newTable(e.stdout)
 	t.row("version", res.GetVersion())
+	t.row("collection", res.GetCollection())
 	t.row("model", m.GetId())
 	t.row("fingerprint", m.GetFingerprint())
 	t.row("dimension", fmt.Sprint(m.GetDimension()))

@@ -27,6 +27,8 @@ type keysCreateCmd struct {
 	Origin  []string      `help:"Make a key for a web page, that everybody can see: it only reads, and only for pages of this origin; can be given more than once." placeholder:"https://HOST"`
 	Filter  string        `help:"Make a key for a part of the papers, as categories:cs.CL: for who has it there are no others, and it only reads. See docs/filters.md." placeholder:"FILTER"`
 
+	Collections []string `help:"Make a key for these collections only, by their own names or by aliases, which it then follows; a,b,c." placeholder:"NAME"`
+
 	keysFlags
 	outputFlags
 }
@@ -43,7 +45,7 @@ func (c *keysCreateCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	k := access.Key{Name: c.Name, Role: role, Origins: c.Origin, Filter: c.Filter}
+	k := access.Key{Name: c.Name, Role: role, Origins: c.Origin, Filter: c.Filter, Collections: c.Collections}
 	if _, err := retrieval.ParseFilter("--filter", c.Filter); err != nil {
 		return err
 	}
@@ -88,13 +90,13 @@ func (c *keysListCmd) Run(e *env) error {
 	if c.JSON {
 		return printJSON(e.stdout, keys.List())
 	}
-	t := newTable(e.stdout, "ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "ORIGINS", "FILTER")
+	t := newTable(e.stdout, "ID", "NAME", "ROLE", "STATE", "CREATED", "EXPIRES", "ORIGINS", "COLLECTIONS", "FILTER")
 	for _, k := range keys.List() {
 		expires := "never"
 		if !k.Expires.IsZero() {
 			expires = k.Expires.Format(time.RFC3339)
 		}
-		t.row(k.ID, k.Name, k.Role.String(), k.State(time.Now()), k.Created.Format(time.RFC3339), expires, strings.Join(k.Origins, " "), k.Filter)
+		t.row(k.ID, k.Name, k.Role.String(), k.State(time.Now()), k.Created.Format(time.RFC3339), expires, strings.Join(k.Origins, " "), strings.Join(k.Collections, " "), k.Filter)
 	}
 	return t.flush()
 }

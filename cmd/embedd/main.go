@@ -42,6 +42,7 @@ type cli struct {
 	Score        scoreCmd        `cmd:"" help:"Compare texts with a query by a cross-encoder."`
 	Check        checkCmd        `cmd:"" help:"Prove that a data directory is as it must be."`
 	Repair       repairCmd       `cmd:"" help:"Repair a data directory."`
+	Collections  collectionsCmd  `cmd:"" help:"Make, list and delete the collections of a server, and their aliases."`
 	Backup       backupCmd       `cmd:"" help:"Copy the data directory while it is in use."`
 	VerifyBackup verifyBackupCmd `cmd:"" help:"Prove that a backup is whole."`
 	Restore      restoreCmd      `cmd:"" help:"Make a data directory of a backup."`

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,11 +50,13 @@ func (c *serveCmd) watchMemory(o *server.Options) (*memory.Guard, *writability, 
 	return g, w, nil
 }
 
-// writability tells those who watch the health of the PaperService whether papers are taken: there must be room on the disk and in memory.
+// writability tells those who watch the health of the PaperService whether papers are taken: there must be room on the disk, for every
+// collection, and in memory.
 type writability struct {
-	mu             sync.Mutex
-	s              *server.Server // nil until there is one
-	onDisk, inHeap error
+	mu     sync.Mutex
+	s      *server.Server   // nil until there is one
+	onDisk map[string]error // by collection, of those that take none
+	inHeap error
 }
 
 // serve says whom to tell.
@@ -63,12 +67,22 @@ func (w *writability) serve(s *server.Server) {
 	w.tell("")
 }
 
-func (w *writability) disk(why error) {
+func (w *writability) disk(collection string, why error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.onDisk = why
+	if why == nil {
+		delete(w.onDisk, collection)
+	} else {
+		if w.onDisk == nil {
+			w.onDisk = map[string]error{}
+		}
+		w.onDisk[collection] = why
+	}
 	w.tell("there is room on the disk again")
 }
+
+// gone is told of a collection that was deleted.
+func (w *writability) gone(collection string) { w.disk(collection, nil) }
 
 func (w *writability) memory(why error) {
 	w.mu.Lock()
@@ -82,11 +96,13 @@ func (w *writability) tell(again string) {
 	if w.s == nil {
 		return
 	}
-	for _, why := range []error{w.onDisk, w.inHeap} {
-		if why != nil {
-			w.s.SetWritable(false, why.Error())
-			return
-		}
+	for _, collection := range slices.Sorted(maps.Keys(w.onDisk)) {
+		w.s.SetWritable(false, fmt.Sprintf("collection %s: %v", collection, w.onDisk[collection]))
+		return
+	}
+	if w.inHeap != nil {
+		w.s.SetWritable(false, w.inHeap.Error())
+		return
 	}
 	w.s.SetWritable(true, again)
 }

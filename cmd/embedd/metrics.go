@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"embedd/embed"
 	"embedd/internal/admin"
 	"embedd/internal/certs"
+	"embedd/internal/collections"
 	"embedd/internal/memory"
 	"embedd/internal/retrieval"
 	"embedd/internal/server"
@@ -28,7 +30,7 @@ import (
 // registry has the server's metrics. A room that counts gives a prometheus.Collector from a method Metrics, as embed's encoder and the
 // gRPC server do, and a line of startMetrics or engineMetrics adds it; or, where the room is not to know of Prometheus, it has a method
 // that gives figures, which a collector of this file asks for at each scrape, as indexCollector does. Names begin with embedd_, except those of
-// gRPC's own. A label has few values, all of them the program's. What never moves is not registered. docs/operations.md has the table,
+// gRPC's own. A label has few values, all of them the program's but for the names of collections and models, which an operator chooses. What never moves is not registered. docs/operations.md has the table,
 // and a test holds dashboard and alerts against what is here.
 type registry struct{ *prometheus.Registry }
 
@@ -45,8 +47,8 @@ func startMetrics(s *server.Server, state *admin.State, o *observer, ends func()
 }
 
 // engineMetrics are there once the data directory is open.
-func engineMetrics(en *engine, dir string) []prometheus.Collector {
-	return []prometheus.Collector{en.encoder.Metrics(), indexCollector{en.collection}, figuresCollector{en.collection}, storageCollector{dir}, buildInfo(en.collection.Model().Fingerprint)}
+func engineMetrics(en *engine) []prometheus.Collector {
+	return []prometheus.Collector{encoderCollector{en.encoders}, indexCollector{en.set}, figuresCollector{en.set}, storageCollector{en.set}, buildInfo(en.collection.Model().Fingerprint)}
 }
 
 func (r *registry) add(cs ...prometheus.Collector) error {
@@ -153,65 +155,114 @@ func (c startCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// indexCollector asks the collection for its figures when they are asked for.
-type indexCollector struct{ collection *retrieval.Collection }
+// openCollections are those that can be used.
+func openCollections(set *collections.Set) (open []collections.Info) {
+	for _, of := range set.List() {
+		if of.Collection != nil {
+			open = append(open, of)
+		}
+	}
+	return open
+}
+
+// indexCollector asks the collections for their figures when they are asked for.
+type indexCollector struct{ set *collections.Set }
+
+// ofCollection are the labels of a figure that each collection has.
+var ofCollection = []string{"collection"}
 
 var (
-	documents       = prometheus.NewDesc("embedd_documents", "Papers that are stored.", nil, nil)
-	vectors         = prometheus.NewDesc("embedd_vectors", "Vectors that the index has in answers.", nil, nil)
-	tombstones      = prometheus.NewDesc("embedd_tombstones", "Deleted vectors that are still in the graph of the index.", nil, nil)
-	freeSlots       = prometheus.NewDesc("embedd_index_free_slots", "Places in the index that will be used again.", nil, nil)
-	indexBytes      = prometheus.NewDesc("embedd_index_bytes", "Bytes of the index in use, in memory and in a mapped file.", []string{"place"}, nil)
-	derivedBytes    = prometheus.NewDesc("embedd_derived_bytes", "Bytes of what is made of the papers and in memory beside the index: fields, for filters, and words.", []string{"of"}, nil)
-	indexCalibrated = prometheus.NewDesc("embedd_index_calibrated_vectors", "Vectors in the index when its recall was last measured; 0 for never.", nil, nil)
+	documents       = prometheus.NewDesc("embedd_documents", "Papers that are stored.", ofCollection, nil)
+	vectors         = prometheus.NewDesc("embedd_vectors", "Vectors that the index has in answers.", ofCollection, nil)
+	tombstones      = prometheus.NewDesc("embedd_tombstones", "Deleted vectors that are still in the graph of the index.", ofCollection, nil)
+	freeSlots       = prometheus.NewDesc("embedd_index_free_slots", "Places in the index that will be used again.", ofCollection, nil)
+	indexBytes      = prometheus.NewDesc("embedd_index_bytes", "Bytes of the index in use, in memory and in a mapped file.", []string{"collection", "place"}, nil)
+	derivedBytes    = prometheus.NewDesc("embedd_derived_bytes", "Bytes of what is made of the papers and in memory beside the index: fields, for filters, and words.", []string{"collection", "of"}, nil)
+	indexCalibrated = prometheus.NewDesc("embedd_index_calibrated_vectors", "Vectors in the index when its recall was last measured; 0 for never.", ofCollection, nil)
+	collectionCount = prometheus.NewDesc("embedd_collections", "Collections, by whether they can be used: open, unavailable.", []string{"state"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (indexCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{documents, vectors, tombstones, freeSlots, indexBytes, derivedBytes, indexCalibrated} {
+	for _, d := range []*prometheus.Desc{documents, vectors, tombstones, freeSlots, indexBytes, derivedBytes, indexCalibrated, collectionCount} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector. A collection that is closed has no figures.
 func (c indexCollector) Collect(ch chan<- prometheus.Metric) {
-	info, err := c.collection.Info()
-	if err != nil {
-		return
+	all, open := c.set.List(), openCollections(c.set)
+	gauge(ch, collectionCount, float64(len(open)), "open")
+	gauge(ch, collectionCount, float64(len(all)-len(open)), "unavailable")
+	for _, of := range open {
+		info, err := of.Collection.Info()
+		if err != nil {
+			continue
+		}
+		x := info.Index
+		gauge(ch, documents, float64(info.Papers), of.Name)
+		gauge(ch, vectors, float64(x.Vectors), of.Name)
+		gauge(ch, tombstones, float64(x.Tombstones), of.Name)
+		gauge(ch, freeSlots, float64(x.Free), of.Name)
+		gauge(ch, indexBytes, float64(x.MemoryBytes), of.Name, "memory")
+		gauge(ch, indexBytes, float64(x.FileBytes), of.Name, "file")
+		fields, words, works := of.Collection.DerivedBytes()
+		gauge(ch, derivedBytes, float64(fields), of.Name, "fields")
+		gauge(ch, derivedBytes, float64(words), of.Name, "words")
+		gauge(ch, derivedBytes, float64(works), of.Name, "works")
+		gauge(ch, indexCalibrated, float64(x.Calibrated), of.Name)
 	}
-	x := info.Index
-	gauge(ch, documents, float64(info.Papers))
-	gauge(ch, vectors, float64(x.Vectors))
-	gauge(ch, tombstones, float64(x.Tombstones))
-	gauge(ch, freeSlots, float64(x.Free))
-	gauge(ch, indexBytes, float64(x.MemoryBytes), "memory")
-	gauge(ch, indexBytes, float64(x.FileBytes), "file")
-	fields, words, works := c.collection.DerivedBytes()
-	gauge(ch, derivedBytes, float64(fields), "fields")
-	gauge(ch, derivedBytes, float64(words), "words")
-	gauge(ch, derivedBytes, float64(works), "works")
-	gauge(ch, indexCalibrated, float64(x.Calibrated))
 }
 
-// storageCollector adds up the files of a data directory.
-type storageCollector struct{ dir string }
+// encoderCollector asks the encoders that are open, each under its model, and the dimension of its vectors.
+type encoderCollector struct{ encoders *collections.Encoders[loaded] }
 
-var storageBytes = prometheus.NewDesc("embedd_storage_bytes", "Bytes of the files in the data directory: those of the store, and all others, of which the index's snapshot is the largest.", []string{"kind"}, nil)
+// Describe implements prometheus.Collector. All encoders have the same metrics, and there is one at least from the start on, but where all papers
+// bring their own vectors.
+func (c encoderCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, l := range c.encoders.Open() {
+		c.of(l).Describe(ch)
+		return
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c encoderCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, l := range c.encoders.Open() {
+		c.of(l).Collect(ch)
+	}
+}
+
+func (encoderCollector) of(l loaded) prometheus.Collector {
+	return prometheus.WrapCollectorWith(prometheus.Labels{"model": l.e.Manifest().ID, "dimension": strconv.Itoa(l.e.Dimension())}, l.e.Metrics())
+}
+
+// storageCollector adds up the files of the data directory of each collection.
+type storageCollector struct{ set *collections.Set }
+
+var storageBytes = prometheus.NewDesc("embedd_storage_bytes", "Bytes of the files in the data directory: those of the store, and all others, of which the index's snapshot is the largest.", []string{"collection", "kind"}, nil)
 
 // Describe implements prometheus.Collector.
 func (storageCollector) Describe(ch chan<- *prometheus.Desc) { ch <- storageBytes }
 
 // Collect implements prometheus.Collector.
 func (c storageCollector) Collect(ch chan<- prometheus.Metric) {
-	store, other := fileBytes(c.dir)
-	gauge(ch, storageBytes, float64(store), "store")
-	gauge(ch, storageBytes, float64(other), "index")
+	for _, of := range openCollections(c.set) {
+		store, other := fileBytes(of.Collection.Dir())
+		gauge(ch, storageBytes, float64(store), of.Name, "store")
+		gauge(ch, storageBytes, float64(other), of.Name, "index")
+	}
 }
 
-// fileBytes adds up the files of a data directory: those in its folder store, and the others. A file that goes meanwhile counts nothing.
+// fileBytes adds up the files of a data directory: those in its folder store, and the others, without those of the collections that are in
+// it. A file that goes meanwhile counts nothing.
 func fileBytes(dir string) (store, other int64) {
 	inStore := filepath.Join(dir, "store") + string(filepath.Separator)
+	others := filepath.Join(dir, "collections")
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path == others {
+			return fs.SkipDir
+		}
 		if err != nil || !d.Type().IsRegular() {
 			return nil
 		}

@@ -106,7 +106,7 @@ func registeredMetrics(t *testing.T) map[string]bool {
 	names := map[string]bool{}
 	for _, c := range slices.Concat(
 		startMetrics(s, admin.NewState(), newObserver(), nil, nil),
-		engineMetrics(en, t.TempDir()),
+		engineMetrics(en),
 	) {
 		descs := make(chan *prometheus.Desc)
 		go func() { c.Describe(descs); close(descs) }()

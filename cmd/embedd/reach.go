@@ -24,8 +24,7 @@ type reachFlags struct {
 }
 
 // dial makes a connection to a server; nothing is sent before the first call.
-func (f *reachFlags) dial(target string) (*grpc.ClientConn, error) {
-	var more []grpc.DialOption
+func (f *reachFlags) dial(target string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	encrypted := f.TLS || f.CA != "" || f.Cert != "" || f.CertKey != ""
 	if encrypted {
 		c, err := certs.Client(certs.Files{Cert: f.Cert, Key: f.CertKey, CA: f.CA})

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"embedd/internal/admin"
+	"embedd/internal/collections"
 	"embedd/internal/ingest"
 	"embedd/internal/server"
 	"embedd/internal/telemetry"
@@ -108,25 +109,29 @@ func (c *serveCmd) Run(e *env) (err error) {
 		s.Stop(c.Stop.grace())
 		return <-served
 	})
-	en, err := c.open(e, state, opening{Warm: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk})
+	en, err := c.open(e, state, opening{Warm: true, All: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk, Gone: writes.gone})
 	if err != nil {
 		return err
 	}
 	defer func() {
 		// After the calls have ended, before the model is freed: the order of defer would do it the wrong way round.
 		s.Stop(c.Stop.grace())
-		registry.Unregister(indexCollector{en.collection}) // a collection that is being closed has callers wait
+		registry.Unregister(indexCollector{en.set}) // a collection that is being closed has callers wait
 		finish(&err, en.Close)
 	}()
-	if err := registry.add(engineMetrics(en, c.Data)...); err != nil {
+	if err := registry.add(engineMetrics(en)...); err != nil {
 		return err
 	}
 	state.Check("store", func() error {
 		_, err := en.collection.Info()
 		return err
 	})
-	s.Ready(en.collection)
-	en.collection.LoadDerived()
+	s.ReadyAll(en.set)
+	for _, of := range en.set.List() {
+		if of.Collection != nil {
+			of.Collection.LoadDerived()
+		}
+	}
 	state.Started()
 	if err := c.printConfiguration(e, en, l.Addr(), limits); err != nil {
 		return err
@@ -189,7 +194,7 @@ func (c *serveCmd) serveAdmin(e *env, state *admin.State, r *registry, log *slog
 func (c *serveCmd) open(e *env, state *admin.State, o opening) (*engine, error) {
 	bar := newProgress(e, "rebuilding the index", "papers")
 	defer bar.Done()
-	o.Watch = startWatcher{state, bar}
+	o.Watch = &startWatcher{state: state, bar: bar}
 	return openEngine(e.ctx, &c.Engine, c.Data, o)
 }
 
@@ -200,13 +205,34 @@ const ballast = 256 << 20
 type startWatcher struct {
 	state *admin.State
 	bar   *progress
+	stage string
 }
 
-func (w startWatcher) Stage(name string) { w.state.Begin(name) }
+func (w *startWatcher) Stage(name string) {
+	w.stage = name
+	w.state.Begin(name)
+}
 
-func (w startWatcher) Set(done, total int) {
+func (w *startWatcher) Set(done, total int) {
 	w.state.Progress(done, total)
-	w.bar.Set(done, total)
+	if w.stage == stageIndex { // the bar is of papers
+		w.bar.Set(done, total)
+	}
+}
+
+// collectionsLine names the collections beside the default one.
+func collectionsLine(set *collections.Set) string {
+	var names []string
+	for _, of := range set.List() {
+		switch {
+		case of.Name == collections.Default:
+		case of.Collection == nil:
+			names = append(names, of.Name+" (cannot be used)")
+		default:
+			names = append(names, of.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // printConfiguration shows what is in effect, wherever it came from.
@@ -223,11 +249,16 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits 
 	t.row("  library", shortPath(c.Engine.Library))
 	t.row("  provider", c.Engine.Provider)
 	t.row("  workers", fmt.Sprint(c.Engine.Workers))
-	t.row("  warm-up", fmt.Sprintf("%.1f s: %v", en.tuning.Took.Seconds(), en.tuning))
+	if en.tuning != nil {
+		t.row("  warm-up", fmt.Sprintf("%.1f s: %v", en.tuning.Took.Seconds(), en.tuning))
+	}
 	t.row("  rerankers", cmp.Or(strings.Join(en.collection.Rerankers(), ", "), "none"))
 	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
 	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
+	if others := collectionsLine(en.set); others != "" {
+		t.row("  collections", others)
+	}
 	t.row("  memory", fmt.Sprintf("%d MiB at most", limits.Memory>>20))
 	t.row("  listen", addr.String())
 	t.row("  door", c.Door.describe(limits))
@@ -248,7 +279,7 @@ func (c *serveCmd) serveSamples(e *env, en *engine, addr string, log *slog.Logge
 			shut = conn.Close
 		}
 	} else {
-		conn, shut, err = inProcess(en.collection, c.Data, log)
+		conn, shut, err = inProcess(en.set, c.Data, log)
 	}
 	if err != nil {
 		return err

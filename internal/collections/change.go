@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -323,14 +322,4 @@ func (s *Set) writeAliases(edit func(aliases map[string]string)) error {
 		}
 	})
 	return nil
-}
-
-// Names are the own names of the collections, in order.
-func (s *Set) Names() []string {
-	var names []string
-	for name := range s.state.Load().named {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }

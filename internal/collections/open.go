@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -224,8 +223,38 @@ func Find(dir, called string) (at, own string, err error) {
 	} else if err != nil {
 		return "", "", err
 	}
-	if deleted, err := s.isDeleted(at); err != nil || deleted {
-		return "", "", errors.Join(err, os.ErrNotExist)
+	if deleted, err := s.isDeleted(at); err != nil {
+		return "", "", err
+	} else if deleted {
+		return "", "", notFound("--collection", called)
 	}
 	return filepath.Join(dir, filepath.FromSlash(at)), own, nil
+}
+
+// Names gives the own names of the collections beside the default one of a data directory, in order. Nothing is opened, and nothing changed.
+func Names(dir string) (names []string, err error) {
+	root, err := store.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	s := &Set{root: root}
+	for _, e := range entries {
+		if !e.IsDir() || !nameForm.MatchString(e.Name()) || e.Name() == Default {
+			continue
+		}
+		if deleted, err := s.isDeleted(path.Join(folder, e.Name())); err != nil {
+			return nil, err
+		} else if !deleted {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
 }
