@@ -331,7 +331,7 @@ func (u *use) sample(data string, after time.Duration) (x soakSample, err error)
 	// Go has given back what is released: it is in Sys and not resident.
 	beside := resident - (gauges["go_memstats_sys_bytes"] - gauges["go_memstats_heap_released_bytes"])
 	x.values = [5]float64{gauges["go_memstats_heap_inuse_bytes"] / MiB, resident / MiB, beside / MiB, gauges["go_goroutines"], gauges["process_open_fds"]}
-	live, dead := gauges["embedd_vectors"], gauges["embedd_tombstones"]
+	live, dead := gauges[`embedd_vectors{collection="default"}`], gauges[`embedd_tombstones{collection="default"}`]
 	x.tombstones = dead / max(1, live+dead)
 	u.mu.Lock()
 	slices.Sort(u.took)

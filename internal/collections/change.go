@@ -170,6 +170,10 @@ func diskError(doing string, err error) error {
 	return &retrieval.Error{Kind: retrieval.Internal, Message: doing + ": " + err.Error(), Err: err}
 }
 
+// lateCalls is the time that calls have to begin that were given a collection just before it was deleted, or just before an alias moved away
+// from it. It takes them microseconds.
+const lateCalls = 50 * time.Millisecond
+
 // Delete removes a collection and all that is in its folder, for good, and gives how many papers it had. Calls that run end, later ones are
 // NOT_FOUND. Once it has begun it goes on whatever becomes of ctx.
 func (s *Set) Delete(ctx context.Context, called string) (papers int, err error) {
@@ -204,6 +208,7 @@ func (s *Set) Delete(ctx context.Context, called string) (papers int, err error)
 	}
 	s.publish(func(named map[string]*entry, _ map[string]string) { delete(named, called) })
 	if e.collection != nil {
+		time.Sleep(lateCalls)
 		if err := errors.Join(e.collection.Discard(notFound("collection", called)), e.release()); err != nil {
 			s.log.Warn("a collection that is removed did not close well", "collection", called, "error", err)
 		}

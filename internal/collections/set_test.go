@@ -545,23 +545,31 @@ var changes = []struct {
 	name          string
 	do            func(t *testing.T, h *house) error
 	before, after string
+	bare          bool // in a data directory that has no others
 }{
+	{"create the first", func(t *testing.T, h *house) error { _, err := h.Create(t.Context(), "new", Settings{}); return err },
+		"default [] model a 0 papers\n", "default [] model a 0 papers\nnew [] model a 0 papers\n", true},
+	{"set the first alias", func(t *testing.T, h *house) error { _, err := h.SetAlias(t.Context(), "papers", Default); return err },
+		"default [] model a 0 papers\n", "default [papers] model a 0 papers\n", true},
 	{"create", func(t *testing.T, h *house) error {
 		_, err := h.Create(t.Context(), "new", Settings{Model: "b"})
 		return err
 	},
-		"default [] model a 1 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n", "default [] model a 1 papers\nnew [] model b 0 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n"},
+		"default [] model a 1 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n", "default [] model a 1 papers\nnew [] model b 0 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n", false},
 	{"delete", func(t *testing.T, h *house) error { _, err := h.Delete(t.Context(), "two"); return err },
-		"default [] model a 1 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n", "default [] model a 1 papers\none [papers] model b 2 papers\n"},
+		"default [] model a 1 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n", "default [] model a 1 papers\none [papers] model b 2 papers\n", false},
 	{"move an alias", func(t *testing.T, h *house) error { _, err := h.SetAlias(t.Context(), "papers", "two"); return err },
-		"default [] model a 1 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n", "default [] model a 1 papers\none [] model b 2 papers\ntwo [papers] model a 0 papers\n"},
+		"default [] model a 1 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n", "default [] model a 1 papers\none [] model b 2 papers\ntwo [papers] model a 0 papers\n", false},
 	{"delete an alias", func(t *testing.T, h *house) error { return h.DeleteAlias(t.Context(), "papers") },
-		"default [] model a 1 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n", "default [] model a 1 papers\none [] model b 2 papers\ntwo [] model a 0 papers\n"},
+		"default [] model a 1 papers\none [papers] model b 2 papers\ntwo [] model a 0 papers\n", "default [] model a 1 papers\none [] model b 2 papers\ntwo [] model a 0 papers\n", false},
 }
 
-// furnish gives a data directory with two collections and an alias.
-func furnish(t *testing.T) *house {
+// furnish gives a data directory with two collections and an alias, or with none.
+func furnish(t *testing.T, bare bool) *house {
 	h := mustOpen(t, t.TempDir())
+	if bare {
+		return h
+	}
 	h.create(t, "one", Settings{Model: "b"})
 	h.create(t, "two", Settings{})
 	h.put(t, "", "x")
@@ -574,6 +582,9 @@ func furnish(t *testing.T) *house {
 // rubbish are the names in the folder of the collections that are none's.
 func rubbish(t *testing.T, dir string) (names []string) {
 	entries, err := os.ReadDir(filepath.Join(dir, folder))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	must(t, err)
 	for _, e := range entries {
 		if !nameForm.MatchString(e.Name()) && e.Name() != filepath.Base(aliasesName) {
@@ -588,7 +599,7 @@ func rubbish(t *testing.T, dir string) (names []string) {
 func TestKilledWhileItChanges(t *testing.T) {
 	for _, c := range changes {
 		t.Run(c.name, func(t *testing.T) {
-			h := furnish(t)
+			h := furnish(t, c.bare)
 			type moment struct{ at, dir string }
 			var moments []moment
 			h.step = func(at string) error {
@@ -640,7 +651,7 @@ func TestADiskThatFails(t *testing.T) {
 	for _, c := range changes {
 		t.Run(c.name, func(t *testing.T) {
 			for fails := 0; ; fails++ {
-				h := furnish(t)
+				h := furnish(t, c.bare)
 				n := 0
 				h.step = func(string) error {
 					if n++; n == fails+1 {
