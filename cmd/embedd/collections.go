@@ -120,7 +120,7 @@ func (c *collectionsCreateCmd) settings() (*embeddv1.Settings, error) {
 		kind, required := strings.CutSuffix(text[i+1:], "!")
 		kind, repeated := strings.CutSuffix(kind, "[]")
 		if i < 1 || fieldTypeNames[kind] == 0 {
-			return nil, fmt.Errorf("--field: %q is not NAME:TYPE with the type string, number, bool or date; behind it may stand [] and !", text)
+			return nil, fmt.Errorf("--field: %q is not NAME:TYPE with the type string, number, bool or date; behind it [] says that there may be several values, and ! that there must be one", text)
 		}
 		s.Fields = append(s.Fields, &embeddv1.FieldSchema{Name: text[:i], Type: fieldTypeNames[kind], Repeated: repeated, Required: required})
 	}

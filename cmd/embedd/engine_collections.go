@@ -110,7 +110,7 @@ func (f engineFlags) encoders(log *slog.Logger) *collections.Encoders[loaded] {
 // take gives the encoder of settings, to be given back by release; without one where the papers bring their own vectors.
 func (en *engine) take(ctx context.Context, s collections.Settings) (l loaded, e retrieval.Encoder, release func() error, err error) {
 	if s.OwnVectors {
-		return l, nil, func() error { return nil }, checkOwnVectors()
+		return l, nil, func() error { return nil }, nil
 	}
 	if l, release, err = en.encoders.Take(ctx, s.Model, en.cut(s)); err != nil {
 		return l, nil, nil, err
@@ -124,11 +124,6 @@ func (en *engine) cut(s collections.Settings) int {
 		return 0
 	}
 	return s.Dimension // whoever opens it says what is wrong
-}
-
-// checkOwnVectors refuses collections whose papers bring their own vectors.
-func checkOwnVectors() error {
-	return &retrieval.Error{Kind: retrieval.FailedPrecondition, Field: "settings.own_vectors", Message: "papers cannot bring their own vectors to this server; leave it out, and name a model"}
 }
 
 // encoderOf gives the encoder of a collection that is made or opened beside the default one, proved, and its settings with the model named.

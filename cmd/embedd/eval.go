@@ -100,7 +100,7 @@ func (c *evalCmd) Run(e *env) (err error) {
 	if err := en.collection.Settle(e.ctx); err != nil {
 		return err
 	}
-	out := evalReport{Dataset: set.Name, Papers: report.Papers, Rejected: len(report.Rejected), Model: en.encoder.Manifest().ID, Metrics: map[string]eval.Metrics{}}
+	out := evalReport{Dataset: set.Name, Papers: report.Papers, Rejected: len(report.Rejected), Model: en.collection.Model().ID, Metrics: map[string]eval.Metrics{}}
 	for _, s := range evalSearches {
 		if c.Mode != "all" && !strings.HasPrefix(s.key, c.Mode) {
 			continue
