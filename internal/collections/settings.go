@@ -18,8 +18,6 @@ const (
 	Max = 64
 	// MaxAliases is how many aliases there may be.
 	MaxAliases = 256
-	// MaxNeighbours is the most neighbours of a paper that are kept.
-	MaxNeighbours = 100
 	// MaxFields is how many fields a schema may have, MaxFieldBytes how long the name of one.
 	MaxFields     = 256
 	MaxFieldBytes = 256
@@ -84,7 +82,7 @@ func (s Settings) check() error {
 		zeroIsTheUsual bool
 	}{
 		{"dimension", s.Dimension, 1, MaxDimension, true},
-		{"neighbours", s.Neighbours, 0, MaxNeighbours, false},
+		{"neighbours", s.Neighbours, 0, retrieval.MaxNeighbours, false},
 		{"m", s.M, MinM, MaxM, true},
 		{"ef_construction", s.EfConstruction, max(MinM, s.M), MaxEfConstruction, true},
 	} {
