@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/daulet/tokenizers"
 
@@ -57,42 +58,78 @@ type SentencePair struct {
 	Score       float64
 }
 
-// Explain says which sentences of a text make it alike to a query, given by its vector, and, where it is a passage, by its
-// text. With a model that takes the mean of its tokens each text is read once, and a sentence's vector is the mean of its
-// tokens as they stand in the text; with another, each sentence is encoded as a document.
-func (e *Encoder) Explain(ctx context.Context, query []float32, queryText *Passage, text Passage) (*Explanation, error) {
+// Asked is what texts are explained against.
+type Asked struct {
+	// Vector has the encoder's dimension and norm 1.
+	Vector []float32
+	// Text is what was encoded in a role, nil where there is only the vector.
+	Text *Passage
+	Role Role
+}
+
+// Explain says, for each of some texts, which of its sentences make it alike to a query. With a model that takes the mean of its tokens
+// each text is read once, the query's too, and a sentence's vector is the mean of its tokens as they stand in the text; with another,
+// each sentence is encoded on its own. Texts are read beside each other, in the interactive lane: some ten are a good number. When ctx ends, the
+// explanations that are not there yet are nil, and its error is returned.
+func (e *Encoder) Explain(ctx context.Context, query Asked, texts []Passage) ([]*Explanation, error) {
 	if err := e.enter(); err != nil {
 		return nil, err
 	}
 	defer e.leave()
-	if len(query) != e.dim {
-		return nil, fmt.Errorf("the query's vector has %d values; the dimension is %d", len(query), e.dim)
+	if len(query.Vector) != e.dim {
+		return nil, fmt.Errorf("the query's vector has %d values; the dimension is %d", len(query.Vector), e.dim)
 	}
 	read := e.readEach
-	x := &Explanation{Shares: e.session.states && e.manifest.Pooling == models.PoolingMean}
-	if x.Shares {
+	shares := e.session.states && e.manifest.Pooling == models.PoolingMean
+	if shares {
 		read = e.readWhole
 	}
-	doc, err := read(ctx, text)
-	if err != nil {
-		return nil, err
+	// The query first: nothing is explained without it.
+	readings, errs := make([]*reading, len(texts)+1), make([]error, len(texts)+1)
+	var all sync.WaitGroup
+	if query.Text != nil {
+		all.Go(func() { readings[len(texts)], errs[len(texts)] = read(ctx, query.Role, *query.Text) })
 	}
-	q := make([]float64, len(query))
-	for i, v := range query {
+	for i, text := range texts {
+		all.Go(func() { readings[i], errs[i] = read(ctx, Document, text) })
+	}
+	all.Wait()
+	out := make([]*Explanation, len(texts))
+	for i, err := range errs {
+		if err != nil && !ended(err) {
+			return nil, ofText(err, func(int) int { return min(i, len(texts)-1) })
+		}
+	}
+	if query.Text != nil && readings[len(texts)] == nil {
+		return out, errs[len(texts)]
+	}
+	for i, doc := range readings[:len(texts)] {
+		if doc != nil {
+			out[i] = query.explain(doc, readings[len(texts)], shares)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// ended tells whether an error is the end of a context, or that a text would not have been read before it.
+func ended(err error) bool {
+	var busy *BusyError
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &busy) && busy.Left > 0
+}
+
+// explain compares what was made of a text with the query, of which other was made; nil where there is only its vector.
+func (a *Asked) explain(doc, other *reading, shares bool) *Explanation {
+	q := make([]float64, len(a.Vector))
+	for i, v := range a.Vector {
 		q[i] = float64(v)
 	}
-	x.Score = dot(q, doc.vector)
+	x := &Explanation{Shares: shares, Score: dot(q, doc.vector)}
 	x.Sentences, x.Rest = doc.against(q)
-	if queryText == nil {
-		return x, nil
+	if other != nil {
+		x.Query, x.QueryRest = other.against(doc.vector)
+		x.Best = bestPair(x.Query, x.Sentences)
 	}
-	other, err := read(ctx, *queryText)
-	if err != nil {
-		return nil, err
-	}
-	x.Query, x.QueryRest = other.against(doc.vector)
-	x.Best = bestPair(x.Query, x.Sentences)
-	return x, nil
+	return x
 }
 
 // reading is what the model makes of a passage.
@@ -137,12 +174,12 @@ func bestPair(query, text []Sentence) *SentencePair {
 	return best
 }
 
-// readWhole reads a passage in one Run and shares its tokens out among the sentences.
-func (e *Encoder) readWhole(ctx context.Context, p Passage) (*reading, error) {
+// readWhole reads a passage in a role in one Run and shares its tokens out among the sentences.
+func (e *Encoder) readWhole(ctx context.Context, role Role, p Passage) (*reading, error) {
 	if err := checkText(p.Text); err != nil {
 		return nil, &TextError{Err: err}
 	}
-	prompt := e.prompt(Document)
+	prompt := e.prompt(role)
 	var begins []int
 	results, err := e.run(ctx, Interactive, 1, e.guess(p.Text), func(int) (lane.Text, error) {
 		ids, at, err := e.tokenizer.places(prompt + p.Text)
@@ -195,15 +232,15 @@ func (e *Encoder) readWhole(ctx context.Context, p Passage) (*reading, error) {
 	return r, nil
 }
 
-// readEach encodes a passage and each of its sentences as documents.
-func (e *Encoder) readEach(ctx context.Context, p Passage) (*reading, error) {
+// readEach encodes a passage in a role, and each of its sentences.
+func (e *Encoder) readEach(ctx context.Context, role Role, p Passage) (*reading, error) {
 	r := &reading{}
 	texts := []string{p.Text}
 	var of []int // the sentence of each text but the first
 	for i, place := range split(p.Text, p.Breaks) {
 		r.sentences = append(r.sentences, Sentence{Begin: place[0], End: place[1]})
 		text := p.Text[place[0]:place[1]]
-		switch _, _, err := e.tokenize(e.prompt(Document)+text, Document); {
+		switch _, _, err := e.tokenize(e.prompt(role)+text, role); {
 		case errors.Is(err, ErrBlank): // not read
 		case err != nil:
 			return nil, &TextError{Err: err}
@@ -211,7 +248,7 @@ func (e *Encoder) readEach(ctx context.Context, p Passage) (*reading, error) {
 			texts, of = append(texts, text), append(of, i)
 		}
 	}
-	encodings, err := e.encode(ctx, Interactive, Document, texts)
+	encodings, err := e.encode(ctx, Interactive, role, texts)
 	if err != nil {
 		return nil, err
 	}

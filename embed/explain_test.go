@@ -12,6 +12,16 @@ import (
 	"embedd/models"
 )
 
+// explain explains one text, against a query in the role of a document.
+func (e *Encoder) explain(t *testing.T, query []float32, queryText *Passage, text Passage) (*Explanation, error) {
+	t.Helper()
+	all, err := e.Explain(t.Context(), Asked{Vector: query, Text: queryText, Role: Document}, []Passage{text})
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
 func TestSplit(t *testing.T) {
 	for _, c := range []struct {
 		text   string
@@ -86,7 +96,7 @@ func TestSharesAddUpToTheScore(t *testing.T) {
 			for j, x := range enc[0].Vector {
 				score += float64(x) * float64(enc[1].Vector[j])
 			}
-			x, err := e.Explain(t.Context(), enc[1].Vector, &Passage{otherText, []int{len(other.Title) + 1}}, Passage{text, []int{len(p.Title) + 1}})
+			x, err := e.explain(t, enc[1].Vector, &Passage{otherText, []int{len(other.Title) + 1}}, Passage{text, []int{len(p.Title) + 1}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,7 +141,7 @@ func TestTheRightSentenceComesFirst(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			x, err := e.Explain(t.Context(), enc[0].Vector, nil, Passage{Text: text})
+			x, err := e.explain(t, enc[0].Vector, nil, Passage{Text: text})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,7 +158,7 @@ func TestTheRightSentenceComesFirst(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, err := e.Explain(t.Context(), enc[0].Vector, &Passage{Text: other}, Passage{Text: text})
+		x, err := e.explain(t, enc[0].Vector, &Passage{Text: other}, Passage{Text: text})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +179,7 @@ func TestExplainPassesOverBlankSentences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, err := e.Explain(t.Context(), enc[0].Vector, nil, Passage{Text: text, Breaks: []int{strings.Index(text, "\u200b \u200b \u200b\n"), strings.Index(text, "Galaxies")}})
+	x, err := e.explain(t, enc[0].Vector, nil, Passage{Text: text, Breaks: []int{strings.Index(text, "\u200b \u200b \u200b\n"), strings.Index(text, "Galaxies")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +206,7 @@ func TestExplainBesideEncode(t *testing.T) {
 	for i := range 40 {
 		all.Go(func() {
 			if i%2 == 0 {
-				x, err := e.Explain(t.Context(), want[0].Vector, nil, Passage{Text: text})
+				x, err := e.explain(t, want[0].Vector, nil, Passage{Text: text})
 				if err != nil || len(x.Sentences) != 2 || math.Abs(x.Score-1) > 1e-5 {
 					t.Errorf("%+v, %v", x, err)
 				}
@@ -215,11 +225,11 @@ func TestExplainRefuses(t *testing.T) {
 	e := open(t, 1)
 	v := make([]float32, 384)
 	v[0] = 1
-	if _, err := e.Explain(t.Context(), v[:3], nil, Passage{Text: "text"}); err == nil {
+	if _, err := e.explain(t, v[:3], nil, Passage{Text: "text"}); err == nil {
 		t.Error("a vector of 3 values is taken")
 	}
 	for _, text := range []string{"", " ", "\u200b"} {
-		if _, err := e.Explain(t.Context(), v, nil, Passage{Text: text}); err == nil || !strings.Contains(err.Error(), "blank") {
+		if _, err := e.explain(t, v, nil, Passage{Text: text}); err == nil || !strings.Contains(err.Error(), "blank") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

@@ -161,7 +161,7 @@ func TestDimension(t *testing.T) {
 	if !slices.Equal(b[0].Vector, want) {
 		t.Error("the vector is not the first values at norm 1")
 	}
-	x, err := cut.Explain(t.Context(), want, nil, Passage{Text: text[0]})
+	x, err := cut.explain(t, want, nil, Passage{Text: text[0]})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -218,6 +218,14 @@ func (model) Encode(context.Context, retrieval.Lane, retrieval.Role, []string) (
 	return nil, errNoModel
 }
 
-func (model) Explain(context.Context, []float32, *retrieval.Passage, retrieval.Passage) (*retrieval.Explanation, error) {
+func (model) Sentences(context.Context, retrieval.Lane, []retrieval.Passage) ([][]retrieval.Part, error) {
+	return nil, errNoModel
+}
+
+func (model) Passages(context.Context, retrieval.Lane, []retrieval.Passage, int) ([][]retrieval.Part, error) {
+	return nil, errNoModel
+}
+
+func (model) Explain(context.Context, retrieval.Asked, []retrieval.Passage) ([]*retrieval.Explanation, error) {
 	return nil, errNoModel
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"embedd/internal/ingest"
+	"embedd/internal/retrieval"
 	"embedd/internal/server"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -66,7 +67,7 @@ func (c *benchIndexCmd) Run(e *env) (err error) {
 	if c.Rounds < 1 || len(papers) < c.Rounds {
 		return fmt.Errorf("--rounds: is %d; must be 1 to the number of papers, %d", c.Rounds, len(papers))
 	}
-	cl, en, err := openScratch(e, &c.Engine, "")
+	cl, en, err := openScratch(e, &c.Engine, "", retrieval.Settings{})
 	if err != nil {
 		return err
 	}
@@ -139,7 +140,7 @@ func openWith(e *env, f *engineFlags, papers []ingest.Paper) (cl *client, en *en
 	if err := writePapers(file, papers); err != nil {
 		return nil, nil, err
 	}
-	if cl, en, err = openScratch(e, f, ""); err != nil {
+	if cl, en, err = openScratch(e, f, "", retrieval.Settings{}); err != nil {
 		return nil, nil, err
 	}
 	if _, err = indexFiles(e, cl, []string{file}, embeddv1.WriteMode_WRITE_MODE_UPSERT); err == nil {

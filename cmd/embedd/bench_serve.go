@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"embedd/embed"
+	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -224,7 +225,7 @@ func (c *benchServeCmd) Run(e *env) (err error) {
 
 // index makes a data directory of the files.
 func (c *benchServeCmd) index(e *env, dir string) (err error) {
-	cl, en, err := openScratch(e, &c.Engine, dir)
+	cl, en, err := openScratch(e, &c.Engine, dir, retrieval.Settings{})
 	if err != nil {
 		return err
 	}

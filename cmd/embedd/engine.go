@@ -136,6 +136,8 @@ type opening struct {
 	// OnWritable, where it is set, is told of each collection whether papers can be stored, Gone of one that was deleted.
 	OnWritable func(collection string, err error)
 	Gone       func(collection string)
+	// Settings, where it is not nil, are what the default collection is made with, for measurements.
+	Settings *retrieval.Settings
 }
 
 // openEngine verifies and loads the model, one of the user's own in a child first, opens the data directory, and encodes a canary.
@@ -182,6 +184,9 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 	watch.Stage(stageStore)
 	own := options(collections.Default, about.Settings)
 	own.Ballast = o.Ballast
+	if o.Settings != nil {
+		own.Settings = *o.Settings
+	}
 	own.Progress = func(done, total int) {
 		watch.Stage(stageIndex)
 		watch.Set(done, total)
@@ -334,11 +339,55 @@ func (x encoderOf) Encode(ctx context.Context, lane retrieval.Lane, role retriev
 	return out, nil
 }
 
-func (x encoderOf) Explain(ctx context.Context, query []float32, queryText *retrieval.Passage, text retrieval.Passage) (*retrieval.Explanation, error) {
-	explained, err := x.e.Explain(ctx, query, (*embed.Passage)(queryText), embed.Passage(text))
+func (x encoderOf) Sentences(ctx context.Context, lane retrieval.Lane, texts []retrieval.Passage) ([][]retrieval.Part, error) {
+	return partsOf(x.e.Sentences(ctx, laneOf(lane), passagesOf(texts)))
+}
+
+func (x encoderOf) Passages(ctx context.Context, lane retrieval.Lane, texts []retrieval.Passage, most int) ([][]retrieval.Part, error) {
+	return partsOf(x.e.Passages(ctx, laneOf(lane), passagesOf(texts), most))
+}
+
+// partsOf is what package embed has made of parts of texts in the words of package retrieval.
+func partsOf(all [][]embed.Part, err error) ([][]retrieval.Part, error) {
 	if err != nil {
 		return nil, encodeError(err)
 	}
+	out := make([][]retrieval.Part, len(all))
+	for i, parts := range all {
+		for _, p := range parts {
+			out[i] = append(out[i], retrieval.Part(p))
+		}
+	}
+	return out, nil
+}
+
+func laneOf(lane retrieval.Lane) embed.Lane {
+	if lane == retrieval.Bulk {
+		return embed.Bulk
+	}
+	return embed.Interactive
+}
+
+func (x encoderOf) Explain(ctx context.Context, query retrieval.Asked, texts []retrieval.Passage) ([]*retrieval.Explanation, error) {
+	asked := embed.Asked{Vector: query.Vector, Text: (*embed.Passage)(query.Text), Role: embed.Document}
+	if query.Role == retrieval.Query {
+		asked.Role = embed.Query
+	}
+	all, err := x.e.Explain(ctx, asked, passagesOf(texts))
+	if all == nil && err != nil {
+		return nil, encodeError(err)
+	}
+	out := make([]*retrieval.Explanation, len(all))
+	for i, explained := range all {
+		if explained != nil {
+			out[i] = explanationOf(explained)
+		}
+	}
+	return out, encodeError(err)
+}
+
+// explanationOf is package embed's explanation in the words of package retrieval.
+func explanationOf(x *embed.Explanation) *retrieval.Explanation {
 	sentences := func(all []embed.Sentence) (out []retrieval.Sentence) {
 		for _, s := range all {
 			out = append(out, retrieval.Sentence{Begin: s.Begin, End: s.End, Share: s.Share, Score: s.Score, Read: s.Read})
@@ -346,13 +395,21 @@ func (x encoderOf) Explain(ctx context.Context, query []float32, queryText *retr
 		return out
 	}
 	out := &retrieval.Explanation{
-		Score: explained.Score, Shares: explained.Shares, Sentences: sentences(explained.Sentences), Rest: explained.Rest,
-		Query: sentences(explained.Query), QueryRest: explained.QueryRest,
+		Score: x.Score, Shares: x.Shares, Sentences: sentences(x.Sentences), Rest: x.Rest,
+		Query: sentences(x.Query), QueryRest: x.QueryRest,
 	}
-	if b := explained.Best; b != nil {
-		out.BestQuery, out.Best, out.BestScore = b.Query, b.Text, b.Score
+	if b := x.Best; b != nil {
+		out.Pair, out.BestQuery, out.Best, out.BestScore = true, b.Query, b.Text, b.Score
 	}
-	return out, nil
+	return out
+}
+
+func passagesOf(texts []retrieval.Passage) []embed.Passage {
+	out := make([]embed.Passage, len(texts))
+	for i, text := range texts {
+		out[i] = embed.Passage(text)
+	}
+	return out
 }
 
 // Tokenize implements retrieval.Tokenizer.

@@ -15,6 +15,7 @@ import (
 
 	"embedd/internal/eval"
 	"embedd/internal/ingest"
+	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -23,6 +24,7 @@ type evalCmd struct {
 	Task        string `help:"Use queries-TASK.jsonl and qrels-TASK.tsv of the folder, where it has several." placeholder:"TASK"`
 	ExcludeSelf bool   `help:"Leave out the document that has the query's own id: for tasks from paper to paper."`
 	Mode        string `help:"What to measure: dense, by vectors, exact and with HNSW; lexical, by words; hybrid, by both; all." enum:"all,dense,lexical,hybrid" default:"all"`
+	Sentences   bool   `help:"Make the collection keep the vectors of sentences, and measure the searches that re-score by them too."`
 	ByTitle     bool   `help:"Known-item search instead: each paper is searched by its own title."`
 	Data        string `help:"Keep the indexed papers in this data directory, so that the next run need not encode them; default: a temporary one." placeholder:"DIR"`
 
@@ -55,13 +57,15 @@ var evalSearches = []struct {
 	key, name string
 	request   *embeddv1.SearchRequest
 }{
-	{"dense", "dense, exact", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Exact: true}},
-	{"dense_hnsw", "dense, HNSW", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Plan: embeddv1.Plan_PLAN_GRAPH}},
+	{"dense", "dense, exact", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Exact: true, Sentences: new(bool)}},
+	{"dense_hnsw", "dense, HNSW", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Plan: embeddv1.Plan_PLAN_GRAPH, Sentences: new(bool)}},
+	{"dense_sentences", "dense, sentences", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Exact: true, Sentences: proto.Bool(true)}},
 	{"lexical", "lexical", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_LEXICAL}},
-	{"hybrid", "hybrid", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_HYBRID}},
-	{"dense_feedback", "dense, feedback", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Exact: true, Feedback: &embeddv1.Feedback{}}},
-	{"lexical_feedback", "lexical, feedback", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_LEXICAL, Feedback: &embeddv1.Feedback{}}},
-	{"hybrid_feedback", "hybrid, feedback", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_HYBRID, Feedback: &embeddv1.Feedback{}}},
+	{"hybrid", "hybrid", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_HYBRID, Sentences: new(bool)}},
+	{"hybrid_sentences", "hybrid, sentences", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_HYBRID, Sentences: proto.Bool(true)}},
+	{"dense_feedback", "dense, feedback", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_DENSE, Exact: true, Feedback: &embeddv1.Feedback{}, Sentences: new(bool)}},
+	{"lexical_feedback", "lexical, feedback", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_LEXICAL, Feedback: &embeddv1.Feedback{}, Sentences: new(bool)}},
+	{"hybrid_feedback", "hybrid, feedback", &embeddv1.SearchRequest{Mode: embeddv1.Mode_MODE_HYBRID, Feedback: &embeddv1.Feedback{}, Sentences: new(bool)}},
 }
 
 // evalDepth is how many hits each query asks for: what recall@100 and MAP@100 need.
@@ -75,7 +79,7 @@ func (c *evalCmd) Run(e *env) (err error) {
 			return err
 		}
 	}
-	cl, en, err := openScratch(e, &c.Engine, c.Data)
+	cl, en, err := openScratch(e, &c.Engine, c.Data, retrieval.Settings{Sentences: c.Sentences})
 	if err != nil {
 		return err
 	}
@@ -102,7 +106,7 @@ func (c *evalCmd) Run(e *env) (err error) {
 	}
 	out := evalReport{Dataset: set.Name, Papers: report.Papers, Rejected: len(report.Rejected), Model: en.collection.Model().ID, Metrics: map[string]eval.Metrics{}}
 	for _, s := range evalSearches {
-		if c.Mode != "all" && !strings.HasPrefix(s.key, c.Mode) {
+		if c.Mode != "all" && !strings.HasPrefix(s.key, c.Mode) || s.request.GetSentences() && !c.Sentences {
 			continue
 		}
 		m, err := c.measure(e, cl, set, s.request)
@@ -126,7 +130,7 @@ func (c *evalCmd) Run(e *env) (err error) {
 
 // openScratch opens a data directory for a measurement, a temporary one where dir is empty. Closing the client closes
 // the engine and removes what was temporary.
-func openScratch(e *env, f *engineFlags, dir string) (*client, *engine, error) {
+func openScratch(e *env, f *engineFlags, dir string, s retrieval.Settings) (*client, *engine, error) {
 	remove := func() error { return nil }
 	if dir == "" {
 		tmp, err := os.MkdirTemp("", "embedd-scratch-")
@@ -136,7 +140,7 @@ func openScratch(e *env, f *engineFlags, dir string) (*client, *engine, error) {
 		dir, remove = tmp, func() error { return os.RemoveAll(tmp) }
 	}
 	log := e.logger(slog.LevelWarn)
-	en, err := openEngine(e.ctx, f, dir, opening{Warm: true, Log: log})
+	en, err := openEngine(e.ctx, f, dir, opening{Warm: true, Log: log, Settings: &s})
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"embedd/internal/ingest"
@@ -129,7 +130,11 @@ func (c *recommendCmd) Run(e *env) (err error) {
 
 // printAnswer writes an answer for people: its hits as a table, and how to go on.
 func printAnswer(e *env, res *embeddv1.SearchResponse) error {
-	if err := printHits(e.stdout, res.GetHits()); err != nil {
+	print := printHits
+	if slices.ContainsFunc(res.GetHits(), func(h *embeddv1.Hit) bool { return h.GetExplanation() != nil }) {
+		print = printExplained
+	}
+	if err := print(e.stdout, res.GetHits()); err != nil {
 		return err
 	}
 	for _, stage := range res.GetLeftOut() {

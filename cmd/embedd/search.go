@@ -54,6 +54,8 @@ type searchCmd struct {
 	searchFlags
 	orderFlags
 	rerankFlags
+	Sentences *bool `help:"Re-score the best hundred by their sentences, where the collection keeps them; default: where it does." negatable:""`
+	Explain   bool  `help:"Show why: for each of the first 10 hits the sentences that are most alike, and the rarest words that both have."`
 	outputFlags
 	clientFlags
 }
@@ -61,7 +63,8 @@ type searchCmd struct {
 func (searchCmd) Help() string {
 	return `Example:
   embedd search "efficient attention for long documents" -k 5
-  embedd search "efficient attention for long documents" --rerank=50`
+  embedd search "efficient attention for long documents" --rerank=50
+  embedd search "efficient attention for long documents" --explain`
 }
 
 func (c *inputFlags) input(e *env) (*embeddv1.Input, error) {
@@ -104,7 +107,7 @@ func (c *searchCmd) Run(e *env) (err error) {
 		return err
 	}
 	req := c.request(in, c.view())
-	req.Store, req.Rerank = c.Store, c.wanted()
+	req.Store, req.Rerank, req.Sentences, req.Explain = c.Store, c.wanted(), c.Sentences, c.Explain
 	if err := c.apply(req); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,9 +61,11 @@ type Collection struct {
 	// version is the store's revision up to which the index has everything.
 	version watermark
 	moves   moves
-	fields  fields
-	words   lexicon
-	works   catalogue
+	// passages are of papers whose text is kept in several parts.
+	passages passages
+	fields   fields
+	words    lexicon
+	works    catalogue
 
 	expiry     expiry
 	upkeep     upkeep
@@ -95,6 +98,9 @@ const storeName = "store"
 func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Collection, err error) {
 	if o == nil {
 		o = &Options{}
+	}
+	if err := o.Settings.check(); err != nil {
+		return nil, err
 	}
 	c := &Collection{name: o.Name, dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings, rerankers: o.Rerankers, now: o.now}
 	if c.now == nil {
@@ -137,6 +143,9 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 			err = errors.Join(err, c.store.Close())
 		}
 	}()
+	if err := c.passages.load(c.store); err != nil {
+		return nil, storeError("read passages", err)
+	}
 	options := o.Index
 	options.Dir = cmp.Or(options.Dir, dir)
 	if c.index, err = ann.New(m.Dimension, &options); err != nil {
@@ -192,7 +201,7 @@ type IndexInfo struct {
 	M, EfConstruction int
 	// Memory is what is kept of a vector beside its code, Kernels what compares codes.
 	Memory, Kernels string
-	// Vectors can be found, Tombstones are deleted and still in the graph, Free are slots to be used again.
+	// Vectors, one of each paper, can be found, Tombstones are deleted and still in the graph, Free are slots to be used again.
 	Vectors, Tombstones, Free int
 	// MemoryBytes are in use in memory, FileBytes in a mapped file.
 	MemoryBytes, FileBytes int64
@@ -220,7 +229,7 @@ func (c *Collection) Info() (Info, error) {
 		Papers: c.store.Count(),
 		Index: IndexInfo{
 			M: o.M, EfConstruction: o.EfConstruction, Memory: o.Memory.String(), Kernels: ann.Kernels(),
-			Vectors: u.Live, Tombstones: u.Tombstones, Free: u.Free, MemoryBytes: u.Bytes, FileBytes: u.FileBytes,
+			Vectors: u.Live - c.passages.len(), Tombstones: u.Tombstones, Free: u.Free, MemoryBytes: u.Bytes, FileBytes: u.FileBytes,
 			Calibrated: int(c.calibrated.Load()),
 		},
 		Version: c.version.load(),
@@ -251,8 +260,17 @@ func (c *Collection) Check() error {
 		}
 		return nil
 	}))
+	errs = append(errs, c.store.Passages(func(ordinal uint64, p store.Passage) error {
+		if p.Index > 0 {
+			n++
+		}
+		if !c.index.Contains(ordinal) || !slices.Contains(c.passages.labels(p.Paper), ordinal) {
+			return fmt.Errorf("invariant 3: passage %d of paper %d is stored and not in the index", p.Index, p.Paper)
+		}
+		return nil
+	}))
 	if n != c.index.Len() {
-		errs = append(errs, fmt.Errorf("invariant 3: %d papers are stored, %d are in the index", n, c.index.Len()))
+		errs = append(errs, fmt.Errorf("invariant 3: %d papers and passages are stored, %d are in the index", n, c.index.Len()))
 	}
 	return errors.Join(append(errs, c.checkFields(), c.words.check(c), c.works.check(c), c.checkNeighbours())...)
 }

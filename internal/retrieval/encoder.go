@@ -11,9 +11,15 @@ type Encoder interface {
 	// Encode returns a vector of norm 1 and Model().Dimension values for each text, in order. An error that is about one
 	// of the texts is a *TextError; a call that there is no room or time for is a *BusyError.
 	Encode(ctx context.Context, lane Lane, role Role, texts []string) ([]Encoding, error)
-	// Explain says which sentences of a text make it alike to a query, given by its vector and, where it is a passage, by its
-	// text.
-	Explain(ctx context.Context, query []float32, queryText *Passage, text Passage) (*Explanation, error)
+	// Sentences encodes each sentence of each text on its own, as a document, and gives those in which there is something to encode, in order, at
+	// most 64 of a text. Errors are those of Encode.
+	Sentences(ctx context.Context, lane Lane, texts []Passage) ([][]Part, error)
+	// Passages cuts each text that is longer than the model reads into parts that it reads, up to so many, and encodes each on its own, as a
+	// document; of a text that it reads whole there are none. Errors are those of Encode.
+	Passages(ctx context.Context, lane Lane, texts []Passage, most int) ([][]Part, error)
+	// Explain says, for each of some texts, which of its sentences make it alike to a query. They are read beside each other, and the query
+	// once. When ctx ends, the explanations that are not there yet are nil, and the error is that of ctx, or a *BusyError.
+	Explain(ctx context.Context, query Asked, texts []Passage) ([]*Explanation, error)
 	// Model describes the encoder; it does not change.
 	Model() Model
 }
@@ -44,6 +50,13 @@ type Encoding struct {
 	TextUse
 }
 
+// Part is a sentence of a text with a vector of its own.
+type Part struct {
+	// Begin and End are its place in the text, in bytes.
+	Begin, End int
+	Vector     []float32
+}
+
 // TextUse says what the model read of a text.
 type TextUse struct {
 	// Tokens in the whole text, special tokens included.
@@ -58,6 +71,14 @@ type Passage struct {
 	Breaks []int
 }
 
+// Asked is what texts are explained against.
+type Asked struct {
+	Vector []float32
+	// Text is what was encoded in a role, nil where there is only the vector.
+	Text *Passage
+	Role Role
+}
+
 // Explanation says which sentences make two texts alike.
 type Explanation struct {
 	Score float64
@@ -67,13 +88,16 @@ type Explanation struct {
 	Rest            float64
 	Query           []Sentence
 	QueryRest       float64
-	BestQuery, Best int     // the pair of sentences that are most alike, by index
-	BestScore       float64 // of the pair; there is one where Query is not empty
+	Pair            bool    // there is a pair of sentences that are most alike
+	BestQuery, Best int     // the pair, by index
+	BestScore       float64 // of the pair
+	// Terms are words that both sides have, the rarest first.
+	Terms []SharedTerm
 }
 
 // Sentence is a part of a paper and what it has to do with the other side.
 type Sentence struct {
-	// Begin and End are its place in the passage, in bytes; Collection.Explain sets the others by it.
+	// Begin and End are its place in the passage, in bytes; Collection.Explain sets Text and Field by it.
 	Begin, End  int
 	Text, Field string
 	// Share of the score, and the cosine of the sentence's own vector and the other side's.

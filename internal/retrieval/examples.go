@@ -376,7 +376,7 @@ func (c *Collection) distancesOfExamples(l *looking, labels []uint64) ([]float32
 	of := make([][]float32, len(l.probes))
 	for i, p := range l.probes {
 		var err error
-		if of[i], err = c.index.Distances(p.vector, labels); err != nil {
+		if of[i], err = c.distancesTo(p.vector, labels); err != nil {
 			return nil, internal("compare with the examples", err)
 		}
 	}
@@ -470,7 +470,7 @@ func (c *Collection) nearestExamples(l *looking, hits []Hit) error {
 		if p.negative || p.at < 0 {
 			continue
 		}
-		distances, err := c.index.Distances(p.vector, ordinals)
+		distances, err := c.distancesTo(p.vector, ordinals)
 		if err != nil {
 			return internal("compare with the examples", err)
 		}

@@ -64,6 +64,8 @@ type candidate struct {
 	bm25    float32 // NaN: not asked for
 	// Ranks by vectors and by words, from 1; 0: it is not among those found so.
 	dense, lexical int32
+	// sentence is the cosine of the sentence that fits best; nil: not looked at, or there is none.
+	sentence *float32
 }
 
 var unknown = float32(math.NaN())
@@ -88,6 +90,8 @@ type looking struct {
 	exact   bool
 	scoped  bool // the key has a filter
 	kept    bool // a kept list of neighbours may answer
+	// sentences re-score the best of what was found by vectors.
+	sentences bool
 
 	probes   []probeVector // of a reading list
 	strategy Strategy
@@ -104,7 +108,7 @@ type looking struct {
 func (c *Collection) find(ctx context.Context, l *looking, chosen *metadata.Set, res *SearchResult) (found []candidate, more bool, err error) {
 	var within lexical.Set
 	if chosen != nil {
-		l.query.Filter = ann.NewFilter(chosen.Ordinals())
+		l.query.Filter = ann.NewFilter(c.passages.with(chosen.Ordinals()))
 		within = chosen
 	}
 	if l.feedback == nil {
@@ -149,6 +153,11 @@ func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Se
 				found[i].score *= l.scale
 			}
 		}
+		if l.sentences {
+			if err := c.rescoreDense(ctx, l, found, res); err != nil {
+				return nil, false, err
+			}
+		}
 		l.rank(found, func(c *candidate) *int32 { return &c.dense })
 		return found, len(near) == k, nil
 	}
@@ -179,7 +188,7 @@ func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Se
 		l.apart.short(max(len(near)-kept, all-len(matches)) - aside)
 		near, scores, matches = near[:min(kept, pool)], scores[:min(kept, pool)], matches[:min(len(matches), pool)]
 	}
-	found, err = c.join(l, near, scores, matches)
+	found, err = c.join(ctx, l, near, scores, matches, res)
 	return found, more, err
 }
 
@@ -229,7 +238,7 @@ func (c *Collection) near(ctx context.Context, l *looking, res *SearchResult) ([
 
 // nearVector searches the index for what is near to a vector.
 func (c *Collection) nearVector(ctx context.Context, l *looking, v []float32, q ann.Query, res *SearchResult) ([]ann.Neighbor, error) {
-	answer, err := c.index.Search(v, q)
+	answer, err := c.searchIndex(v, q)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -246,11 +255,11 @@ func (c *Collection) distances(l *looking, labels []uint64) ([]float32, error) {
 	if l.strategy == BestScore || l.strategy == Sequence {
 		return c.distancesOfExamples(l, labels)
 	}
-	return c.index.Distances(l.vector, labels)
+	return c.distancesTo(l.vector, labels)
 }
 
 // join makes one list of those found by their vectors, whose scores by words are given, and those found by their words.
-func (c *Collection) join(l *looking, near []ann.Neighbor, scores []float32, matches []lexical.Match) ([]candidate, error) {
+func (c *Collection) join(ctx context.Context, l *looking, near []ann.Neighbor, scores []float32, matches []lexical.Match, res *SearchResult) ([]candidate, error) {
 	all := make([]candidate, 0, len(near)+len(matches))
 	byVector := make(map[uint64]int, len(near)) // rank, from 0
 	for i, n := range near {
@@ -281,37 +290,59 @@ func (c *Collection) join(l *looking, near []ann.Neighbor, scores []float32, mat
 		}
 	}
 	if l.fusion == RRF {
-		for i := range all {
-			if rank, ok := byVector[all[i].ordinal]; ok {
-				all[i].score += float32(2 * l.weight / float64(rrfK+rank+1))
-			}
-			if rank, ok := byWords[all[i].ordinal]; ok {
-				all[i].score += float32(2 * (1 - l.weight) / float64(rrfK+rank+1))
+		if l.sentences {
+			if byVector, err = c.rescoreRanks(ctx, l, all[:len(near)], res); err != nil {
+				return nil, err
 			}
 		}
-	} else {
-		var top, floor, most float32
-		if len(near) > 0 {
-			top, floor = cosine(near[0].Distance), cosine(near[min(len(near), floorRank)-1].Distance)
-		}
-		if len(matches) > 0 {
-			most = matches[0].Score
-		}
-		for i := range all {
-			dense, words := float32(0), float32(0)
-			if top > floor {
-				dense = min(1, max(0, (all[i].cosine-floor)/(top-floor)))
-			} else if all[i].cosine >= top {
-				dense = 1
-			}
-			if most > 0 {
-				words = all[i].bm25 / most
-			}
-			all[i].score = float32(l.weight*float64(dense) + (1-l.weight)*float64(words))
-		}
+		l.fuseRanks(all, byVector, byWords)
+		slices.SortFunc(all, candidate.compare)
+		return all, nil
+	}
+	var s scale
+	if len(near) > 0 {
+		s.top, s.floor = cosine(near[0].Distance), cosine(near[min(len(near), floorRank)-1].Distance)
+	}
+	if len(matches) > 0 {
+		s.most = matches[0].Score
+	}
+	for i := range all {
+		all[i].score = l.fuse(s, all[i].cosine, all[i].bm25)
 	}
 	slices.SortFunc(all, candidate.compare)
+	if l.sentences {
+		return all, c.rescoreHybrid(ctx, l, s, all, res)
+	}
 	return all, nil
+}
+
+// fuseRanks scores by RRF.
+func (l *looking) fuseRanks(all []candidate, byVector, byWords map[uint64]int) {
+	for i := range all {
+		if rank, ok := byVector[all[i].ordinal]; ok {
+			all[i].score += float32(2 * l.weight / float64(rrfK+rank+1))
+		}
+		if rank, ok := byWords[all[i].ordinal]; ok {
+			all[i].score += float32(2 * (1 - l.weight) / float64(rrfK+rank+1))
+		}
+	}
+}
+
+// scale says what is 0 and what is 1 of the two sides of a convex fusion: the cosine from floor to top, BM25 from 0 to most.
+type scale struct{ floor, top, most float32 }
+
+// fuse is the convex fusion of two scores.
+func (l *looking) fuse(s scale, cosine, bm25 float32) float32 {
+	dense, words := float32(0), float32(0)
+	if s.top > s.floor {
+		dense = min(1, max(0, (cosine-s.floor)/(s.top-s.floor)))
+	} else if cosine >= s.top {
+		dense = 1
+	}
+	if s.most > 0 {
+		words = bm25 / s.most
+	}
+	return float32(l.weight*float64(dense) + (1-l.weight)*float64(words))
 }
 
 // cosine is the similarity at a distance.
@@ -319,7 +350,7 @@ func cosine(distance float32) float32 { return min(1, max(-1, 1-distance)) }
 
 // hit is what is told of a candidate.
 func (c candidate) hit(p Paper) Hit {
-	h := Hit{Paper: p, Score: c.score, Why: Why{DenseRank: int(c.dense), LexicalRank: int(c.lexical)}, ordinal: c.ordinal}
+	h := Hit{Paper: p, Score: c.score, Why: Why{DenseRank: int(c.dense), LexicalRank: int(c.lexical), Sentence: c.sentence}, ordinal: c.ordinal}
 	if c.cosine == c.cosine {
 		h.Cosine = &c.cosine
 	}

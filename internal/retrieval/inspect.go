@@ -157,7 +157,7 @@ func (i *inspector) snapshot(name string) error {
 	if err := errors.Join(index.Verify(i.ctx), index.Check()); err != nil {
 		return err
 	}
-	err = i.compare(name, note.Revision, index.Labels(), index.Contains)
+	err = i.compare(name, note.Revision, true, index.Labels(), index.Contains)
 	if errors.Is(err, store.ErrForgotten) {
 		return errors.New("the change log does not go back to it; it is compared with all ordinals when it is used")
 	}
@@ -174,7 +174,7 @@ func inspectKept[T keptIndex](i *inspector, name string, open func(io.Reader) (T
 		err = index.Check()
 	}
 	if err == nil {
-		err = i.compare(name, note.Revision, slices.Values(index.Ordinals()), index.Contains)
+		err = i.compare(name, note.Revision, false, slices.Values(index.Ordinals()), index.Contains)
 	}
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist):
@@ -185,11 +185,16 @@ func inspectKept[T keptIndex](i *inspector, name string, open func(io.Reader) (T
 	}
 }
 
-// compare compares what is in a snapshot with what is stored. What has changed since it was written is made good by the change log.
-func (i *inspector) compare(name string, revision uint64, has iter.Seq[uint64], contains func(uint64) bool) error {
+// compare compares what is in a snapshot, which may have passages too, with what is stored. What has changed since it was written is made good by the change log.
+func (i *inspector) compare(name string, revision uint64, passages bool, has iter.Seq[uint64], contains func(uint64) bool) error {
 	live := map[uint64]struct{}{}
 	if err := i.store.Ordinals(func(ordinal uint64) error { live[ordinal] = struct{}{}; return nil }); err != nil {
 		return err
+	}
+	if passages {
+		if err := i.store.Passages(func(ordinal uint64, _ store.Passage) error { live[ordinal] = struct{}{}; return nil }); err != nil {
+			return err
+		}
 	}
 	since := map[uint64]bool{}
 	err := i.store.Changes(revision, func(_ uint64, changes []store.Change) error {

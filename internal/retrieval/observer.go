@@ -36,6 +36,11 @@ const (
 	StageRerank Stage = "rerank"
 	StageFacets Stage = "facets"
 	StageCommit Stage = "commit"
+	// StageSentences: a write encodes sentences, a search re-scores by them.
+	StageSentences Stage = "sentences"
+	// StagePassages: a write encodes the passages of long texts.
+	StagePassages Stage = "passages"
+	StageExplain  Stage = "explain"
 )
 
 func (c *Collection) observe(ctx context.Context, op Op, stage Stage, begin time.Time) {

@@ -30,7 +30,15 @@ func (ownVectors) Encode(context.Context, Lane, Role, []string) ([]Encoding, err
 }
 
 // Explain implements Encoder.
-func (ownVectors) Explain(context.Context, []float32, *Passage, Passage) (*Explanation, error) {
+func (ownVectors) Explain(context.Context, Asked, []Passage) ([]*Explanation, error) {
+	return nil, noModel
+}
+
+// Sentences implements Encoder.
+func (ownVectors) Sentences(context.Context, Lane, []Passage) ([][]Part, error) { return nil, noModel }
+
+// Passages implements Encoder.
+func (ownVectors) Passages(context.Context, Lane, []Passage, int) ([][]Part, error) {
 	return nil, noModel
 }
 

@@ -53,6 +53,10 @@ type SearchRequest struct {
 	// Fusion and DenseWeight, 0 to 1, say how the two sides of a hybrid search are joined; nil is DefaultDenseWeight.
 	Fusion      Fusion
 	DenseWeight *float64
+	// Sentences re-score the best hundred, where the collection keeps them; nil: where it does, and the input is a text.
+	Sentences *bool
+	// Explain the first MaxExplained hits.
+	Explain bool
 	// Feedback, where it is not nil, searches twice.
 	Feedback *Feedback
 	// Rerank, where it is not nil, orders the best anew by a cross-encoder. Not for a vector, which has no text.
@@ -113,14 +117,21 @@ type Hit struct {
 	Why        Why
 	// SameWork are the ids of the papers that this hit stands for: of the same work, and left out of the answer for it. In the order of storing.
 	SameWork []string
+	// Explanation, where the search asks for it.
+	Explanation *Explanation
 
 	ordinal uint64
+	label   uint64 // of the passage that was found; 0: ordinal
 }
 
 // Why says where a hit's place comes from.
 type Why struct {
 	// DenseRank and LexicalRank are its ranks by its vector and by its words, from 1; 0: it is not among those that were looked at.
 	DenseRank, LexicalRank int
+	// Sentence is the cosine of the sentence that fits best, where sentences have re-scored the paper.
+	Sentence *float32
+	// Passage is the part of a long text that was found, where it is kept in passages; nil where it is one piece, and in a lexical search.
+	Passage *FoundPassage
 	// Recency is what the score was multiplied by for the paper's age.
 	Recency *float32
 	// LikeEarlier is the largest cosine to a hit before this one, where the answer is to be diverse.
@@ -152,6 +163,8 @@ type SearchResult struct {
 	Mode        Mode
 	Fusion      Fusion
 	DenseWeight float64
+	// Sentences have re-scored the best.
+	Sentences bool
 	// Feedback is as used; nil for none. Strategy is of a reading list.
 	Feedback *Feedback
 	Strategy Strategy
@@ -230,6 +243,13 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err := c.resolve(ctx, r, l, res); err != nil {
 		return nil, err
 	}
+	if l.sentences, err = c.usesSentences(&r, l); err != nil {
+		return nil, err
+	}
+	if res.Sentences = l.sentences; l.sentences && l.mode == Hybrid && l.fusion == Convex && r.DenseWeight == nil {
+		l.weight = sentenceDenseWeight
+		res.DenseWeight = l.weight
+	}
 	if err := c.least(&l.order); err != nil {
 		return nil, err
 	}
@@ -242,6 +262,14 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	}
 	if err := c.judge(l, res); err != nil {
 		return nil, err
+	}
+	if err := c.namePassages(l.vector, res.Hits); err != nil {
+		return nil, err
+	}
+	if r.Explain {
+		if err := c.explainFound(ctx, r, l, res); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.countFacets(ctx, r, res); err != nil {
 		return nil, err
@@ -534,6 +562,8 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 			l.query.K = poolMore
 		}
 		l.query.K = max(l.query.K, l.order.pool())
+	} else if l.sentences {
+		l.query.K = max(limit, rescored) // the same pool for every k
 	}
 	pool := l.query.K
 	l.query.K += l.aside()

@@ -41,7 +41,7 @@ func (c *Collection) unindex(ordinals []uint64, revision uint64) {
 	}
 	for _, ordinal := range ordinals {
 		if ordinal != 0 {
-			c.remove(ordinal)
+			c.removePaper(ordinal)
 			c.snapshots.changes.Add(1)
 		}
 	}

@@ -34,25 +34,94 @@ func newBag() *bag {
 
 func (b *bag) Model() Model { return b.model }
 
-// Explain takes each line for a sentence, and gives the first the whole score.
-func (b *bag) Explain(ctx context.Context, query []float32, queryText *Passage, text Passage) (*Explanation, error) {
-	enc, err := b.Encode(ctx, Bulk, Document, []string{text.Text})
-	if err != nil {
-		return nil, err
+// parts are a text's sentences: each part before a break, and each that ends in a stop and a space.
+func (b *bag) parts(p Passage) (places [][2]int) {
+	begin := 0
+	add := func(end int) {
+		if strings.TrimSpace(p.Text[begin:end]) != "" {
+			places = append(places, [2]int{begin, end})
+		}
+		begin = end
 	}
-	x := &Explanation{Shares: true}
-	for i, v := range enc[0].Vector {
-		x.Score += float64(v) * float64(query[i])
+	for i := range p.Text {
+		if slices.Contains(p.Breaks, i) || i >= 2 && p.Text[i-2:i] == ". " {
+			add(i)
+		}
 	}
-	halves := func(p Passage) []Sentence {
-		at := p.Breaks[0]
-		return []Sentence{{Begin: 0, End: at, Share: x.Score, Read: true}, {Begin: at, End: len(p.Text), Read: true}}
+	add(len(p.Text))
+	return places
+}
+
+func (b *bag) Sentences(ctx context.Context, lane Lane, texts []Passage) ([][]Part, error) {
+	out := make([][]Part, len(texts))
+	for i, p := range texts {
+		for _, at := range b.parts(p) {
+			enc, err := b.Encode(ctx, lane, Document, []string{p.Text[at[0]:at[1]]})
+			var about *TextError
+			if errors.As(err, &about) && about.Blank {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			out[i] = append(out[i], Part{at[0], at[1], enc[0].Vector})
+		}
 	}
-	x.Sentences = halves(text)
-	if queryText != nil {
-		x.Query = halves(*queryText)
+	return out, nil
+}
+
+// Passages are of MaxTokens words each, and overlap by one.
+func (b *bag) Passages(ctx context.Context, lane Lane, texts []Passage, most int) ([][]Part, error) {
+	out := make([][]Part, len(texts))
+	for i, p := range texts {
+		var places [][2]int // of words
+		for at := 0; at < len(p.Text); {
+			end := at + strings.IndexByte(p.Text[at:]+" ", ' ')
+			if end > at {
+				places = append(places, [2]int{at, end})
+			}
+			at = end + 1
+		}
+		for from := 0; len(places) > b.model.MaxTokens && len(out[i]) < most && from < len(places)-1; from += b.model.MaxTokens - 1 {
+			begin, end := places[from][0], places[min(len(places), from+b.model.MaxTokens)-1][1]
+			enc, err := b.Encode(ctx, lane, Document, []string{p.Text[begin:end]})
+			if err != nil {
+				return nil, err
+			}
+			out[i] = append(out[i], Part{begin, end, enc[0].Vector})
+		}
 	}
-	return x, nil
+	return out, nil
+}
+
+// Explain gives the first sentence the whole score.
+func (b *bag) Explain(ctx context.Context, query Asked, texts []Passage) ([]*Explanation, error) {
+	sentences := func(p Passage, share float64) (all []Sentence) {
+		for i, at := range b.parts(p) {
+			all = append(all, Sentence{Begin: at[0], End: at[1], Read: true})
+			if i == 0 {
+				all[0].Share = share
+			}
+		}
+		return all
+	}
+	out := make([]*Explanation, len(texts))
+	for i, text := range texts {
+		enc, err := b.Encode(ctx, Bulk, Document, []string{text.Text})
+		if err != nil {
+			return out, err
+		}
+		x := &Explanation{Shares: true}
+		for j, v := range enc[0].Vector {
+			x.Score += float64(v) * float64(query.Vector[j])
+		}
+		x.Sentences = sentences(text, x.Score)
+		if query.Text != nil {
+			x.Query, x.Pair = sentences(*query.Text, x.Score), true
+		}
+		out[i] = x
+	}
+	return out, nil
 }
 
 func (b *bag) Encode(ctx context.Context, _ Lane, _ Role, texts []string) ([]Encoding, error) {
@@ -532,14 +601,14 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := x.Sentences; len(s) != 2 || s[0].Text != "state space models" || s[0].Field != "title" || strings.TrimSpace(s[1].Text) != "read long sequences" || s[1].Field != "abstract" || len(x.Query) != 0 {
+	if s := x.Sentences; len(s) != 2 || s[0].Text != "state space models" || s[0].Field != "title" || strings.TrimSpace(s[1].Text) != "read long sequences" || s[1].Field != "abstract" || len(x.Query) != 1 || x.Query[0].Text != text || x.Query[0].Field != "text" {
 		t.Errorf("%+v", x)
 	}
 	x, err = c.Explain(t.Context(), ExplainRequest{Input: Input{PaperID: "b"}, Field: "query", PaperID: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(x.Query) != 2 || x.Query[1].Text != "long sequences only" || x.Query[1].Field != "abstract" {
+	if len(x.Query) != 1 || x.Query[0].Text != "long sequences only" || x.Query[0].Field != "abstract" {
 		t.Errorf("%+v", x)
 	}
 	for _, r := range []struct {

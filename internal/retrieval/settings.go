@@ -25,3 +25,16 @@ type FieldSchema struct {
 	Repeated bool   `json:"repeated,omitempty"`
 	Required bool   `json:"required,omitempty"`
 }
+
+// check refuses what does not go together.
+func (s *Settings) check() error {
+	switch {
+	case s.OwnVectors && s.Sentences:
+		return invalid("settings.sentences", "is set beside own_vectors, with which texts are not encoded; leave one of the two out")
+	case s.OwnVectors && s.Passages:
+		return invalid("settings.passages", "is set beside own_vectors, with which texts are not encoded; leave one of the two out")
+	case s.Passages && s.Neighbours > 0:
+		return invalid("settings.passages", "is set beside neighbours, which are those of whole texts; leave one of the two out")
+	}
+	return nil
+}

@@ -229,7 +229,7 @@ func (c *Collection) behind(ctx context.Context, from uint64) (missing []uint64,
 		}
 	}
 	slices.Sort(missing)
-	if n := c.index.Len() + len(missing); n != c.store.Count() {
+	if n := c.index.Len() + len(missing); n != c.store.Count()+c.passages.len() {
 		// It cannot be, and would be found by nobody.
 		c.log.Warn("the change log and the snapshot of the index do not add up; all ordinals are compared", "vectors", n, "papers", c.store.Count())
 		return nil, store.ErrForgotten
@@ -247,6 +247,15 @@ func (c *Collection) difference(ctx context.Context) (missing []uint64, err erro
 		}
 		return ctx.Err()
 	})
+	if err == nil {
+		err = c.store.Passages(func(ordinal uint64, p store.Passage) error {
+			if _, known := live[ordinal]; !known && !c.index.Contains(ordinal) {
+				missing = append(missing, ordinal)
+			}
+			live[ordinal] = struct{}{}
+			return ctx.Err()
+		})
+	}
 	if err != nil {
 		return nil, err
 	}

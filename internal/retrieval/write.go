@@ -253,13 +253,13 @@ func (u *upsert) compareOne(i int) (lacks bool, err error) {
 	if !s.hashed {
 		w.Record.Content, s.hashed = u.c.contentOf(p), true
 	}
-	if known && rec.Content == w.Record.Content {
+	if known && rec.Content == w.Record.Content && u.c.hasSentences(old.Ordinal) && u.c.hasPassages(old.Ordinal, &rec) {
 		// The stored vector stays, and with it the paper's place in the index.
 		w.Record.Tokens, w.Record.Truncated = rec.Tokens, rec.Truncated
 		if same && !s.expired {
 			r.Outcome = Unchanged
 		}
-		w.Vector, w.Keep, w.Was, s.encoded = nil, old.Ordinal, old, false
+		w.Vector, w.Sentences, w.Passages, w.Keep, w.Was, s.encoded = nil, nil, nil, old.Ordinal, old, false
 		s.sameWords = rec.Paper.Title == p.Title && rec.Paper.Abstract == p.Abstract
 	} else {
 		lacks = !s.encoded
@@ -340,7 +340,10 @@ func (u *upsert) encode(ctx context.Context, which []int) error {
 		u.results[i].TextUse = enc[j].TextUse
 		u.state[i].encoded = true
 	}
-	return nil
+	if err := u.encodePassages(ctx, which); err != nil {
+		return err
+	}
+	return u.encodeSentences(ctx, which)
 }
 
 // commit stores what changed and brings the index up to it.
@@ -399,7 +402,7 @@ func (u *upsert) commit() (version uint64, err error) {
 		if p.Replaced != 0 && !u.state[which[j]].expired {
 			u.results[which[j]].Outcome = Updated
 		}
-		if e := c.place(p, writes[j].Vector); err == nil {
+		if e := c.place(p, writes[j].Vector, writes[j].Passages); err == nil {
 			err = e
 		}
 	}
@@ -417,7 +420,10 @@ func (u *upsert) commit() (version uint64, err error) {
 
 // place puts a paper's new vector into the index in the place of its old one. Commits come to the index in any order: one that was
 // overtaken takes its vector out again.
-func (c *Collection) place(p store.Placement, vector []float32) error {
+func (c *Collection) place(p store.Placement, vector []float32, passages []store.NewPassage) error {
+	if err := c.placePassages(p.Ordinal, passages); err != nil {
+		return err
+	}
 	if err := c.index.Insert(p.Ordinal, vector); err != nil {
 		return err
 	}
@@ -427,10 +433,12 @@ func (c *Collection) place(p store.Placement, vector []float32) error {
 	}
 	if p.Replaced != 0 {
 		c.moves.left(p.Replaced)
-		c.remove(p.Replaced)
+		c.removePaper(p.Replaced)
 	}
 	if c.moves.came(p.Ordinal) {
-		c.index.Delete(p.Ordinal)
+		for _, label := range c.passages.take(p.Ordinal) {
+			c.index.Delete(label)
+		}
 		c.neighbours.leave(p.Ordinal)
 	}
 	return nil

@@ -95,14 +95,18 @@ func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit
 		h := &hits[i]
 		out[i] = &embeddv1.Hit{
 			Paper: p, Score: h.Score, Rank: int32(i + 1), Cosine: h.Cosine, Bm25: h.BM25, Percentile: h.Percentile, Band: bands[h.Band], Why: whyToProto(&h.Why),
-			SameWork: h.SameWork,
+			SameWork:    h.SameWork,
+			Explanation: explanationToProto(h.Explanation),
 		}
 	}
 	return out, nil
 }
 
 func whyToProto(w *retrieval.Why) *embeddv1.Why {
-	out := &embeddv1.Why{DenseRank: int32(w.DenseRank), LexicalRank: int32(w.LexicalRank), Recency: w.Recency, LikeEarlier: w.LikeEarlier, Group: w.Group, CrossEncoder: w.CrossEncoder}
+	out := &embeddv1.Why{DenseRank: int32(w.DenseRank), LexicalRank: int32(w.LexicalRank), Sentence: w.Sentence, Recency: w.Recency, LikeEarlier: w.LikeEarlier, Group: w.Group, CrossEncoder: w.CrossEncoder}
+	if w.Passage != nil {
+		out.Passage = &embeddv1.Passage{Index: int32(w.Passage.Index), Text: w.Passage.Text}
+	}
 	if w.Example != nil {
 		at := int32(*w.Example)
 		out.Example = &at
@@ -120,7 +124,7 @@ func stagesToProto(stages []retrieval.StageTime) []*embeddv1.StageTime {
 
 func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
 	e := &embeddv1.Effective{
-		K: int32(r.K), Ef: int32(min(r.Ef, math.MaxInt32)), Exact: r.Exact, Plan: plans[r.Plan], Filter: r.Filter.String(), Mode: modes[r.Mode], Fusion: fusions[r.Fusion],
+		K: int32(r.K), Ef: int32(min(r.Ef, math.MaxInt32)), Exact: r.Exact, Plan: plans[r.Plan], Filter: r.Filter.String(), Mode: modes[r.Mode], Fusion: fusions[r.Fusion], Sentences: r.Sentences,
 	}
 	if r.Mode == retrieval.Hybrid {
 		e.DenseWeight = &r.DenseWeight

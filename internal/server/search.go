@@ -89,6 +89,7 @@ func (s *Server) search(ctx context.Context, in retrieval.Input, field string, r
 		Mode: mode, Fusion: fusion, DenseWeight: req.DenseWeight, Diversity: req.GetDiversity(), HalfLife: req.HalfLife, DateField: req.GetDateField(),
 		MinCosine: req.MinCosine, MinBand: band, Autocut: req.GetAutocut(), Page: req.GetPageToken(),
 		Live: req.GetLive(), Rerank: rerankFromProto(req.GetRerank()), Exclude: req.GetExclude(), SameWork: req.GetSameWork(),
+		Sentences: req.Sentences, Explain: req.GetExplain(),
 	}
 	if field != "" { // a search, of which there are pages
 		ask.Digest = digest(req, ownName(c))
@@ -259,25 +260,6 @@ func (s *Server) Explain(ctx context.Context, req *embeddv1.ExplainRequest) (*em
 		return nil, err
 	}
 	return &embeddv1.ExplainResponse{Explanation: explanationToProto(x)}, nil
-}
-
-func explanationToProto(x *retrieval.Explanation) *embeddv1.Explanation {
-	out := &embeddv1.Explanation{
-		Score: x.Score, Shares: x.Shares, Sentences: sentencesToProto(x.Sentences), Rest: x.Rest,
-		QuerySentences: sentencesToProto(x.Query), QueryRest: x.QueryRest,
-	}
-	if len(x.Query) > 0 {
-		out.Best = &embeddv1.SentencePair{QuerySentence: int32(x.BestQuery), Sentence: int32(x.Best), Score: x.BestScore}
-	}
-	return out
-}
-
-func sentencesToProto(all []retrieval.Sentence) []*embeddv1.Sentence {
-	var out []*embeddv1.Sentence
-	for _, s := range all {
-		out = append(out, &embeddv1.Sentence{Text: s.Text, Field: s.Field, Share: s.Share, Score: s.Score, Read: s.Read})
-	}
-	return out
 }
 
 // inputFromProto refuses an input that holds nothing.

@@ -59,8 +59,27 @@ func (f *fake) Encode(ctx context.Context, _ retrieval.Lane, _ retrieval.Role, t
 	return out, nil
 }
 
-func (f *fake) Explain(ctx context.Context, query []float32, _ *retrieval.Passage, text retrieval.Passage) (*retrieval.Explanation, error) {
-	return &retrieval.Explanation{Sentences: []retrieval.Sentence{{End: len(text.Text)}}}, nil
+func (f *fake) Explain(ctx context.Context, query retrieval.Asked, texts []retrieval.Passage) (out []*retrieval.Explanation, _ error) {
+	for _, text := range texts {
+		out = append(out, &retrieval.Explanation{Sentences: []retrieval.Sentence{{End: len(text.Text)}}})
+	}
+	return out, nil
+}
+
+func (f *fake) Passages(_ context.Context, _ retrieval.Lane, texts []retrieval.Passage, _ int) ([][]retrieval.Part, error) {
+	return make([][]retrieval.Part, len(texts)), nil
+}
+
+func (f *fake) Sentences(ctx context.Context, lane retrieval.Lane, texts []retrieval.Passage) ([][]retrieval.Part, error) {
+	out := make([][]retrieval.Part, len(texts))
+	for i, text := range texts {
+		enc, err := f.Encode(ctx, lane, retrieval.Document, []string{text.Text})
+		if err != nil {
+			return nil, err
+		}
+		out[i] = []retrieval.Part{{End: len(text.Text), Vector: enc[0].Vector}}
+	}
+	return out, nil
 }
 
 // running is a server on a loopback port over an empty collection.

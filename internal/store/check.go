@@ -73,6 +73,10 @@ func (c *check) key(key, value []byte) error {
 		err = c.atRecord(key, value)
 	case prefix == prefixVector:
 		err = c.atVector(key, value)
+	case prefix == prefixCodes:
+		err = c.atSentences(key, value)
+	case prefix == prefixPassage:
+		err = c.atPassage(key, value)
 	case prefix == prefixLog:
 		err = c.atLog(key, value)
 	case prefix == prefixExpiry:
@@ -187,7 +191,11 @@ func (c *check) atVector(key, value []byte) error {
 	if there, err := has(c.view, recordKey(ordinal)); err != nil {
 		return err
 	} else if !there {
-		c.fact(3, key, "p/%d is missing", ordinal)
+		if there, err = has(c.view, passageKey(ordinal)); err != nil { // which has its own turn
+			return err
+		} else if !there {
+			c.fact(3, key, "p/%d is missing", ordinal)
+		}
 	}
 	dimension := c.store.id.Dimension
 	v, err := decode(key, value, func(body []byte) ([]float32, error) { return decodeVector(c.vector, body, dimension) })

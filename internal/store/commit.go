@@ -65,6 +65,9 @@ func (c *change) place(w *Write, record []byte) (p Placement, err error) {
 		if e.vector, err = c.set(vectorKey(e.ordinal), encodeVector(w.Vector)); err != nil {
 			return p, err
 		}
+		if err := c.setSentences(e.ordinal, w.Sentences); err != nil {
+			return p, err
+		}
 		if known {
 			p.Replaced = old.ordinal
 			if err := c.drop(old.ordinal); err != nil {
@@ -72,6 +75,9 @@ func (c *change) place(w *Write, record []byte) (p Placement, err error) {
 			}
 		}
 		c.log = append(c.log, Change{e.ordinal, Added})
+		if err := c.setPassages(e.ordinal, w); err != nil {
+			return p, err
+		}
 	}
 	if e.record, err = c.set(recordKey(e.ordinal), record); err != nil {
 		return p, err
@@ -172,7 +178,7 @@ func (c *change) remove(id string, still func(Record) bool) (uint64, error) {
 // drop takes away what stands under an ordinal.
 func (c *change) drop(ordinal uint64) error {
 	c.log = append(c.log, Change{ordinal, Removed})
-	return errors.Join(c.batch.Delete(recordKey(ordinal), nil), c.batch.Delete(vectorKey(ordinal), nil))
+	return errors.Join(c.batch.Delete(recordKey(ordinal), nil), c.batch.Delete(vectorKey(ordinal), nil), c.dropSentences(ordinal), c.dropPassages(ordinal))
 }
 
 // set adds a key and its sealed value to the batch, and gives the value's checksum.

@@ -30,6 +30,7 @@
 // Keys, and values without their last four bytes. Integers in keys and values are big-endian, so that keys sort as
 // numbers do; floats are little-endian, as the machines are that read them.
 //
+//	c/<ordinal>   { begin(4) end(4) scale(4) code(1) x dimension }   ordinal(8); sentences: their places in the text, their vectors in signed bytes
 //	e/<time>      nothing                                    seconds(8) nanoseconds(4) since 1970, ordinal(8): of a paper that expires
 //	i/<id>        ordinal(8) record(4) vector(4)             id: 1 to 4096 bytes of UTF-8, as they are; the checksums of p/ and v/
 //	m/identity    JSON: format, uuid, model, fingerprint, dimension
@@ -37,10 +38,14 @@
 //	p/<ordinal>   JSON: paper, content, tokens, truncated    ordinal(8)
 //	s/<revision>  { op(1) ordinal(8) }                       revision(8); op: a added, c changed, r removed
 //	v/<ordinal>   float(4) x dimension                       ordinal(8)
+//	w/<ordinal>   paper(8) index(2) begin(4) end(4)          ordinal(8); a passage: its paper's ordinal, its place among the passages and in the text
 //
 //	value  +--------------------------+----------------------+
 //	       | as above                 | CRC-32C of key+value |
 //	       +--------------------------+----------------------+
+//
+// A text that is longer than the encoder reads may be kept in passages, each with a vector. The first has the paper's ordinal, the others have the
+// next ones, and the change log has them as it has papers; the digest does not.
 //
 // The digest is the sum, modulo 2^128, over all papers, of the first 16 bytes of SHA-256(ordinal(8) record(4) vector(4) id).
 //
@@ -51,12 +56,15 @@
 //
 //  1. Every value ends in its checksum, and decodes.
 //  2. i/<id> holds an ordinal if and only if p/<ordinal> holds the paper of that id.
-//  3. p/<ordinal> is there if and only if v/<ordinal> is.
+//  3. p/<ordinal> is there if and only if v/<ordinal> is, but for v/ of a passage.
 //  4. A vector has the store's dimension, and a norm between 0.999 and 1.001.
 //  5. m/state counts the keys of i/ and has their digest, and its next ordinal is above all others.
 //  6. m/identity is what Open read, and there are no other keys.
 //  7. s/ has all revisions from its first to the state's, or none.
 //  8. A paper of p/ that expires has its key of e/. One that is of no such paper does no harm, and goes at its time.
+//  9. c/<ordinal> is there only if p/<ordinal> is.
+//  10. w/<ordinal> is there only if p/<paper>, v/<ordinal> and the passage before it are; its ordinal is that of the paper and its index.
+//     p/<ordinal> is there if and only if the index is 0.
 //
 // Beside Pebble's files the directory has
 //

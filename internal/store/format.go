@@ -17,7 +17,7 @@ import (
 //
 //	1  the first
 //	2  i/ has the checksums of record and vector, m/state the digest; s/ and the mark are new
-//	3  papers may expire, and have a key of e/ then
+//	3  papers may expire, and have a key of e/ then; c/ and w/ are new
 const formatVersion = 3
 
 // The two single keys, and the first bytes of the others.
@@ -28,6 +28,8 @@ const (
 	prefixOrdinal = "i/" // by id
 	prefixRecord  = "p/" // by ordinal
 	prefixVector  = "v/" // by ordinal
+	prefixCodes   = "c/" // by ordinal
+	prefixPassage = "w/" // by ordinal
 	prefixLog     = "s/" // by revision
 	prefixExpiry  = "e/" // by time and ordinal
 )
@@ -47,11 +49,19 @@ func vectorKey(ordinal uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(prefixVector), ordinal)
 }
 
+func codesKey(ordinal uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte(prefixCodes), ordinal)
+}
+
+func passageKey(ordinal uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte(prefixPassage), ordinal)
+}
+
 func logKey(revision uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(prefixLog), revision)
 }
 
-// keyOrdinal is the ordinal in a key of p/ or v/, or the revision in one of s/.
+// keyOrdinal is the ordinal in a key of p/, v/, c/ or w/, or the revision in one of s/.
 func keyOrdinal(key []byte) (uint64, error) {
 	if n := len(key) - len(prefixRecord); n != ordinalSize {
 		return 0, corrupt(key, "has %d bytes after the prefix, not %d", n, ordinalSize)
@@ -71,7 +81,7 @@ func keyName(key []byte) string {
 	switch prefix := string(key[:min(2, len(key))]); {
 	case prefix == prefixOrdinal:
 		return fmt.Sprintf("%s%q", prefix, key[2:])
-	case (prefix == prefixRecord || prefix == prefixVector || prefix == prefixLog) && len(key) == 2+ordinalSize:
+	case (prefix == prefixRecord || prefix == prefixVector || prefix == prefixCodes || prefix == prefixPassage || prefix == prefixLog) && len(key) == 2+ordinalSize:
 		return fmt.Sprintf("%s%d", prefix, binary.BigEndian.Uint64(key[2:]))
 	case prefix == prefixExpiry && len(key) == expirySize:
 		at, ordinal, _ := decodeExpiry(key)

@@ -58,6 +58,10 @@ func TestFormat(t *testing.T) {
 		{recordKey(2), "p/2", expiring, "p/\x00\x00\x00\x00\x00\x00\x00\x02",
 			`{"paper":{"id":"e","expires":"1970-01-01T00:04:18.000000005Z"},"content":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`, ""},
 		{expiryKey(time.Unix(258, 5), 2), "e/1970-01-01T00:04:18.000000005Z/2", nil, "e/\x00\x00\x00\x00\x00\x00\x01\x02\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x02", "", ""},
+		{codesKey(258), "c/258", encodeSentences(&Sentences{[][2]uint32{{1, 258}}, []float32{1}, []byte{127, 129}}, 2), "c/\x00\x00\x00\x00\x00\x00\x01\x02",
+			"\x00\x00\x00\x01\x00\x00\x01\x02\x00\x00\x80\x3f\x7f\x81", ""},
+		{passageKey(259), "w/259", encodePassage(Passage{258, 1, 3, 260}), "w/\x00\x00\x00\x00\x00\x00\x01\x03",
+			"\x00\x00\x00\x00\x00\x00\x01\x02\x00\x01\x00\x00\x00\x03\x00\x00\x01\x04", ""},
 		{vectorKey(258), "v/258", encodeVector([]float32{1, -2}), "v/\x00\x00\x00\x00\x00\x00\x01\x02", "\x00\x00\x80\x3f\x00\x00\x00\xc0", ""},
 		{[]byte(keyState), "m/state", encodeState(state{next: 3, revision: 2, count: 1, digest: digest{4, 5}}), "m/state", "\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x05", ""},
 		{logKey(258), "s/258", encodeChanges([]Change{{1, Removed}, {2, Added}, {3, Changed}}), "s/\x00\x00\x00\x00\x00\x00\x01\x02",
@@ -129,6 +133,12 @@ func FuzzDecode(f *testing.F) {
 				t.Error("mark")
 			}
 		}
+		if x, err := decodeSentences(body, 3); err == nil && !bytes.Equal(encodeSentences(x, 3), body) {
+			t.Error("sentences")
+		}
+		if p, err := decodePassage(body); err == nil && !bytes.Equal(encodePassage(p), body) {
+			t.Error("passage")
+		}
 		if v, err := decodeVector(nil, body, len(body)/4); err == nil && !bytes.Equal(encodeVector(v), body) {
 			t.Error("vector")
 		}
@@ -188,7 +198,10 @@ func TestOldStores(t *testing.T) {
 				t.Fatal(err)
 			}
 			for id, version := range versions {
-				wantPaper(t, s, testWrite(id, version))
+				ordinal := wantPaper(t, s, testWrite(id, version))
+				if format >= 3 {
+					wantSentences(t, s, ordinal, testSentences(id, version))
+				}
 			}
 			checkAndClose(t, s)
 			for opened := range 2 {
@@ -215,7 +228,7 @@ func writeArchive(t *testing.T, archive string, versions map[string]int) {
 	s := open(t, dir, nil)
 	put(t, s, "gone", "ö/second", "third")
 	for _, id := range slices.Sorted(maps.Keys(versions)) {
-		if _, _, err := s.Put([]Write{testWrite(id, versions[id])}); err != nil {
+		if _, _, err := s.Put([]Write{withSentences(id, versions[id])}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -102,7 +102,7 @@ func (m *model) put(t *testing.T, s *Store, rng *rand.Rand, id func() string, ve
 			refused = refused || !known
 			continue
 		}
-		writes = append(writes, testWrite(id, version))
+		writes = append(writes, withSentences(id, version))
 		want = append(want, Placement{next, old.ordinal})
 		after[id] = modelPaper{next, version, version}
 		next++
@@ -153,6 +153,7 @@ func (m *model) compare(t *testing.T, s *Store, id string) {
 		return
 	}
 	ordinal := wantPaper(t, s, Write{Record: testRecord(id, p.version, p.vector), Vector: testVector(id, p.vector)})
+	wantSentences(t, s, ordinal, testSentences(id, p.vector))
 	if o, err := s.Ordinal(id); o != p.ordinal || ordinal != p.ordinal || err != nil {
 		t.Errorf("ordinal of %q is %d, %d, %v; want %d", id, o, ordinal, err, p.ordinal)
 	}

@@ -113,7 +113,19 @@ func (s *Store) rescue(into *Store) error {
 				break
 			}
 		}
-		if writes = append(writes, Write{Record: r, Vector: v}); len(writes) == repairBatch {
+		sentences, err := s.getSentences(ordinal) // a paper without them is still one
+		if err != nil && !errors.Is(err, ErrNotFound) && fromOutside(err) && !pebble.IsCorruptionError(err) {
+			return err
+		}
+		passages, err := s.getPassages(ordinal) // likewise
+		if err != nil && fromOutside(err) && !pebble.IsCorruptionError(err) {
+			return err
+		}
+		w := Write{Record: r, Vector: v, Sentences: sentences, Passages: passages}
+		if s.checkPassages(&w) != nil {
+			w.Passages = nil
+		}
+		if writes = append(writes, w); len(writes) == repairBatch {
 			if err := put(); err != nil {
 				return err
 			}

@@ -76,6 +76,10 @@ type Write struct {
 	Record Record
 	// Vector has the store's dimension and norm 1. Nil keeps the ordinal and the vector that are stored for the id.
 	Vector []float32
+	// Sentences are kept beside Vector, and go with it. Nil: there are none, or with a nil Vector those that are stored stay.
+	Sentences *Sentences
+	// Passages, where there are any, are the parts of the text, 2 to MaxPassages; they go with Vector, which is the first one's.
+	Passages []NewPassage
 	// Keep, with a nil Vector, is the ordinal that the id must have; 0: any.
 	Keep uint64
 	// Was, when set, is what must be stored of the id, unchanged. Absent: nothing must be.

@@ -70,6 +70,17 @@ func (s *Store) checkWrite(w *Write) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if w.Sentences != nil {
+		if w.Vector == nil {
+			return nil, errors.New("sentences are given without a vector")
+		}
+		if err := w.Sentences.check(s.id.Dimension); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.checkPassages(w); err != nil {
+		return nil, err
+	}
 	return encodeRecord(&w.Record)
 }
 
