@@ -51,7 +51,7 @@ func (f fake) Encode(_ context.Context, _ retrieval.Lane, _ retrieval.Role, text
 	return out, nil
 }
 
-func (fake) Explain(context.Context, []float32, *retrieval.Passage, retrieval.Passage) (*retrieval.Explanation, error) {
+func (fake) Explain(context.Context, retrieval.Asked, []retrieval.Passage) ([]*retrieval.Explanation, error) {
 	return nil, errors.New("is not asked for here")
 }
 

@@ -82,7 +82,7 @@ func (x *Export) Next(ctx context.Context) ([]Exported, error) {
 		for i, ordinal := range ordinals {
 			x.after = ordinal
 			looked++
-			if !x.which.meets(&records[i].Paper) { // which may have changed since it was chosen
+			if !x.which.meets(&records[i].Paper) || x.c.gone(&records[i].Paper) { // which may have changed since it was chosen
 				continue
 			}
 			e := Exported{Paper: records[i].Paper}

@@ -51,7 +51,8 @@ func (c *Collection) Count(ctx context.Context, w Which, requests []FacetRequest
 		return 0, nil, err
 	}
 	if w.all() && len(requests) == 0 {
-		return c.store.Count(), nil, nil
+		gone, err := c.expired()
+		return c.store.Count() - len(gone), nil, err
 	}
 	set, err := c.selected(ctx, w)
 	if err != nil {
