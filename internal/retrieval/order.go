@@ -133,16 +133,18 @@ func (c *Collection) arrange(ctx context.Context, l *looking, hits []Hit, limit 
 	if o.halfLife > 0 {
 		c.byAge(o, hits)
 	}
-	if o.diversity > 0 {
-		var err error
-		if hits, err = c.diversify(ctx, hits, o.diversity, limit); err != nil {
-			return nil, err
-		}
-	}
 	if o.group != nil {
 		for i, value := range c.groups(o.groupField, ordinalsOf(hits)) {
 			hits[i].Why.Group = value
 		}
+	}
+	if o.diversity > 0 {
+		var err error
+		if hits, err = c.diversify(ctx, hits, o, limit); err != nil {
+			return nil, err
+		}
+	}
+	if o.group != nil {
 		hits = o.grouped(hits)
 	}
 	if o.autocut {
@@ -169,8 +171,9 @@ func (c *Collection) byAge(o *ordering, hits []Hit) {
 }
 
 // diversify chooses hits one after the other, each the best of (1 - λ) · score - λ · largest cosine to those before it, scores being brought to 0
-// to 1: maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998). After limit of them the others keep their order.
-func (c *Collection) diversify(ctx context.Context, hits []Hit, lambda float64, limit int) ([]Hit, error) {
+// to 1: maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998). After limit of them that groups let pass the others keep their order.
+func (c *Collection) diversify(ctx context.Context, hits []Hit, o *ordering, limit int) ([]Hit, error) {
+	lambda := o.diversity
 	if len(hits) < 2 {
 		return hits, nil
 	}
@@ -188,7 +191,8 @@ func (c *Collection) diversify(ctx context.Context, hits []Hit, lambda float64, 
 	for i := range left {
 		left[i] = i
 	}
-	for len(left) > 0 && len(out) < limit {
+	passes := o.group.counter()
+	for kept := 0; len(left) > 0 && kept < limit; {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -205,6 +209,9 @@ func (c *Collection) diversify(ctx context.Context, hits []Hit, lambda float64, 
 		}
 		left = slices.Delete(left, at, at+1)
 		out = append(out, chosen)
+		if passes(&chosen) {
+			kept++
+		}
 		v, ok := c.index.Vector(chosen.ordinal)
 		if !ok { // it has gone meanwhile: nothing is like it
 			continue
@@ -231,9 +238,16 @@ func (c *Collection) diversify(ctx context.Context, hits []Hit, lambda float64, 
 
 // grouped leaves out hits of a value that has had as many as it may.
 func (o *ordering) grouped(hits []Hit) []Hit {
-	most := max(1, o.group.Hits)
+	passes := o.group.counter()
+	return slices.DeleteFunc(hits, func(h Hit) bool { return !passes(&h) })
+}
+
+// counter gives what tells of hits, one after the other, whether they pass: those of a value that has had as many as it may do not. No group: all do.
+func (g *Group) counter() func(*Hit) bool {
 	had := map[string]int{}
-	return slices.DeleteFunc(hits, func(h Hit) bool { return h.Why.Group != "" && !more(had, h.Why.Group, most) })
+	return func(h *Hit) bool {
+		return g == nil || h.Why.Group == "" || more(had, h.Why.Group, max(1, g.Hits))
+	}
 }
 
 // more counts one more of a value, unless there are as many as there may be.

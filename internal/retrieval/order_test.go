@@ -25,8 +25,8 @@ var every = map[string]func(*SearchRequest){
 	"cosine":   func(r *SearchRequest) { r.MinCosine = ptr(0.2) },
 	"band":     func(r *SearchRequest) { r.MinBand = Related },
 	"autocut":  func(r *SearchRequest) { r.Autocut = true },
-	"all": func(r *SearchRequest) {
-		r.Feedback, r.Diversity, r.Group, r.HalfLife, r.MinCosine = &Feedback{Papers: 2}, 0.2, &Group{Field: "year", Hits: 2}, ptr(5.0), ptr(-0.5)
+	"all": func(r *SearchRequest) { // groups that leave enough of a pool: otherwise there is another one, and another order
+		r.Feedback, r.Diversity, r.Group, r.HalfLife, r.MinCosine = &Feedback{Papers: 2}, 0.2, &Group{Field: "year", Hits: 9}, ptr(5.0), ptr(-0.5)
 	},
 	"average":  func(r *SearchRequest) { r.Input = list(Average) },
 	"best":     func(r *SearchRequest) { r.Input = list(BestScore) },

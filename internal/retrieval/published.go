@@ -71,30 +71,3 @@ func (c *Collection) groupField(ctx context.Context, w Which, name string) (stri
 func (c *Collection) groups(field string, ordinals []uint64) []string {
 	return c.fields.index.Firsts(field, ordinals)
 }
-
-// dateOf and valueOf are dates and groups of a paper that has been read, by a field that a request names: empty stands for year.
-func dateOf(p *Paper, field string) (time.Time, bool) {
-	full, err := metadata.FullName(cmp.Or(field, "year"))
-	if err != nil {
-		return time.Time{}, false
-	}
-	if full == "year" { // nothing else need be read
-		p = &Paper{Year: p.Year}
-	}
-	f, _ := fieldsOf(p)
-	return f.Date(full)
-}
-
-func valueOf(p *Paper, field string) string {
-	full, err := metadata.FullName(field)
-	if err != nil {
-		return ""
-	}
-	if metadata.IsOwn(full) {
-		own := *p
-		own.Metadata = nil
-		p = &own
-	}
-	f, _ := fieldsOf(p)
-	return f.First(full)
-}

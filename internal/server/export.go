@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -56,7 +55,7 @@ func (s *Server) ExportPapers(req *embeddv1.ExportPapersRequest, stream grpc.Ser
 		if err != nil {
 			return err
 		}
-		if err := taken(ctx, func() error { return stream.Send(res) }); err != nil {
+		if err := stream.Send(res); err != nil { // see watched.SendMsg
 			return err
 		}
 	}
@@ -70,23 +69,6 @@ func piece(ctx context.Context, do func() error) error {
 	}
 	defer leave()
 	return do()
-}
-
-var errUntaken = exhausted(time.Second, "nothing was read of the answer for %v; begin again, and read it as it comes", streamIdle)
-
-// taken sends an answer of a stream: it waits until the client has room for it, for streamIdle, or until the server stops. What waits in gRPC then
-// ends with the handler.
-func taken(ctx context.Context, send func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, streamIdle, errUntaken)
-	defer cancel()
-	sent := make(chan error, 1)
-	go func() { sent <- send() }()
-	select {
-	case err := <-sent:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 func exportedToProto(papers []retrieval.Exported, view embeddv1.PaperView) (*embeddv1.ExportPapersResponse, error) {
