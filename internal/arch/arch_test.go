@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/memory":      {},
 	"internal/lexical":     {},
 	"internal/metadata":    {},
+	"internal/works":       {},
 	"internal/backup":      {},
 	"internal/ingest":      {},
 	"internal/eval":        {},

@@ -51,6 +51,14 @@ func (f fake) Encode(_ context.Context, _ retrieval.Lane, _ retrieval.Role, text
 	return out, nil
 }
 
+func (fake) Sentences(context.Context, retrieval.Lane, []retrieval.Passage) ([][]retrieval.Part, error) {
+	return nil, errors.New("is not asked for here")
+}
+
+func (fake) Passages(context.Context, retrieval.Lane, []retrieval.Passage, int) ([][]retrieval.Part, error) {
+	return nil, errors.New("is not asked for here")
+}
+
 func (fake) Explain(context.Context, retrieval.Asked, []retrieval.Passage) ([]*retrieval.Explanation, error) {
 	return nil, errors.New("is not asked for here")
 }

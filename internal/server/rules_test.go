@@ -163,11 +163,14 @@ func TestAuthorisation(t *testing.T) {
 	called := 0
 	for _, method := range methods {
 		rule := r.rules[method]
-		stream := rule.class == embeddv1.Class_CLASS_ADMIN || strings.HasSuffix(method, "/Watch")
+		stream := rule.stream || rule.class == embeddv1.Class_CLASS_ADMIN
 		for _, c := range callers(k) {
 			ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(t.Context(), c.md), 10*time.Second)
 			err := invoke(ctx, conn, method+c.to, stream)
 			cancel()
+			if errors.Is(err, io.EOF) { // a stream without an answer, of which there are none here
+				err = nil
+			}
 			got := status.Code(err)
 			var want string
 			ok := false
