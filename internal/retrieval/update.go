@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,9 @@ func (c *Collection) UpdateMetadata(ctx context.Context, updates []MetadataUpdat
 	if err := checkUpdates(updates); err != nil {
 		return nil, 0, err
 	}
+	if updates, err = c.byOwnIDs(ctx, updates); err != nil {
+		return nil, 0, err
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
@@ -55,6 +59,24 @@ func (c *Collection) UpdateMetadata(ctx context.Context, updates []MetadataUpdat
 		}
 		return u.results, version, nil
 	}
+}
+
+// byOwnIDs gives updates by the ids that their papers are stored under.
+func (c *Collection) byOwnIDs(ctx context.Context, updates []MetadataUpdate) ([]MetadataUpdate, error) {
+	updates = slices.Clone(updates)
+	first := make(map[string]int, len(updates))
+	for i := range updates {
+		field := fmt.Sprintf("updates[%d].id", i)
+		own, err := c.resolveID(ctx, field, updates[i].ID, Which{})
+		if err != nil {
+			return nil, err
+		}
+		if j, twice := first[own]; twice {
+			return nil, invalid(field, "%q is the paper of updates[%d]; each paper may stand once in a call", updates[i].ID, j)
+		}
+		first[own], updates[i].ID = i, own
+	}
+	return updates, nil
 }
 
 // checkUpdates checks what does not depend on what is stored.

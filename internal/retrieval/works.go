@@ -82,10 +82,13 @@ func (c *Collection) resolveID(ctx context.Context, field, id string, w Which) (
 	if err != nil {
 		return "", err
 	}
-	switch ordinal, err := c.store.Ordinal(id); {
-	case err == nil && (seen == nil || seen.Contains(ordinal)):
-		return id, nil
-	case err != nil && !errors.Is(err, store.ErrNotFound):
+	ordinal, err := c.store.Ordinal(id)
+	if err == nil && (seen == nil || seen.Contains(ordinal)) {
+		gone, err := c.goneAt(ordinal)
+		if err != nil || !gone {
+			return id, err
+		}
+	} else if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return "", storeError("look up paper", err)
 	}
 	return c.byAlias(ctx, field, id, w)
@@ -115,7 +118,7 @@ func (c *Collection) byAlias(ctx context.Context, field, id string, w Which) (st
 				records[0], present[0] = c.moves.under(ordinal)
 			}
 			p := &records[0].Paper
-			if present[0] && slices.Contains(works.Aliases(workPaper(p)), form) && scope.meets(p) { // it may have changed since
+			if present[0] && slices.Contains(works.Aliases(workPaper(p)), form) && scope.meets(p) && !c.gone(p) { // it may have changed since
 				return p.ID, nil
 			}
 			if err := ctx.Err(); err != nil {
@@ -192,7 +195,7 @@ func (c *Collection) idsUnder(ordinals []uint64, w Which, without string) (all [
 		return nil, storeError("read papers", err)
 	}
 	for i := range records {
-		if p := &records[i].Paper; present[i] && p.ID != without && w.meets(p) && !slices.Contains(all, p.ID) {
+		if p := &records[i].Paper; present[i] && p.ID != without && w.meets(p) && !c.gone(p) && !slices.Contains(all, p.ID) {
 			all = append(all, p.ID)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"embedd/internal/testkit"
 	"embedd/internal/works"
@@ -530,5 +531,44 @@ func TestSameWorkOfAnyInput(t *testing.T) {
 		if want := 30 - len(x.out); len(seen) != want || pages < 4 {
 			t.Errorf("%s: %d works on %d pages, want %d", x.name, len(seen), pages, want)
 		}
+	}
+}
+
+// A paper that has expired has no aliases and is no version, though it is still stored; facts are updated by any id.
+func TestAliasesOfWhatExpires(t *testing.T) {
+	clock := newClock()
+	c := openAt(t, t.TempDir(), newBag(), clock)
+	all := versions(3)
+	all[0].DOI, all[1].DOI = "10.1000/x", "10.1000/x"
+	all[0].Expires = clock.now().Add(time.Hour)
+	put(t, c, all...)
+	about := func() (id string, same []string) {
+		t.Helper()
+		p, _, err := c.Get(t.Context(), "doi:10.1000/X", Which{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, same, _, err = c.Versions(t.Context(), &p, Which{}); err != nil {
+			t.Fatal(err)
+		}
+		return p.ID, same
+	}
+	if id, same := about(); id != "w00.v1" || !slices.Equal(same, []string{"w00.v2"}) {
+		t.Errorf("at first %q, %v", id, same)
+	}
+	clock.advance(2 * time.Hour)
+	if id, same := about(); id != "w00.v2" || same != nil {
+		t.Errorf("after it has expired %q, %v", id, same)
+	}
+	if own, err := c.resolveID(t.Context(), "id", "w00.v1", Which{}); err == nil {
+		t.Errorf("the id of an expired paper is %q", own)
+	}
+	r, _, err := c.UpdateMetadata(t.Context(), []MetadataUpdate{{ID: "https://doi.org/10.1000/x", Paper: Paper{Year: 2020}, Mask: []string{"year"}}})
+	if err != nil || r[0].ID != "w00.v2" {
+		t.Errorf("%v, %v", r, err)
+	}
+	_, _, err = c.UpdateMetadata(t.Context(), []MetadataUpdate{{ID: "w00.v2", Mask: []string{"year"}}, {ID: "10.1000/x", Mask: []string{"year"}}})
+	if e := new(Error); !asError(err, &e) || e.Field != "updates[1].id" {
+		t.Errorf("a paper by two of its ids: %v", err)
 	}
 }
