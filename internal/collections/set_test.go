@@ -158,7 +158,7 @@ func (h *house) put(t *testing.T, name string, ids ...string) {
 	}
 	var papers []retrieval.Paper
 	for _, id := range ids {
-		papers = append(papers, retrieval.Paper{ID: id, Title: "paper " + id})
+		papers = append(papers, retrieval.Paper{ID: id, Title: "paper " + id, Metadata: []byte(`{"topic <&>": "tests"}`)})
 	}
 	if _, _, err := c.Upsert(t.Context(), papers); err != nil {
 		t.Fatal(err)

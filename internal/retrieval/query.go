@@ -419,7 +419,7 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, l *looking, r
 			return err
 		}
 	}
-	own, v, ordinal, err := c.vectorOfAny(ctx, name, own, r.Which)
+	own, v, ordinal, err := c.searchVectorOf(ctx, name, own, r.Which)
 	l.vector, l.selves, l.selfIDs = v, []uint64{ordinal}, []string{own}
 	return err
 }
@@ -542,6 +542,19 @@ func (c *Collection) vectorOf(field, id string) (v []float32, ordinal uint64, er
 		}
 		return v, ordinal, nil
 	}
+}
+
+// searchVectorOf is vectorOfAny with the vector as the index keeps it, which is in memory and as near to what is stored as its distances are; where it is
+// not there, as it is stored.
+func (c *Collection) searchVectorOf(ctx context.Context, field, id string, w Which) (own string, v []float32, ordinal uint64, err error) {
+	if ordinal, err = c.store.Ordinal(id); err == nil {
+		if gone, err := c.goneAt(ordinal); err == nil && !gone {
+			if v, there := c.index.Vector(ordinal); there {
+				return id, v, ordinal, nil
+			}
+		}
+	}
+	return c.vectorOfAny(ctx, field, id, w)
 }
 
 // searchTries is how often a search begins anew because papers moved under it.
@@ -694,11 +707,11 @@ func (c *Collection) Encode(ctx context.Context, lane Lane, role Role, texts []s
 		return nil, err
 	}
 	defer c.leave()
+	if n := len(texts); lane == Interactive && n > MaxInteractiveTexts && n <= MaxTextsPerCall {
+		return nil, invalid("lane", "is INTERACTIVE, which takes at most %d texts a call, and there are %d; use BULK", MaxInteractiveTexts, n)
+	}
 	if err := checkTexts(texts); err != nil {
 		return nil, err
-	}
-	if lane == Interactive && len(texts) > MaxInteractiveTexts {
-		return nil, invalid("lane", "is INTERACTIVE, which takes at most %d texts a call, and there are %d; use BULK", MaxInteractiveTexts, len(texts))
 	}
 	enc, err := c.encoder.Encode(ctx, lane, role, texts)
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	defaultCacheBytes = 64 << 20
-	memTableBytes     = 32 << 20
+	sharedCacheBytes = 256 << 20
+	memTableBytes    = 32 << 20
 )
 
 // pebbleFormat is the format of Pebble's files: the latest but those for value separation, which we do not use. It is
@@ -256,14 +256,22 @@ func checkPebbleFormat(fsys vfs.FS, dir string) error {
 	return nil
 }
 
+// sharedCache is that of all stores of the process that ask for none of their own. It fills as it is needed, and stays for the next store.
+var sharedCache = sync.OnceValue(func() *pebble.Cache { return pebble.NewCache(sharedCacheBytes) })
+
 func (s *Store) pebbleOptions(o *Options) *pebble.Options {
 	log := s.log
+	var cache *pebble.Cache // nil: one of its own
+	if o.CacheBytes == 0 {
+		cache = sharedCache()
+	}
 	p := &pebble.Options{
+		Cache:              cache,
 		FS:                 s.strict,
 		Lock:               s.lock,
 		ReadOnly:           o.ReadOnly,
 		FormatMajorVersion: pebbleFormat,
-		CacheSize:          cmp.Or(o.CacheBytes, defaultCacheBytes),
+		CacheSize:          o.CacheBytes,
 		MemTableSize:       memTableBytes,
 		Logger:             log,
 		// Without this, Pebble ends the process when it reads a damaged block. The reader gets an error, which is enough.
