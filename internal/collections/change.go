@@ -48,7 +48,7 @@ func (s *Set) Create(ctx context.Context, called string, settings Settings) (_ I
 	st := s.state.Load()
 	switch own, alias := st.aliases[called]; {
 	case st.named[called] != nil:
-		return Info{}, refused("name", "there is a collection %q already; choose another name, or delete it", called)
+		return Info{}, &retrieval.Error{Kind: retrieval.AlreadyExists, Field: "name", Message: fmt.Sprintf("there is a collection %q already; choose another name, or delete it", called)}
 	case alias:
 		return Info{}, refused("name", "%q is an alias of %q; choose another name, or delete the alias", called, own)
 	case called == Default:

@@ -345,7 +345,7 @@ func TestWhatCannotBeMade(t *testing.T) {
 		{"..", Settings{}, retrieval.Invalid, "name"},
 		{"a/b", Settings{}, retrieval.Invalid, "name"},
 		{strings.Repeat("a", 64), Settings{}, retrieval.Invalid, "name"},
-		{"one", Settings{}, retrieval.FailedPrecondition, "name"},
+		{"one", Settings{}, retrieval.AlreadyExists, "name"},
 		{"alias", Settings{}, retrieval.FailedPrecondition, "name"},
 		{Default, Settings{}, retrieval.FailedPrecondition, "name"},
 		{"x", Settings{Model: "nosuch"}, retrieval.Invalid, "settings.model"},

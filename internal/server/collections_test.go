@@ -295,6 +295,72 @@ func TestKeysForSomeCollections(t *testing.T) {
 	}
 }
 
+// A stream of papers is into the collection that its start names, or the default one; a key for others does not get in.
+func TestAStreamIsIntoItsCollection(t *testing.T) {
+	limited, secret, err := access.New(access.Key{Role: access.Write, Collections: []string{"mine"}}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := access.NewKeys([]access.Key{limited})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, keyed := range []bool{false, true} {
+		o := Options{Limits: Limits{Classes: classes(nil)}}
+		if keyed {
+			o.Keys = func() *access.Keys { return keys }
+		}
+		r := launchAll(t, o)
+		if _, err := r.set.Load().Create(t.Context(), "mine", collections.Settings{}); err != nil {
+			t.Fatal(err)
+		}
+		papers := embeddv1.NewPaperServiceClient(r.connect(t))
+		ctx := metadata.NewOutgoingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+secret))
+		ingest := func(start *embeddv1.IngestStart, id string) error {
+			stream, err := papers.IngestPapers(ctx)
+			if err != nil {
+				return err
+			}
+			if start != nil {
+				if err := stream.Send(&embeddv1.IngestPapersRequest{Message: &embeddv1.IngestPapersRequest_Start{Start: start}}); err != nil && err != io.EOF {
+					return err
+				}
+			}
+			paper := &embeddv1.Paper{Id: id, Title: "paper"}
+			if err := stream.Send(&embeddv1.IngestPapersRequest{Message: &embeddv1.IngestPapersRequest_Paper{Paper: paper}}); err != nil && err != io.EOF {
+				return err
+			}
+			if err := stream.CloseSend(); err != nil {
+				return err
+			}
+			_, err = stream.Recv()
+			return err
+		}
+		code := map[bool]codes.Code{false: codes.OK, true: codes.PermissionDenied}[keyed]
+		for _, c := range []struct {
+			start *embeddv1.IngestStart
+			id    string
+			code  codes.Code
+		}{
+			{nil, "a", code}, {&embeddv1.IngestStart{}, "b", code}, {&embeddv1.IngestStart{Collection: "mine"}, "c", codes.OK},
+			{&embeddv1.IngestStart{Collection: "nosuch"}, "d", map[bool]codes.Code{false: codes.NotFound, true: codes.PermissionDenied}[keyed]},
+		} {
+			if err := ingest(c.start, c.id); status.Code(err) != c.code {
+				t.Errorf("keyed %v, %v: %v, want %v", keyed, c.start, err, c.code)
+			}
+		}
+		for _, of := range r.set.Load().List() {
+			info, err := of.Collection.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := map[bool]map[string]int{false: {"default": 2, "mine": 1}, true: {"mine": 1}}[keyed][of.Name]; info.Papers != want {
+				t.Errorf("keyed %v: %s has %d papers, want %d", keyed, of.Name, info.Papers, want)
+			}
+		}
+	}
+}
+
 // An answer says which collection it is of where it was called by another name.
 func TestAnswersNameTheCollection(t *testing.T) {
 	r := launchAll(t, Options{Limits: Limits{Classes: classes(nil)}})
