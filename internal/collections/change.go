@@ -51,8 +51,6 @@ func (s *Set) Create(ctx context.Context, called string, settings Settings) (_ I
 		return Info{}, &retrieval.Error{Kind: retrieval.AlreadyExists, Field: "name", Message: fmt.Sprintf("there is a collection %q already; choose another name, or delete it", called)}
 	case alias:
 		return Info{}, refused("name", "%q is an alias of %q; choose another name, or delete the alias", called, own)
-	case called == Default:
-		return Info{}, refused("name", "the default collection is always there")
 	case len(st.named) >= Max:
 		return Info{}, refused("name", "there are %d collections, as many as there may be; delete one", len(st.named))
 	}

@@ -347,7 +347,7 @@ func TestWhatCannotBeMade(t *testing.T) {
 		{strings.Repeat("a", 64), Settings{}, retrieval.Invalid, "name"},
 		{"one", Settings{}, retrieval.AlreadyExists, "name"},
 		{"alias", Settings{}, retrieval.FailedPrecondition, "name"},
-		{Default, Settings{}, retrieval.FailedPrecondition, "name"},
+		{Default, Settings{}, retrieval.AlreadyExists, "name"},
 		{"x", Settings{Model: "nosuch"}, retrieval.Invalid, "settings.model"},
 		{"x", Settings{M: 1}, retrieval.Invalid, "settings.m"},
 		{"x", Settings{M: 129}, retrieval.Invalid, "settings.m"},
