@@ -229,7 +229,7 @@ func TestCollectionsStay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings := Settings{Model: "b", M: 8, Settings: retrieval.Settings{Neighbours: 3, Fields: []retrieval.FieldSchema{{Name: "topic <&>", Type: "string", Required: true}}}}
+	settings := Settings{Model: "b", M: 8, Settings: retrieval.Settings{Neighbours: 3, Fields: []retrieval.FieldSchema{{Name: "topic <&>", Type: "string", Repeated: true}}}}
 	h.create(t, "other", settings)
 	h.create(t, "third", Settings{})
 	h.put(t, "", "x")
