@@ -3,6 +3,7 @@ package embed
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
@@ -131,5 +132,48 @@ func TestExplainEnds(t *testing.T) {
 	all, err := e.Explain(ctx, Asked{Vector: enc[0].Vector}, []Passage{{Text: "Graphs."}, {Text: "Trees."}})
 	if !errors.Is(err, context.Canceled) || len(all) != 2 || all[0] != nil || all[1] != nil {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// A text that is longer than the model reads is cut at ends of sentences into parts that it reads whole, which overlap a little and leave nothing
+// out, as far as there may be so many.
+func TestPassages(t *testing.T) {
+	e := open(t, 1)
+	var b strings.Builder
+	for i := range 120 {
+		fmt.Fprintf(&b, "Sentence %d speaks of graphs, galaxies and newspapers in one breath. ", i)
+	}
+	text := strings.TrimSpace(b.String())
+	texts := []Passage{{Text: "Too short to be cut."}, {Text: text}, {Text: strings.Repeat("word ", 2000)}, {Text: strings.Repeat("字", 3000)}}
+	all, err := e.Passages(t.Context(), Bulk, texts, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all[0]) != 0 {
+		t.Errorf("a short text has %d passages", len(all[0]))
+	}
+	for i, parts := range all[1:] {
+		p := texts[i+1]
+		if len(parts) < 2 || len(parts) > 16 || parts[0].Begin != 0 {
+			t.Fatalf("text %d has %d passages", i+1, len(parts))
+		}
+		if last := parts[len(parts)-1]; len(parts) < 16 && last.End < len(strings.TrimSpace(p.Text)) {
+			t.Errorf("text %d ends at %d, its passages at %d", i+1, len(p.Text), last.End)
+		}
+		for j, x := range parts {
+			_, total, err := e.tokenizer.encode(p.Text[x.Begin:x.End])
+			if err != nil || total > e.manifest.MaxTokens {
+				t.Errorf("passage %d of text %d has %d tokens, of which the model reads %d, %v", j, i+1, total, e.manifest.MaxTokens, err)
+			}
+			if j > 0 && strings.TrimSpace(p.Text[min(x.Begin, parts[j-1].End):x.Begin]) != "" {
+				t.Errorf("there is something between passages %d and %d of text %d", j-1, j, i+1)
+			}
+			if i == 0 && (p.Text[x.End-1] != '.' || j > 0 && x.Begin >= parts[j-1].End) {
+				t.Errorf("passage %d is from %d to %d, the one before ends at %d", j, x.Begin, x.End, parts[max(j, 1)-1].End)
+			}
+		}
+	}
+	if few, err := e.Passages(t.Context(), Bulk, texts[1:2], 3); err != nil || len(few[0]) != 3 {
+		t.Errorf("%d passages of at most 3, %v", len(few[0]), err)
 	}
 }

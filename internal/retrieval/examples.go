@@ -65,6 +65,11 @@ type probeVector struct {
 	at       int // among those of its kind; -1: the text
 }
 
+// forEach tells whether a list is searched with by each of its examples, and not by one vector that is made of them; nil is no list.
+func (e *Examples) forEach() bool {
+	return e != nil && (e.Strategy == BestScore || e.Strategy == Sequence)
+}
+
 // check refuses a list that cannot be searched with.
 func (e *Examples) check(field string) error {
 	switch n := len(e.Positive) + len(e.Negative); {

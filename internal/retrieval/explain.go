@@ -147,9 +147,6 @@ func (c *Collection) explainFound(ctx context.Context, r SearchRequest, l *looki
 	if len(res.Hits) == 0 {
 		return nil
 	}
-	if l.strategy == BestScore || l.strategy == Sequence {
-		return invalid("explain", "is set, and the strategy of the examples looks for none in particular; use average or sum_scores")
-	}
 	if l.vector == nil { // of a search by words
 		again := &looking{mode: Dense}
 		if err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field, Which: r.Which}, again, &SearchResult{}); err != nil {

@@ -240,15 +240,18 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if l.order.rerank != nil {
 		res.Rerank = &l.order.rerank.Rerank
 	}
-	if err := c.resolve(ctx, r, l, res); err != nil {
-		return nil, err
-	}
 	if l.sentences, err = c.usesSentences(&r, l); err != nil {
 		return nil, err
 	}
 	if res.Sentences = l.sentences; l.sentences && l.mode == Hybrid && l.fusion == Convex && r.DenseWeight == nil {
 		l.weight = sentenceDenseWeight
 		res.DenseWeight = l.weight
+	}
+	if r.Explain && r.Input.Examples.forEach() {
+		return nil, invalid("explain", "is set, and the strategy of the examples looks for none in particular; use average or sum_scores")
+	}
+	if err := c.resolve(ctx, r, l, res); err != nil {
+		return nil, err
 	}
 	if err := c.least(&l.order); err != nil {
 		return nil, err

@@ -13,7 +13,7 @@ import (
 // Sentences that are kept: each title and each sentence of an abstract is encoded on its own when a paper is written, and its vector is stored in
 // a byte a value beside the paper's. A search then scores the best anew by what their best sentence has.
 
-// usesSentences tells whether a search, whose input is resolved, re-scores by sentences.
+// usesSentences tells whether a search re-scores by sentences.
 func (c *Collection) usesSentences(r *SearchRequest, l *looking) (bool, error) {
 	switch {
 	case r.Sentences == nil:
@@ -24,7 +24,7 @@ func (c *Collection) usesSentences(r *SearchRequest, l *looking) (bool, error) {
 		return false, &Error{Kind: FailedPrecondition, Field: "sentences", Message: "is set, and the collection keeps no sentences; make one that does"}
 	case l.mode == Lexical:
 		return false, invalid("sentences", "is set, and the mode is lexical; sentences re-score by their cosines, in a dense or a hybrid search")
-	case l.strategy == BestScore || l.strategy == Sequence:
+	case r.Input.Examples.forEach():
 		return false, invalid("sentences", "is set, and the strategy of the examples looks for none in particular; use average or sum_scores")
 	}
 	return true, nil

@@ -282,6 +282,7 @@ func TestSentencesAreRefused(t *testing.T) {
 	}{
 		{plain, SearchRequest{Input: Input{Text: &text}, Sentences: ptr(true)}, FailedPrecondition},
 		{kept, SearchRequest{Input: Input{Text: &text}, Sentences: ptr(true), Mode: Lexical}, Invalid},
+		{kept, SearchRequest{Input: Input{Examples: &Examples{Text: &text, Strategy: BestScore}}, Sentences: ptr(true)}, Invalid},
 	} {
 		_, err := x.c.Search(t.Context(), x.r)
 		var e *Error

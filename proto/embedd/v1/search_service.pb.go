@@ -44,7 +44,7 @@ type SearchRequest struct {
 	Mode Mode `protobuf:"varint,9,opt,name=mode,proto3,enum=embedd.v1.Mode" json:"mode,omitempty"`
 	// How the two sides of a hybrid search are joined.
 	Fusion Fusion `protobuf:"varint,10,opt,name=fusion,proto3,enum=embedd.v1.Fusion" json:"fusion,omitempty"`
-	// The weight of the vectors in it, 0 to 1; the words have the rest. Absent: 0.4, see docs/search.md.
+	// The weight of the vectors in it, 0 to 1; the words have the rest. Absent: 0.4, or 0.5 where sentences re-score, see docs/search.md.
 	DenseWeight *float64 `protobuf:"fixed64,11,opt,name=dense_weight,json=denseWeight,proto3,oneof" json:"dense_weight,omitempty"`
 	// Papers that shall not be in the answer, by any of their ids, and neither other versions of the same work: what somebody has already. Ids
 	// that are not stored are passed over. At most Limits.exclude.
@@ -75,13 +75,15 @@ type SearchRequest struct {
 	Autocut bool `protobuf:"varint,24,opt,name=autocut,proto3" json:"autocut,omitempty"`
 	// Counts of the values of fields, of all papers that meet the filter (not of the hits alone); at most Limits.facets.
 	Facets []*FacetRequest `protobuf:"bytes,25,rep,name=facets,proto3" json:"facets,omitempty"`
-	// Explain each of the first 10 hits.
+	// Explain each of the first 10 hits, as far as there is time before the call's deadline: see left_out. Not for examples with the strategies
+	// BEST_SCORE and SEQUENCE.
 	Explain bool `protobuf:"varint,26,opt,name=explain,proto3" json:"explain,omitempty"`
 	// next_page_token of the page before: the same request, in which only k, view, explain and facets may change. All pages together have at most
 	// Limits.k hits. They are of the version of the index that the first one was made from: no hit is on two pages, a paper that was
 	// stored later is on none, and one that was removed is missing. A token is good for as long as the collection is, over restarts.
 	PageToken string `protobuf:"bytes,27,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Re-score the best hundred by their sentences, where the collection keeps these; absent: where it does.
+	// Re-score the best hundred by their sentences, where the collection keeps these; absent: where it does, for a text. Not for examples with the
+	// strategies BEST_SCORE and SEQUENCE.
 	Sentences *bool `protobuf:"varint,28,opt,name=sentences,proto3,oneof" json:"sentences,omitempty"`
 	// Store the paper that is the query, where it is not known. It takes a key that may write.
 	Store bool `protobuf:"varint,29,opt,name=store,proto3" json:"store,omitempty"`

@@ -880,7 +880,8 @@ func (x *Vector) GetValues() []float32 {
 type Hit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Paper *Paper                 `protobuf:"bytes,1,opt,name=paper,proto3" json:"paper,omitempty"`
-	// What the hits are ordered by; more is nearer. DENSE: the cosine similarity, -1 to 1. LEXICAL: BM25, above 0. HYBRID: what the fusion
+	// What the hits are ordered by; more is nearer. DENSE: the cosine similarity, -1 to 1; where sentences re-scored the hit, half of it and half of
+	// why.sentence. LEXICAL: BM25, above 0. HYBRID: what the fusion
 	// makes of both, 0 to 1, which compares the hits of one answer, not of two.
 	Score float32 `protobuf:"fixed32,2,opt,name=score,proto3" json:"score,omitempty"`
 	// 1 for the first hit.
@@ -1180,7 +1181,8 @@ type Explanation struct {
 	// Cosine similarity.
 	Score float64 `protobuf:"fixed64,1,opt,name=score,proto3" json:"score,omitempty"`
 	// The model takes the mean of its tokens, so that the score is a sum over tokens: the shares of the sentences and rest add up
-	// to it. Otherwise each sentence was encoded on its own, and only has a score.
+	// to it. Otherwise each sentence was encoded on its own, and only has a score: with other models, and for the hits of a search in a collection
+	// that keeps sentences. Of a text that is kept in passages the one that was found is explained.
 	Shares bool `protobuf:"varint,2,opt,name=shares,proto3" json:"shares,omitempty"`
 	// Sentences of the paper, the title first; at most 64.
 	Sentences []*Sentence `protobuf:"bytes,3,rep,name=sentences,proto3" json:"sentences,omitempty"`
@@ -1191,7 +1193,8 @@ type Explanation struct {
 	QueryRest      float64     `protobuf:"fixed64,6,opt,name=query_rest,json=queryRest,proto3" json:"query_rest,omitempty"`
 	// The two sentences that are most alike.
 	Best *SentencePair `protobuf:"bytes,7,opt,name=best,proto3" json:"best,omitempty"`
-	// Words that both have, the rarest in the collection first; at most 16.
+	// Words that both have, the rarest in the collection first; at most 16. None for a vector, and for who has a key with a filter, to whom the other
+	// papers are not open: how rare a word is is known of all papers.
 	Terms         []*SharedTerm `protobuf:"bytes,8,rep,name=terms,proto3" json:"terms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1290,7 +1293,7 @@ type SharedTerm struct {
 	Term string `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"`
 	// Its inverse document frequency, as BM25 weighs it.
 	Weight float64 `protobuf:"fixed64,2,opt,name=weight,proto3" json:"weight,omitempty"`
-	// Where it stands in the text of the query and of the paper.
+	// Where it stands in the text of the query and of the paper; the first 32 places of each.
 	Query         []*Span `protobuf:"bytes,3,rep,name=query,proto3" json:"query,omitempty"`
 	Paper         []*Span `protobuf:"bytes,4,rep,name=paper,proto3" json:"paper,omitempty"`
 	unknownFields protoimpl.UnknownFields
