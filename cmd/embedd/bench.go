@@ -279,6 +279,9 @@ func (c *benchRelatedCmd) Run(e *env) (err error) {
 	see := func(paper int, r *embeddv1.RelatedResponse, err error) {
 		mu.Lock()
 		defer mu.Unlock()
+		if r != nil {
+			r.Stages = nil // which tell how long it took
+		}
 		switch {
 		case err != nil:
 			report.Errors++
