@@ -422,7 +422,11 @@ func (c *Collection) resolve(ctx context.Context, r SearchRequest, l *looking, r
 			return err
 		}
 	}
-	own, v, ordinal, err := c.searchVectorOf(ctx, name, own, r.Which)
+	vectorOf := c.searchVectorOf
+	if l.exact { // the truth, from what is stored
+		vectorOf = c.vectorOfAny
+	}
+	own, v, ordinal, err := vectorOf(ctx, name, own, r.Which)
 	l.vector, l.selves, l.selfIDs = v, []uint64{ordinal}, []string{own}
 	return err
 }
