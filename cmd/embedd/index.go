@@ -100,14 +100,14 @@ type indexer struct {
 // saysBusy is how long a server may have no room, and then how often that is said.
 const saysBusy = 5 * time.Second
 
-// busy says that the server has no room, and why, where that lasts.
-func (x *indexer) busy(err error) {
+// busy says that the server has no room, and why, where that lasts; it has waited since a time.
+func (x *indexer) busy(err error, since time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	switch now := time.Now(); {
-	case x.said.IsZero():
-		x.said = now
-	case now.Sub(x.said) >= saysBusy:
+	if x.said.IsZero() {
+		x.said = since
+	}
+	if now := time.Now(); now.Sub(x.said) >= saysBusy {
 		x.said = now
 		fmt.Fprintf(x.e.stderr, "embedd: still trying: %s\n", explain(err))
 	}

@@ -68,6 +68,7 @@ type ingestion struct {
 // attempt is one stream.
 type attempt struct {
 	in     *ingestion
+	begin  time.Time
 	stream grpc.BidiStreamingClient[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse]
 	room   chan struct{} // has an entry for each paper that is flying
 	ending atomic.Bool   // no more is to be sent
@@ -88,7 +89,7 @@ func (in *ingestion) stream() (wait time.Duration, err error) {
 	if err != nil {
 		return in.failed(err)
 	}
-	a := &attempt{in: in, stream: s, room: make(chan struct{}, mostFlying), ids: map[string]bool{}}
+	a := &attempt{in: in, begin: time.Now(), stream: s, room: make(chan struct{}, mostFlying), ids: map[string]bool{}}
 	read := make(chan error, 1)
 	go func() {
 		err := a.read()
@@ -123,7 +124,7 @@ func (in *ingestion) failed(err error) (wait time.Duration, _ error) {
 		return wait, nil
 	}
 	if wait, busy := retryAfter(err); busy {
-		in.x.busy(err)
+		in.x.busy(err, time.Now())
 		return wait, nil
 	}
 	return 0, err
@@ -220,7 +221,7 @@ func (a *attempt) result(r *embeddv1.IngestResult) error {
 		case codes.ResourceExhausted, codes.Unavailable, codes.DeadlineExceeded:
 			wait, _ := retryAfter(st.Err())
 			a.wait = max(a.wait, wait, firstTry)
-			x.busy(st.Err())
+			x.busy(st.Err(), a.begin)
 			a.ending.Store(true)
 		default:
 			return st.Err()
