@@ -73,6 +73,7 @@ type Collection struct {
 	snapshots  snapshots
 	probe      probe
 	survey     survey
+	cards      cards
 	neighbours neighbours
 	start      IndexStart // set by Open
 
@@ -115,6 +116,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	}
 	c.fields.init()
 	c.words.init()
+	c.cards.most = cardBytes
 	c.neighbours.init(o.Settings.Neighbours)
 	c.works.init()
 	if c.log == nil {

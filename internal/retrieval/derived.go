@@ -184,6 +184,7 @@ func (c *Collection) LoadDerived() {
 // update brings all that is derived and in memory to what is stored of some papers. reworded are those of them whose words may be others. Words and
 // works are made from the first write on, so that their snapshots keep up with the store.
 func (c *Collection) update(ordinals, reworded []uint64) {
+	c.cards.forget(ordinals)
 	c.words.begin(c)
 	c.works.begin(c)
 	c.fields.update(c, ordinals)

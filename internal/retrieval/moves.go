@@ -13,7 +13,8 @@ type moves struct {
 	mu sync.Mutex
 	// leaving are the papers that get another ordinal, as they were under the old one: from before the store has lost it until
 	// the index has the new one. A search finds them by the old one.
-	leaving map[uint64]store.Record
+	leaving  map[uint64]store.Record
+	underway atomic.Int64 // how many they are
 	// early are ordinals that were removed before they came.
 	early map[uint64]struct{}
 	// ended counts the papers that have left.
@@ -28,6 +29,7 @@ func (m *moves) leave(old uint64, as store.Record) {
 		m.leaving = map[uint64]store.Record{}
 	}
 	m.leaving[old] = as
+	m.underway.Store(int64(len(m.leaving)))
 }
 
 // left notes that it has left, or that it stays.
@@ -35,6 +37,7 @@ func (m *moves) left(old uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.leaving, old)
+	m.underway.Store(int64(len(m.leaving)))
 	m.ended.Add(1)
 }
 

@@ -81,6 +81,8 @@ type SearchRequest struct {
 	// Page is Next of the page before; Digest stands for the request, all but what may change from page to page.
 	Page   string
 	Digest uint64
+	// Basic: abstracts and metadata of hits need not be there.
+	Basic bool
 	// Live: a kept list of neighbours is not to answer.
 	Live bool
 	// Exclude are papers, by any of their ids, that shall not be in the answer, and neither what is the same work: at most MaxExclude. Those that
@@ -650,6 +652,8 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int) (hits []Hit, missing int, err error) {
 	hits = make([]Hit, 0, min(k, len(found)))
 	moving := map[string]bool{} // papers among the hits that are
+	// Who asks for more than the basic view, or has what is found looked into, reads all of the papers.
+	basic := r.Basic && r.Which.all() && !r.Explain && l.order.rerank == nil && !c.settings.Passages && !(l.apart != nil && l.apart.direct)
 	for from := 0; from < len(found) && len(hits) < k; {
 		part := found[from:min(len(found), from+k-len(hits)+1)] // a pool is larger than its answer
 		from += len(part)
@@ -657,7 +661,7 @@ func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int)
 		for i := range part {
 			ordinals[i] = part[i].ordinal
 		}
-		records, present, err := c.store.Records(ordinals)
+		records, present, err := c.records(ordinals, basic)
 		if err != nil {
 			return nil, 0, storeError("read papers", err)
 		}

@@ -109,7 +109,7 @@ func (v *visible) title(id string) (title string) {
 }
 
 func (v *visible) search(text string) []Hit {
-	res, err := v.c.Search(v.t.Context(), SearchRequest{Input: Input{Text: &text}, K: ptr(2), Exact: true})
+	res, err := v.c.Search(v.t.Context(), SearchRequest{Input: Input{Text: &text}, K: ptr(2), Exact: true, Basic: true})
 	if err != nil {
 		v.t.Error(err)
 		return nil
@@ -131,7 +131,7 @@ func TestWhatIsToldIsInTheIndex(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			res, err := c.Search(t.Context(), SearchRequest{Input: Input{Text: &p.Title}, K: ptr(1), Exact: true})
+			res, err := c.Search(t.Context(), SearchRequest{Input: Input{Text: &p.Title}, K: ptr(1), Exact: true, Basic: true})
 			if err == nil && (len(res.Hits) == 0 || res.Hits[0].Paper.Title != p.Title || res.Version < version) {
 				err = fmt.Errorf("round %d: stored with version %d, and a search of version %d gives %v", i, version, res.Version, res.Hits)
 			}
@@ -142,7 +142,7 @@ func TestWhatIsToldIsInTheIndex(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			res, err := c.Search(t.Context(), SearchRequest{Input: Input{Text: &p.Title}, K: ptr(1), Exact: true})
+			res, err := c.Search(t.Context(), SearchRequest{Input: Input{Text: &p.Title}, K: ptr(1), Exact: true, Basic: true})
 			if err == nil && (len(res.Hits) != 0 || res.Version < version || c.index.Len() != 0) {
 				err = fmt.Errorf("round %d: deleted with version %d, and a search of version %d gives %v; %d are in the index", i, version, res.Version, res.Hits, c.index.Len())
 			}

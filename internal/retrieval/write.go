@@ -432,6 +432,7 @@ func (c *Collection) place(p store.Placement, vector []float32, passages []store
 		return err
 	}
 	if p.Replaced != 0 {
+		c.cards.forget([]uint64{p.Replaced}) // while searches still read it from the store
 		c.moves.left(p.Replaced)
 		c.removePaper(p.Replaced)
 	}

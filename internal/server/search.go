@@ -88,7 +88,7 @@ func (s *Server) search(ctx context.Context, in retrieval.Input, field string, r
 		Input: in, Field: field, K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan, Which: which,
 		Mode: mode, Fusion: fusion, DenseWeight: req.DenseWeight, Diversity: req.GetDiversity(), HalfLife: req.HalfLife, DateField: req.GetDateField(),
 		MinCosine: req.MinCosine, MinBand: band, Autocut: req.GetAutocut(), Page: req.GetPageToken(),
-		Live: req.GetLive(), Rerank: rerankFromProto(req.GetRerank()), Exclude: req.GetExclude(), SameWork: req.GetSameWork(),
+		Live: req.GetLive(), Basic: req.GetView() != embeddv1.PaperView_PAPER_VIEW_FULL, Rerank: rerankFromProto(req.GetRerank()), Exclude: req.GetExclude(), SameWork: req.GetSameWork(),
 		Sentences: req.Sentences, Explain: req.GetExplain(),
 	}
 	if field != "" { // a search, of which there are pages
