@@ -136,6 +136,8 @@ type opening struct {
 	// OnWritable, where it is set, is told of each collection whether papers can be stored, Gone of one that was deleted.
 	OnWritable func(collection string, err error)
 	Gone       func(collection string)
+	// Neighbours that the default collection keeps of each paper, where it was not made with settings of its own.
+	Neighbours int
 	// Settings, where it is not nil, are what the default collection is made with, for measurements.
 	Settings *retrieval.Settings
 }
@@ -184,6 +186,9 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 	watch.Stage(stageStore)
 	own := options(collections.Default, about.Settings)
 	own.Ballast = o.Ballast
+	if about.Created.IsZero() {
+		own.Settings.Neighbours = o.Neighbours
+	}
 	if o.Settings != nil {
 		own.Settings = *o.Settings
 	}

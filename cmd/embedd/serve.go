@@ -17,24 +17,26 @@ import (
 	"embedd/internal/admin"
 	"embedd/internal/collections"
 	"embedd/internal/ingest"
+	"embedd/internal/retrieval"
 	"embedd/internal/server"
 	"embedd/internal/telemetry"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
 type serveCmd struct {
-	Listen    string      `help:"Address to serve gRPC on." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
-	Admin     string      `help:"Loopback address of the admin listener, over HTTP: health, metrics, profiles, configuration; see docs/operations.md; none when empty." placeholder:"[HOST]:PORT"`
-	Data      string      `help:"Data directory; default: data in the .embedd folder." placeholder:"DIR"`
-	Samples   string      `help:"Papers to index first if the data directory has none; the first of them is shown with its related papers." placeholder:"FILE"`
-	LogLevel  string      `help:"What is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
-	LogFormat string      `help:"How it is logged: text or json." enum:"text,json" default:"text"`
-	Traces    bool        `help:"Send traces of calls to a collector of OpenTelemetry, as its environment variables OTEL_… say; see docs/operations.md."`
-	Reserve   uint64      `name:"disk-reserve" help:"MiB that must be free on the disk for papers to be taken; 0: 2 GiB, or a tenth of a smaller disk." default:"0" placeholder:"MIB"`
-	Memory    uint64      `name:"memory-limit" help:"MiB that the process may take; near it, no papers are taken; 0: 80 % of what its control group or the machine has." default:"0" placeholder:"MIB"`
-	Stop      stopFlags   `embed:""`
-	Door      doorFlags   `embed:"" group:"Who may come in:"`
-	Engine    engineFlags `embed:""`
+	Listen     string      `help:"Address to serve gRPC on." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
+	Admin      string      `help:"Loopback address of the admin listener, over HTTP: health, metrics, profiles, configuration; see docs/operations.md; none when empty." placeholder:"[HOST]:PORT"`
+	Data       string      `help:"Data directory; default: data in the .embedd folder." placeholder:"DIR"`
+	Samples    string      `help:"Papers to index first if the data directory has none; the first of them is shown with its related papers." placeholder:"FILE"`
+	LogLevel   string      `help:"What is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat  string      `help:"How it is logged: text or json." enum:"text,json" default:"text"`
+	Traces     bool        `help:"Send traces of calls to a collector of OpenTelemetry, as its environment variables OTEL_… say; see docs/operations.md."`
+	Reserve    uint64      `name:"disk-reserve" help:"MiB that must be free on the disk for papers to be taken; 0: 2 GiB, or a tenth of a smaller disk." default:"0" placeholder:"MIB"`
+	Neighbours int         `help:"Neighbours of each paper of the default collection that are kept, from which related papers are answered, up to 100; 0: none. See docs/search.md." default:"20" placeholder:"N"`
+	Memory     uint64      `name:"memory-limit" help:"MiB that the process may take; near it, no papers are taken; 0: 80 % of what its control group or the machine has." default:"0" placeholder:"MIB"`
+	Stop       stopFlags   `embed:""`
+	Door       doorFlags   `embed:"" group:"Who may come in:"`
+	Engine     engineFlags `embed:""`
 }
 
 func (serveCmd) Help() string {
@@ -51,6 +53,9 @@ func (c *serveCmd) Run(e *env) (err error) {
 			err = nil
 		}
 	}()
+	if c.Neighbours < 0 || c.Neighbours > retrieval.MaxNeighbours {
+		return fmt.Errorf("--neighbours: is %d; must be 0 to %d", c.Neighbours, retrieval.MaxNeighbours)
+	}
 	log, err := c.log(e)
 	if err != nil {
 		return err
@@ -109,7 +114,8 @@ func (c *serveCmd) Run(e *env) (err error) {
 		s.Stop(c.Stop.grace())
 		return <-served
 	})
-	en, err := c.open(e, state, opening{Warm: true, All: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk, Gone: writes.gone})
+	en, err := c.open(e, state, opening{Warm: true, All: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk, Gone: writes.gone,
+		Neighbours: c.Neighbours})
 	if err != nil {
 		return err
 	}
@@ -253,6 +259,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits 
 		t.row("  warm-up", fmt.Sprintf("%.1f s: %v", en.tuning.Took.Seconds(), en.tuning))
 	}
 	t.row("  rerankers", cmp.Or(strings.Join(en.collection.Rerankers(), ", "), "none"))
+	t.row("  neighbours", keptLine(c.Neighbours))
 	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
 	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
@@ -342,4 +349,12 @@ Try, in another terminal:
   grpcurl -plaintext -d '{"query":{"text":"binary vision transformers"},"k":5}' %s embedd.v1.SearchService/Search
 `, server, p.ID, server, p.ID, addr, addr)
 	return err
+}
+
+// keptLine says how many neighbours of each paper are kept.
+func keptLine(n int) string {
+	if n == 0 {
+		return "none are kept"
+	}
+	return fmt.Sprintf("%d of each paper are kept", n)
 }
