@@ -26,14 +26,7 @@ func (e *Encoder) Sentences(ctx context.Context, l Lane, texts []Passage) ([][]P
 		return nil, err
 	}
 	defer e.leave()
-	places := make([][][2]int, len(texts))
-	for i, p := range texts {
-		if err := checkText(p.Text); err != nil {
-			return nil, &TextError{Index: i, Err: err}
-		}
-		places[i] = split(p.Text, p.Breaks)
-	}
-	return e.parts(ctx, l, texts, places)
+	return e.parts(ctx, l, texts, func(p Passage) ([][2]int, error) { return split(p.Text, p.Breaks), nil })
 }
 
 // Passages cuts each text that is longer than the model reads at ends of sentences into parts that it reads whole, up to so many, each of which
@@ -44,21 +37,11 @@ func (e *Encoder) Passages(ctx context.Context, l Lane, texts []Passage, most in
 		return nil, err
 	}
 	defer e.leave()
-	places := make([][][2]int, len(texts))
-	for i, p := range texts {
-		if err := checkText(p.Text); err != nil {
-			return nil, &TextError{Index: i, Err: err}
-		}
-		var err error
-		if places[i], err = e.windows(p, most); err != nil {
-			return nil, &TextError{Index: i, Err: err}
-		}
-	}
-	return e.parts(ctx, l, texts, places)
+	return e.parts(ctx, l, texts, func(p Passage) ([][2]int, error) { return e.windows(p, most) })
 }
 
-// parts encodes parts of texts, each on its own.
-func (e *Encoder) parts(ctx context.Context, l Lane, texts []Passage, places [][][2]int) (out [][]Part, err error) {
+// parts encodes the parts of texts that cut gives, each on its own.
+func (e *Encoder) parts(ctx context.Context, l Lane, texts []Passage, cut func(Passage) ([][2]int, error)) (out [][]Part, err error) {
 	type part struct {
 		text       int
 		begin, end int
@@ -66,10 +49,17 @@ func (e *Encoder) parts(ctx context.Context, l Lane, texts []Passage, places [][
 	}
 	var all []part
 	tokens := 0
-	for i := range texts {
-		for _, place := range places[i] {
+	for i, p := range texts {
+		if err := checkText(p.Text); err != nil {
+			return nil, &TextError{Index: i, Err: err}
+		}
+		places, err := cut(p)
+		if err != nil {
+			return nil, &TextError{Index: i, Err: err}
+		}
+		for _, place := range places {
 			all = append(all, part{text: i, begin: place[0], end: place[1]})
-			tokens += e.guess(texts[i].Text[place[0]:place[1]])
+			tokens += e.guess(p.Text[place[0]:place[1]])
 		}
 	}
 	defer func() { e.metrics.called(Document.String(), len(all), err) }()

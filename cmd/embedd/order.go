@@ -99,7 +99,7 @@ Example:
   embedd recommend ARXIV:1908.10084 ARXIV:2104.08821 --text "without labelled pairs" -k 5`
 }
 
-func (c *recommendCmd) Run(e *env) (err error) {
+func (c *recommendCmd) Run(e *env) error {
 	examples := func(ids []string) (all []*embeddv1.Example) {
 		for _, id := range ids {
 			all = append(all, &embeddv1.Example{Input: &embeddv1.Input{Kind: &embeddv1.Input_PaperId{PaperId: id}}})
@@ -113,7 +113,12 @@ func (c *recommendCmd) Run(e *env) (err error) {
 	if err := c.apply(req); err != nil {
 		return err
 	}
-	cl, err := c.open(e, false)
+	return c.ask(e, req, c.JSON)
+}
+
+// ask sends a search, and prints its answer. One that stores its paper may make a data directory.
+func (f *clientFlags) ask(e *env, req *embeddv1.SearchRequest, asJSON bool) (err error) {
+	cl, err := f.open(e, req.GetStore())
 	if err != nil {
 		return err
 	}
@@ -122,9 +127,10 @@ func (c *recommendCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
+	if asJSON {
 		return printMessage(e.stdout, res)
 	}
+	warnTruncated(e.stderr, "the text", res.GetTextUse())
 	return printAnswer(e, res)
 }
 

@@ -101,7 +101,7 @@ func (c *inputFlags) input(e *env) (*embeddv1.Input, error) {
 	return &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: strings.Join(c.Text, " ")}}, nil
 }
 
-func (c *searchCmd) Run(e *env) (err error) {
+func (c *searchCmd) Run(e *env) error {
 	in, err := c.input(e)
 	if err != nil {
 		return err
@@ -111,20 +111,7 @@ func (c *searchCmd) Run(e *env) (err error) {
 	if err := c.apply(req); err != nil {
 		return err
 	}
-	cl, err := c.open(e, c.Store)
-	if err != nil {
-		return err
-	}
-	defer finish(&err, cl.close)
-	res, err := cl.search.Search(e.ctx, req)
-	if err != nil {
-		return err
-	}
-	if c.JSON {
-		return printMessage(e.stdout, res)
-	}
-	warnTruncated(e.stderr, "the text", res.GetTextUse())
-	return printAnswer(e, res)
+	return c.ask(e, req, c.JSON)
 }
 
 type relatedCmd struct {

@@ -2,8 +2,6 @@ package lexical
 
 import (
 	"bytes"
-	"encoding/binary"
-	"hash/crc32"
 	"math/rand/v2"
 	"testing"
 )
@@ -14,16 +12,10 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var b bytes.Buffer
-		if err := New().WriteSnapshot(&b, nil); err != nil {
+		if err := form.Write(&b, nil, 1, func(int) []byte { return body }); err != nil {
 			t.Fatal(err)
 		}
-		head := b.Bytes()[:b.Len()-4]
-		binary.LittleEndian.PutUint32(head[len(snapshotMagic)+6:], 1)
-		file := binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
-		size := binary.LittleEndian.AppendUint64(nil, uint64(len(body)))
-		file = append(append(file, size...), body...)
-		file = binary.LittleEndian.AppendUint32(file, crc32.Update(crc32.Checksum(size, castagnoli), castagnoli, body))
-		x, _, err := Open(bytes.NewReader(file))
+		x, _, err := Open(&b)
 		if err != nil {
 			return
 		}

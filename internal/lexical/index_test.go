@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"embedd/internal/parts"
 	"embedd/internal/testkit"
 )
 
@@ -338,7 +339,7 @@ func TestSnapshot(t *testing.T) {
 		if err := x.WriteSnapshot(&b, []byte("note")); err != nil {
 			t.Fatal(err)
 		}
-		if size := x.SnapshotSize(); int64(b.Len()) > size || int64(b.Len()) < size-2*MaxNote {
+		if size := x.SnapshotSize(); int64(b.Len()) > size || int64(b.Len()) < size-2*parts.MaxNote {
 			t.Errorf("%d bytes were foretold, %d written", size, b.Len())
 		}
 		y, note, err := Open(bytes.NewReader(b.Bytes()))
@@ -363,7 +364,7 @@ func TestSnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := New().WriteSnapshot(&bytes.Buffer{}, make([]byte, MaxNote+1)); err == nil {
+	if err := New().WriteSnapshot(&bytes.Buffer{}, make([]byte, parts.MaxNote+1)); err == nil {
 		t.Error("a note that is too long is taken")
 	}
 }
@@ -377,14 +378,14 @@ func TestDamagedSnapshot(t *testing.T) {
 	for i := range b.Bytes() {
 		damaged := bytes.Clone(b.Bytes())
 		damaged[i] ^= 1 << (i % 8)
-		if _, _, err := Open(bytes.NewReader(damaged)); !errors.Is(err, ErrSnapshot) {
+		if _, _, err := Open(bytes.NewReader(damaged)); !errors.Is(err, parts.ErrSnapshot) {
 			t.Fatalf("byte %d of %d is changed: %v", i, b.Len(), err)
 		}
-		if _, _, err := Open(bytes.NewReader(b.Bytes()[:i])); !errors.Is(err, ErrSnapshot) {
+		if _, _, err := Open(bytes.NewReader(b.Bytes()[:i])); !errors.Is(err, parts.ErrSnapshot) {
 			t.Fatalf("cut to %d bytes of %d: %v", i, b.Len(), err)
 		}
 	}
-	if _, _, err := Open(bytes.NewReader(append(b.Bytes(), 0))); !errors.Is(err, ErrSnapshot) {
+	if _, _, err := Open(bytes.NewReader(append(b.Bytes(), 0))); !errors.Is(err, parts.ErrSnapshot) {
 		t.Errorf("a byte more: %v", err)
 	}
 }

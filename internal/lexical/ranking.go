@@ -137,14 +137,20 @@ func (r *ranking) between(s *sums, low, high float32) {
 // highest gives the k-th highest of the maxima. The k best papers have as much: each of k blocks has one.
 func (r *ranking) highest(s *sums) float32 {
 	values := s.sorted[:copy(s.sorted[:], s.blocks())]
-	for low, high := 0, len(values)-1; low < high; { // Hoare, "Algorithm 65: Find", 1961
+	part(values, r.k, func(a, b float32) bool { return a > b })
+	return values[r.k-1]
+}
+
+// part brings the k that come first to the beginning, the k-th of them to its place (Hoare, "Algorithm 65: Find", 1961).
+func part[T any](values []T, k int, before func(a, b T) bool) {
+	for low, high := 0, len(values)-1; low < high; {
 		pivot := values[low+(high-low)/2]
 		i, j := low, high
 		for i <= j {
-			for values[i] > pivot {
+			for before(values[i], pivot) {
 				i++
 			}
-			for pivot > values[j] {
+			for before(pivot, values[j]) {
 				j--
 			}
 			if i <= j {
@@ -153,15 +159,14 @@ func (r *ranking) highest(s *sums) float32 {
 			}
 		}
 		switch {
-		case r.k-1 <= j:
+		case k-1 <= j:
 			high = j
-		case r.k-1 >= i:
+		case k-1 >= i:
 			low = i
 		default:
-			low = high
+			return
 		}
 	}
-	return values[r.k-1]
 }
 
 // put takes a paper in. Where there are twice as many as are wanted, the worse half goes.
@@ -171,35 +176,12 @@ func (r *ranking) put(m Match) {
 	}
 }
 
-// cut leaves the k best, the worst of them last (Hoare, "Algorithm 65: Find", 1961).
+// cut leaves the k best, the worst of them last.
 func (r *ranking) cut() {
 	if r.k == 0 || len(r.found) < r.k {
 		return
 	}
-	for low, high := 0, len(r.found)-1; low < high; {
-		pivot := r.found[low+(high-low)/2]
-		i, j := low, high
-		for i <= j {
-			for worse(pivot, r.found[i]) {
-				i++
-			}
-			for worse(r.found[j], pivot) {
-				j--
-			}
-			if i <= j {
-				r.found[i], r.found[j] = r.found[j], r.found[i]
-				i, j = i+1, j-1
-			}
-		}
-		switch {
-		case r.k-1 <= j:
-			high = j
-		case r.k-1 >= i:
-			low = i
-		default:
-			low = high
-		}
-	}
+	part(r.found, r.k, func(a, b Match) bool { return worse(b, a) })
 	r.found = r.found[:r.k]
 	r.least = max(r.least, r.found[r.k-1].Score)
 }

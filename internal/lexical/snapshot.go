@@ -1,20 +1,17 @@
 package lexical
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"iter"
 	"slices"
+
+	"embedd/internal/parts"
 )
 
-// A snapshot is a header and then the chunks, one after the other. All numbers are little-endian.
-//
-//	| "embedd.lexical" | version u16 | length of the note u32 | chunks u32 | the note | CRC-32C of all before u32 |
-//	| of each chunk: its length u64 | its body | CRC-32C of both u32 |
+// A snapshot has the form of package parts, and a part for each chunk, one after the other. All numbers are little-endian.
 //
 // The body of a chunk of n papers and m words:
 //
@@ -27,57 +24,29 @@ import (
 // needs another one.
 const snapshotVersion = 1
 
-const (
-	snapshotMagic = "embedd.lexical"
-	// MaxNote is the longest note of a snapshot, in bytes.
-	MaxNote = 4096
-	// maxBody is far more than a chunk takes: it keeps a length that is wrong from being made room for.
-	maxBody = 16 << 30
-)
-
-// ErrSnapshot says that a snapshot cannot be used: it is damaged, cut short, or of another version.
-var ErrSnapshot = errors.New("unusable snapshot")
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// form keeps, by its limit, a length that is wrong from being made room for: it is far more than a chunk takes.
+var form = parts.Form{Magic: "embedd.lexical", Version: snapshotVersion, Most: 16 << 30}
 
 // WriteSnapshot writes all papers that are there before it begins and are not removed until it ends; of others, some. Writers wait for
-// the copy of one chunk at a time.
+// the copy of one chunk at a time. A note has at most parts.MaxNote bytes.
 func (x *Index) WriteSnapshot(w io.Writer, note []byte) error {
-	if len(note) > MaxNote {
-		return fmt.Errorf("the note has %d bytes; the limit is %d", len(note), MaxNote)
-	}
 	x.mu.RLock()
 	n := len(x.chunks)
 	x.mu.RUnlock()
-	head := binary.LittleEndian.AppendUint16([]byte(snapshotMagic), snapshotVersion)
-	head = binary.LittleEndian.AppendUint32(head, uint32(len(note)))
-	head = binary.LittleEndian.AppendUint32(head, uint32(n))
-	head = append(head, note...)
-	if _, err := w.Write(binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))); err != nil {
-		return err
-	}
-	for i := range n {
+	return form.Write(w, note, n, func(i int) []byte {
 		x.mu.RLock()
-		body := x.chunks[i].encode()
-		x.mu.RUnlock()
-		size := binary.LittleEndian.AppendUint64(nil, uint64(len(body)))
-		sum := crc32.Update(crc32.Checksum(size, castagnoli), castagnoli, body)
-		for _, part := range [][]byte{size, body, binary.LittleEndian.AppendUint32(nil, sum)} {
-			if _, err := w.Write(part); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+		defer x.mu.RUnlock()
+		return x.chunks[i].encode()
+	})
 }
 
 // SnapshotSize is about how many bytes WriteSnapshot would write.
 func (x *Index) SnapshotSize() int64 {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	n := int64(len(snapshotMagic) + MaxNote + 64)
+	n := form.HeadSize()
 	for _, c := range x.chunks {
-		n += int64(c.size()) + 12
+		n += int64(c.size()) + parts.PartSize
 	}
 	return n
 }
@@ -130,42 +99,8 @@ func (c *chunk) encode() []byte {
 	return out
 }
 
-// Note reads the beginning of a snapshot, and gives its note. What does not read as one is ErrSnapshot.
-func Note(r io.Reader) ([]byte, error) {
-	note, _, err := readHead(r)
-	return note, err
-}
-
-func readHead(r io.Reader) (note []byte, chunks uint32, err error) {
-	fail := func(format string, a ...any) ([]byte, uint32, error) {
-		return nil, 0, fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, a...))
-	}
-	order := binary.LittleEndian
-	head := make([]byte, len(snapshotMagic)+10)
-	if err := readAll(r, head); err != nil {
-		return nil, 0, err
-	}
-	if !bytes.HasPrefix(head, []byte(snapshotMagic)) {
-		return fail("it does not begin with %q", snapshotMagic)
-	}
-	rest := head[len(snapshotMagic):]
-	if v := order.Uint16(rest); v != snapshotVersion {
-		return fail("it has version %d, this program reads %d", v, snapshotVersion)
-	}
-	size, chunks := order.Uint32(rest[2:]), order.Uint32(rest[6:])
-	if size > MaxNote {
-		return fail("its note has %d bytes", size)
-	}
-	note = make([]byte, size+4)
-	if err := readAll(r, note); err != nil {
-		return nil, 0, err
-	}
-	note, sum := note[:size], order.Uint32(note[size:])
-	if crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, note) != sum {
-		return fail("the checksum of its header is wrong")
-	}
-	return note, chunks, nil
-}
+// Note reads the beginning of a snapshot, and gives its note. What does not read as one is parts.ErrSnapshot.
+func Note(r io.Reader) ([]byte, error) { return form.Note(r) }
 
 // Take puts the papers of another index, which nobody else uses, in the place of this one's.
 func (x *Index) Take(from *Index) {
@@ -175,30 +110,23 @@ func (x *Index) Take(from *Index) {
 	x.scopes.changes++
 }
 
-// Open reads a snapshot to its end, proves its checksums, and gives its note. What does not read as one is ErrSnapshot.
+// Open reads a snapshot to its end, proves its checksums, and gives its note. What does not read as one is parts.ErrSnapshot.
 func Open(r io.Reader) (*Index, []byte, error) {
-	fail := func(format string, a ...any) (*Index, []byte, error) {
-		return nil, nil, fmt.Errorf("%w: %s", ErrSnapshot, fmt.Sprintf(format, a...))
-	}
-	note, chunks, err := readHead(r)
-	if err != nil {
-		return nil, nil, err
-	}
 	x := New()
-	for i := range int(chunks) {
-		c, err := readChunk(r)
+	note, err := form.Read(r, func(i, chunks int, body []byte) error {
+		c, err := decodeChunk(body)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
-		if n := len(c.ordinals); n == 0 || n < chunkSize && i < int(chunks)-1 { // a small file must not need much memory
-			return fail("chunk %d of %d has %d places; all but the last have %d", i, chunks, n, chunkSize)
+		if n := len(c.ordinals); n == 0 || n < chunkSize && i < chunks-1 { // a small file must not need much memory
+			return fmt.Errorf("chunk %d of %d has %d places; all but the last have %d", i, chunks, n, chunkSize)
 		}
 		for at, ordinal := range c.ordinals {
 			if ordinal == 0 {
 				continue
 			}
 			if _, twice := x.places[ordinal]; twice {
-				return fail("paper %d is there twice", ordinal)
+				return fmt.Errorf("paper %d is there twice", ordinal)
 			}
 			x.places[ordinal] = placeOf(i, at)
 		}
@@ -206,48 +134,12 @@ func Open(r io.Reader) (*Index, []byte, error) {
 		for _, length := range c.lengths {
 			x.length += uint64(length)
 		}
-	}
-	if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
-		return fail("it has more than its %d chunks", chunks)
-	} else if err != io.EOF {
+		return nil
+	})
+	if err != nil {
 		return nil, nil, err
 	}
 	return x, note, nil
-}
-
-func readAll(r io.Reader, into []byte) error {
-	_, err := io.ReadFull(r, into)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("%w: it is cut short", ErrSnapshot)
-	}
-	return err
-}
-
-func readChunk(r io.Reader) (*chunk, error) {
-	size := make([]byte, 8)
-	if err := readAll(r, size); err != nil {
-		return nil, err
-	}
-	n := binary.LittleEndian.Uint64(size)
-	if n > maxBody {
-		return nil, fmt.Errorf("%w: a chunk has %d bytes", ErrSnapshot, n)
-	}
-	// A length that is wrong is found before it is made room for, where there is less.
-	var b bytes.Buffer
-	if got, err := io.CopyN(&b, r, int64(n)+4); err == io.EOF {
-		return nil, fmt.Errorf("%w: it is cut short in a chunk of %d bytes, of which there are %d", ErrSnapshot, n, got)
-	} else if err != nil {
-		return nil, err
-	}
-	body, sum := b.Bytes()[:n], binary.LittleEndian.Uint32(b.Bytes()[n:])
-	if crc32.Update(crc32.Checksum(size, castagnoli), castagnoli, body) != sum {
-		return nil, fmt.Errorf("%w: the checksum of a chunk is wrong", ErrSnapshot)
-	}
-	c, err := decodeChunk(body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSnapshot, err)
-	}
-	return c, nil
 }
 
 // decodeChunk proves what a search relies on; Check proves the rest.

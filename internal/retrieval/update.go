@@ -81,23 +81,11 @@ func (c *Collection) byOwnIDs(ctx context.Context, updates []MetadataUpdate) ([]
 
 // checkUpdates checks what does not depend on what is stored.
 func checkUpdates(updates []MetadataUpdate) error {
-	if len(updates) == 0 {
-		return invalid("updates", "is empty; must have 1 to %d updates", MaxPapersPerCall)
+	if err := checkDistinct("updates", ".id", len(updates), func(i int) string { return updates[i].ID }); err != nil {
+		return err
 	}
-	if len(updates) > MaxPapersPerCall {
-		return invalid("updates", "has %d updates; the limit is %d in one call", len(updates), MaxPapersPerCall)
-	}
-	first := make(map[string]int, len(updates))
 	for i := range updates {
-		field := fmt.Sprintf("updates[%d].", i)
-		if err := checkID(field+"id", updates[i].ID); err != nil {
-			return err
-		}
-		if j, twice := first[updates[i].ID]; twice {
-			return invalid(field+"id", "%q is also the id of updates[%d]; each id may stand once in a call", updates[i].ID, j)
-		}
-		first[updates[i].ID] = i
-		if err := checkMask(field+"update_mask", updates[i].Mask); err != nil {
+		if err := checkMask(fmt.Sprintf("updates[%d].update_mask", i), updates[i].Mask); err != nil {
 			return err
 		}
 	}

@@ -92,24 +92,7 @@ func (c *Collection) Ingest(ctx context.Context, papers []Paper, mode WriteMode)
 
 // checkPapers checks the papers of one call: their number, and that they have ids, none of which is there twice.
 func checkPapers(papers []Paper) error {
-	if len(papers) == 0 {
-		return invalid("papers", "is empty; must have 1 to %d papers", MaxPapersPerCall)
-	}
-	if len(papers) > MaxPapersPerCall {
-		return invalid("papers", "has %d papers; the limit is %d in one call", len(papers), MaxPapersPerCall)
-	}
-	first := make(map[string]int, len(papers))
-	for i := range papers {
-		field := fmt.Sprintf("papers[%d].id", i)
-		if err := checkID(field, papers[i].ID); err != nil {
-			return err
-		}
-		if j, twice := first[papers[i].ID]; twice {
-			return invalid(field, "%q is also the id of papers[%d]; each id may stand once in a call", papers[i].ID, j)
-		}
-		first[papers[i].ID] = i
-	}
-	return nil
+	return checkDistinct("papers", ".id", len(papers), func(i int) string { return papers[i].ID })
 }
 
 // upsert is one Write on its way. Its papers have different ids.
@@ -476,22 +459,28 @@ func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, mis
 	return deleted, missing, version, nil
 }
 
-// checkIDs checks the ids of one call.
+// checkIDs checks the ids of a call that has nothing else.
 func checkIDs(ids []string) error {
-	if len(ids) == 0 {
-		return invalid("ids", "is empty; must have 1 to %d ids", MaxPapersPerCall)
+	return checkDistinct("ids", "", len(ids), func(i int) string { return ids[i] })
+}
+
+// checkDistinct checks the ids of a list of a request: how many there are, each, and that none is there twice. member is that of an element which has the
+// id, with a point before it.
+func checkDistinct(list, member string, n int, id func(i int) string) error {
+	if n == 0 {
+		return invalid(list, "is empty; must have 1 to %d %s", MaxPapersPerCall, list)
 	}
-	if len(ids) > MaxPapersPerCall {
-		return invalid("ids", "has %d ids; the limit is %d in one call", len(ids), MaxPapersPerCall)
+	if n > MaxPapersPerCall {
+		return invalid(list, "has %d %s; the limit is %d in one call", n, list, MaxPapersPerCall)
 	}
-	first := make(map[string]int, len(ids))
-	for i, id := range ids {
-		field := fmt.Sprintf("ids[%d]", i)
+	first := make(map[string]int, n)
+	for i := range n {
+		field, id := fmt.Sprintf("%s[%d]%s", list, i, member), id(i)
 		if err := checkID(field, id); err != nil {
 			return err
 		}
 		if j, twice := first[id]; twice {
-			return invalid(field, "%q is also ids[%d]; each id may stand once in a call", id, j)
+			return invalid(field, "%q is also %s[%d]%s; each id may stand once in a call", id, list, j, member)
 		}
 		first[id] = i
 	}
