@@ -97,7 +97,14 @@ func (e *Encoder) Explain(ctx context.Context, query Asked, texts []Passage) ([]
 	out := make([]*Explanation, len(texts))
 	for i, err := range errs {
 		if err != nil && !ended(err) {
-			return nil, ofText(err, func(int) int { return min(i, len(texts)-1) })
+			var about *TextError
+			switch of := errors.As(err, &about); {
+			case of && i == len(texts): // no text's fault
+				return nil, fmt.Errorf("the query: %w", about.Err)
+			case of:
+				return nil, &TextError{Index: i, Err: about.Err}
+			}
+			return nil, err
 		}
 	}
 	if query.Text != nil && readings[len(texts)] == nil {

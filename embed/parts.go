@@ -124,14 +124,11 @@ func (e *Encoder) windows(p Passage, most int) ([][2]int, error) {
 	has := 0        // its tokens; 0: there is none
 	var last [2]int // its last unit
 	lastHas := 0
-	for unit, err := range e.units(p, room, length) {
+	for u, err := range e.units(p, room, length) {
 		if err != nil {
 			return nil, err
 		}
-		n, err := length(unit)
-		if err != nil {
-			return nil, err
-		}
+		unit, n := u.place, u.tokens
 		if has > 0 && has+n > room {
 			if out = append(out, open); len(out) == most {
 				return out, nil
@@ -151,9 +148,15 @@ func (e *Encoder) windows(p Passage, most int) ([][2]int, error) {
 	return out, nil
 }
 
+// unit is a part of a text that is not cut, and how many tokens it has.
+type unit struct {
+	place  [2]int
+	tokens int
+}
+
 // units are the sentences of a text, and the parts of those that the model does not read whole.
-func (e *Encoder) units(p Passage, room int, length func([2]int) (int, error)) iter.Seq2[[2]int, error] {
-	return func(yield func([2]int, error) bool) {
+func (e *Encoder) units(p Passage, room int, length func([2]int) (int, error)) iter.Seq2[unit, error] {
+	return func(yield func(unit, error) bool) {
 		begin := 0
 		for _, cut := range append(slices.Clone(p.Breaks), len(p.Text)) {
 			if cut <= begin || cut > len(p.Text) {
@@ -163,13 +166,15 @@ func (e *Encoder) units(p Passage, room int, length func([2]int) (int, error)) i
 				s := [2]int{begin + s[0], begin + s[1]}
 				n, err := length(s)
 				if err != nil || n <= room {
-					if !yield(s, err) {
+					if !yield(unit{s, n}, err) {
 						return
 					}
 					continue
 				}
 				for _, piece := range pieces(p.Text[s[0]:s[1]]) {
-					if !yield([2]int{s[0] + piece[0], s[0] + piece[1]}, nil) {
+					at := [2]int{s[0] + piece[0], s[0] + piece[1]}
+					n, err := length(at)
+					if !yield(unit{at, n}, err) {
 						return
 					}
 				}

@@ -71,7 +71,7 @@ var owners = map[string][]string{
 	"github.com/prometheus/client_golang":   {"embed", "internal/server", "cmd/embedd"},
 	"go.opentelemetry.io/otel":              {"internal/telemetry"},
 	"github.com/clipperhouse/uax29/v2":      {"embed"},
-	"github.com/hashicorp/golang-lru/v2":    {"embed", "internal/server"},
+	"github.com/hashicorp/golang-lru/v2":    {"embed", "internal/lexical", "internal/server"},
 	"golang.org/x/time":                     {"internal/server"},
 	"go.einride.tech/aip":                   {"internal/metadata"},
 	"github.com/blevesearch/bleve/v2":       {"internal/lexical"},

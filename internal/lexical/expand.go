@@ -39,14 +39,8 @@ func (x *Index) Expand(q Query, papers []uint64, n int, weight float64) Query {
 		if asked[term] || there > 1 && m < 2 {
 			continue
 		}
-		df := 0
-		for _, c := range x.chunks {
-			if at, ok := c.terms[term]; ok {
-				df += len(c.lists[at])
-			}
-		}
 		share := float64(m) / float64(there)
-		all = append(all, added{term, share, share * idf(len(x.places), df)})
+		all = append(all, added{term, share, share * idf(len(x.places), x.df(term))})
 	}
 	slices.SortFunc(all, func(a, b added) int {
 		return cmp.Or(cmp.Compare(b.worth, a.worth), strings.Compare(a.term, b.term))

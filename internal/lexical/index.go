@@ -52,7 +52,7 @@ type chunk struct {
 }
 
 // New makes an index without papers.
-func New() *Index { return &Index{places: map[uint64]place{}} }
+func New() *Index { return &Index{scopes: newScopes(), places: map[uint64]place{}} }
 
 func newChunk() *chunk {
 	return &chunk{lengths: make([]uint32, 0, chunkSize), terms: map[string]uint32{}, long: map[uint32]*counts{}}

@@ -23,15 +23,19 @@ func (x *Index) Weights(stems []string) []float64 {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for i, stem := range stems {
-		df := 0
-		for _, c := range x.chunks {
-			if at, ok := c.terms[stem]; ok {
-				df += len(c.lists[at])
-			}
-		}
-		if df > 0 {
+		if df := x.df(stem); df > 0 {
 			weights[i] = idf(len(x.places), df)
 		}
 	}
 	return weights
+}
+
+// df is how many papers have a word. mu is held.
+func (x *Index) df(term string) (n int) {
+	for _, c := range x.chunks {
+		if at, ok := c.terms[term]; ok {
+			n += len(c.lists[at])
+		}
+	}
+	return n
 }

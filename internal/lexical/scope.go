@@ -1,10 +1,14 @@
 package lexical
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"math/bits"
+	"slices"
 	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // Scope is some papers that are searched as if there were no others.
@@ -30,42 +34,27 @@ type members struct {
 // scopes keeps the members of the scopes that were searched last, 8 KiB and more for each chunk that has any.
 type scopes struct {
 	changes uint64 // of the index; guarded by its mu
-
-	mu   sync.Mutex // guards what follows
-	kept map[string]*members
-	last []string // names, the latest at the end
+	kept    *lru.Cache[string, *members]
 }
 
 // maxScopes is how many are kept.
 const maxScopes = 16
 
-// get gives what is kept of a name, which may be of another version.
-func (s *scopes) get(name string) *members {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.kept[name]
-}
-
-func (s *scopes) keep(name string, m *members) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.kept == nil {
-		s.kept = map[string]*members{}
+func newScopes() scopes {
+	kept, err := lru.New[string, *members](maxScopes)
+	if err != nil {
+		panic(err) // the number is above 0
 	}
-	if _, there := s.kept[name]; !there {
-		if s.last = append(s.last, name); len(s.last) > maxScopes {
-			delete(s.kept, s.last[0])
-			s.last = append([]string(nil), s.last[1:]...)
-		}
-	}
-	s.kept[name] = m
+	return scopes{kept: kept}
 }
 
 // bytes is about what is kept.
 func (s *scopes) bytes() (n int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for name, m := range s.kept {
+	for _, name := range s.kept.Keys() {
+		m, there := s.kept.Peek(name)
+		if !there {
+			continue
+		}
 		n += int64(len(name)) + 24*int64(len(m.chunks))
 		for _, c := range m.chunks {
 			n += 8 * int64(len(c))
@@ -76,7 +65,7 @@ func (s *scopes) bytes() (n int64) {
 
 // members gives those of a scope. mu is held.
 func (x *Index) members(ctx context.Context, s Scope) (*members, error) {
-	if m := x.scopes.get(s.Name); m != nil && m.version == s.Version && m.changes == x.scopes.changes {
+	if m, there := x.scopes.kept.Get(s.Name); there && m.version == s.Version && m.changes == x.scopes.changes {
 		return m, nil
 	}
 	m := &members{version: s.Version, changes: x.scopes.changes, chunks: make([][]uint64, len(x.chunks))}
@@ -97,7 +86,7 @@ func (x *Index) members(ctx context.Context, s Scope) (*members, error) {
 		m.n++
 		m.length += uint64(x.chunks[c].lengths[p.at()])
 	}
-	x.scopes.keep(s.Name, m)
+	x.scopes.kept.Add(s.Name, m)
 	return m, nil
 }
 
@@ -123,16 +112,22 @@ func (x *Index) SearchWithin(ctx context.Context, q Query, k int, scope Scope, w
 	if m.n == 0 {
 		return nil, scores, ctx.Err()
 	}
-	weights := make([]float32, len(q.counts))
-	for t, c := range q.counts {
+	type word struct {
+		term   string
+		weight float32
+		df     int
+	}
+	var words []word // in the order in which Search adds up what they give
+	for _, c := range q.counts {
 		if df := x.within(m, c.term); df > 0 {
-			weights[t] = float32(c.weight * idf(m.n, df) * (k1 + 1))
+			words = append(words, word{c.term, float32(c.weight * idf(m.n, df) * (k1 + 1)), df})
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
 	}
-	mean := max(float64(m.length)/float64(m.n), 1e-9)
+	slices.SortStableFunc(words, func(a, b word) int { return cmp.Compare(a.df, b.df) })
+	worth := curveOf(m.length, m.n)
 	top := ranking{k: k, least: smallest}
 	sums := scopeSums.Get().(*[chunkSize]float32)
 	defer scopeSums.Put(sums)
@@ -143,9 +138,9 @@ func (x *Index) SearchWithin(ctx context.Context, q Query, k int, scope Scope, w
 		if err := ctx.Err(); err != nil {
 			return nil, nil, err
 		}
-		for t, w := range weights {
-			if at, ok := c.terms[q.counts[t].term]; ok && w > 0 {
-				c.scoreMembers(sums, c.lists[at], m.chunks[i], w, mean)
+		for _, w := range words {
+			if at, ok := c.terms[w.term]; ok {
+				c.scoreMembers(sums, c.lists[at], m.chunks[i], w.weight, &worth)
 			}
 		}
 		for j, ordinal := range of {
@@ -182,14 +177,12 @@ func (x *Index) within(m *members, term string) (df int) {
 }
 
 // scoreMembers adds what one word gives to each paper of a scope that has it.
-func (c *chunk) scoreMembers(sums *[chunkSize]float32, list []posting, members []uint64, weight float32, mean float64) {
-	base, slope := float32(k1*(1-b)), float32(k1*b/mean)
+func (c *chunk) scoreMembers(sums *[chunkSize]float32, list []posting, members []uint64, weight float32, worth *curve) {
 	for _, p := range list {
 		at := p.at()
 		if members[at/64]>>(at%64)&1 == 0 {
 			continue
 		}
-		f := float32(p.count())
-		sums[at] += float32(weight * f / (f + base + slope*float32(c.lengths[at])))
+		sums[at] += float32(weight * worth.saturation(p.count(), c.lengths[at]))
 	}
 }

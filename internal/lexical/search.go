@@ -183,19 +183,28 @@ func (s *sums) whole(at uint32) float32 {
 // The counts and lengths of which most papers are.
 const tableCounts, tableLengths = 8, 512
 
-// saturations are what counts are worth: f / (f + k1 · (1 - b + b · length / mean)), below 1.
+// curve is what counts are worth among papers of a mean length: f / (f + k1 · (1 - b + b · length / mean)), below 1.
+type curve struct{ mean, base, slope float32 }
+
+// curveOf is that of n papers with a length of all.
+func curveOf(length uint64, n int) curve {
+	mean := float32(max(float64(length)/float64(n), 1e-9))
+	return curve{mean, k1 * (1 - b), float32(k1 * b / float64(mean))}
+}
+
+// saturations are a curve, and its values that are asked for most.
 type saturations struct {
-	mean, base, slope float32
-	table             [tableCounts * tableLengths]float32
+	curve
+	table [tableCounts * tableLengths]float32
 }
 
 // saturations gives those of the index as it is. The last ones are kept: making the table takes some microseconds.
 func (x *Index) saturations() *saturations {
-	mean := float32(max(float64(x.length)/float64(len(x.places)), 1e-9))
-	if t := x.kept.Load(); t != nil && t.mean == mean {
+	of := curveOf(x.length, len(x.places))
+	if t := x.kept.Load(); t != nil && t.curve == of {
 		return t
 	}
-	t := &saturations{mean: mean, base: k1 * (1 - b), slope: float32(k1 * b / float64(mean))}
+	t := &saturations{curve: of}
 	for f := range uint32(tableCounts) {
 		for length := range uint32(tableLengths) {
 			t.table[f*tableLengths+length] = t.saturation(f, length)
@@ -205,7 +214,7 @@ func (x *Index) saturations() *saturations {
 	return t
 }
 
-func (t *saturations) saturation(f, length uint32) float32 {
+func (c *curve) saturation(f, length uint32) float32 {
 	n := float32(int32(f))
-	return n / (n + float32(t.base+float32(t.slope*float32(int32(length)))))
+	return n / (n + float32(c.base+float32(c.slope*float32(int32(length)))))
 }

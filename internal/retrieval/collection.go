@@ -170,6 +170,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	c.start.Rebuilt, c.start.Took = from == 0 && c.start.Inserted > 0, time.Since(begin)
 	if c.store.Count() == 0 {
 		c.fields.there()
+		c.neighbours.made.Store(true) // each paper that comes makes its own list
 	}
 	for _, k := range c.allKept() {
 		k.find(c)

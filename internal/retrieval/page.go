@@ -37,7 +37,7 @@ func (c *Collection) sealer() (cipher.AEAD, error) {
 // readPage reads the token of a request; of none, the first page.
 func (c *Collection) readPage(r SearchRequest) (page, error) {
 	if r.Page == "" {
-		return page{version: c.version.load(), newest: c.store.Newest()}, nil
+		return page{version: c.version.load(), newest: c.store.Next() - 1}, nil
 	}
 	bad := func(why string) (page, error) {
 		return page{}, invalid("page_token", "%s; begin again without one", why)

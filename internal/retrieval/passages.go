@@ -1,6 +1,7 @@
 package retrieval
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,22 +116,9 @@ func (p *passages) fold(near []ann.Neighbor) []ann.Neighbor {
 		}
 	}
 	slices.SortFunc(folded, func(a, b ann.Neighbor) int { // of equal distances that of the paper that was stored first
-		if a.Distance != b.Distance {
-			return 0
-		}
-		return compareLabels(a.Label, b.Label)
+		return cmp.Or(cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Label, b.Label))
 	})
 	return folded
-}
-
-func compareLabels(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // searchIndex searches the index for papers. Where several passages of one are found, it looks for more, so that there are as many papers as
@@ -262,7 +250,7 @@ func (c *Collection) passage(label uint64, p *Paper) (*FoundPassage, error) {
 // hasPassages tells whether a stored paper, of which the model did not read all, has the passages that it should have: one that was rescued from a
 // damaged store may not.
 func (c *Collection) hasPassages(ordinal uint64, r *store.Record) bool {
-	if !c.settings.Passages || c.settings.OwnVectors || !r.Truncated {
+	if !c.settings.Passages || c.settings.OwnVectors || r.Tokens <= c.encoder.Model().MaxTokens {
 		return true
 	}
 	return len(c.passages.labels(ordinal)) > 1

@@ -80,7 +80,11 @@ func (c *check) key(key, value []byte) error {
 	case prefix == prefixLog:
 		err = c.atLog(key, value)
 	case prefix == prefixExpiry:
-		if _, err = unseal(key, value); err == nil {
+		var body []byte
+		if body, err = unseal(key, value); err == nil && len(body) > 0 {
+			err = corrupt(key, "has %d bytes beside its checksum", len(body))
+		}
+		if err == nil {
 			_, _, err = decodeExpiry(key)
 		}
 	case string(key) == keyIdentity:

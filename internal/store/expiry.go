@@ -27,8 +27,12 @@ func decodeExpiry(key []byte) (at time.Time, ordinal uint64, err error) {
 	if len(key) != expirySize {
 		return at, 0, corrupt(key, "has %d bytes, not %d", len(key), expirySize)
 	}
-	key = key[len(prefixExpiry):]
-	return time.Unix(int64(binary.BigEndian.Uint64(key)), int64(binary.BigEndian.Uint32(key[8:]))).UTC(), binary.BigEndian.Uint64(key[12:]), nil
+	whole, key := key, key[len(prefixExpiry):]
+	ns := binary.BigEndian.Uint32(key[8:])
+	if ns >= 1e9 {
+		return at, 0, corrupt(whole, "has %d nanoseconds", ns)
+	}
+	return time.Unix(int64(binary.BigEndian.Uint64(key)), int64(ns)).UTC(), binary.BigEndian.Uint64(key[12:]), nil
 }
 
 // checkExpires refuses a time that has no key.
@@ -138,11 +142,14 @@ func (s *Store) Expire(now time.Time, limit int) (ordinals []uint64, revision ui
 }
 
 // expired gives the id of the paper that has an ordinal, where it expires at that time; otherwise none: the key of e/ is of a record that was damaged
-// when it was replaced.
+// when it was replaced, or is damaged now, which reads and checks of the paper tell.
 func (c *change) expired(at time.Time, ordinal uint64) (id string, err error) {
 	r, _, err := getRecord(c.s.db, ordinal)
 	switch {
 	case errors.Is(err, ErrNotFound):
+		return "", nil
+	case errors.Is(err, ErrCorrupt):
+		c.s.log.Errorf("a paper that may have expired is damaged, and stays: %v", err)
 		return "", nil
 	case err != nil:
 		return "", err

@@ -136,8 +136,13 @@ func (c *change) dropPassages(paper uint64) error {
 		case errors.Is(err, ErrNotFound):
 			return nil // the last is behind us
 		case errors.Is(err, ErrCorrupt): // whose it is, the records tell: another paper's first has one
-			if there, err := has(c.s.db, recordKey(ordinal)); err != nil || there && i > 0 {
+			if i == 0 {
+				break
+			}
+			if there, err := has(c.s.db, recordKey(ordinal)); err != nil && !errors.Is(err, ErrCorrupt) {
 				return err
+			} else if err != nil || there {
+				return nil
 			}
 		case err != nil:
 			return err

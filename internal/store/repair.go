@@ -117,13 +117,16 @@ func (s *Store) rescue(into *Store) error {
 		if err != nil && !errors.Is(err, ErrNotFound) && fromOutside(err) && !pebble.IsCorruptionError(err) {
 			return err
 		}
+		if err != nil {
+			sentences = nil
+		}
 		passages, err := s.getPassages(ordinal) // likewise
 		if err != nil && fromOutside(err) && !pebble.IsCorruptionError(err) {
 			return err
 		}
 		w := Write{Record: r, Vector: v, Sentences: sentences, Passages: passages}
-		if s.checkPassages(&w) != nil {
-			w.Passages = nil
+		if err != nil || s.checkPassages(&w) != nil { // what was in them is not in its vectors any more
+			w.Passages, w.Record.Truncated = nil, true
 		}
 		if writes = append(writes, w); len(writes) == repairBatch {
 			if err := put(); err != nil {

@@ -69,7 +69,10 @@ func decodeSentences(body []byte, dimension int) (*Sentences, error) {
 		x.Scales = append(x.Scales, math.Float32frombits(binary.LittleEndian.Uint32(s[8:])))
 		x.Codes = append(x.Codes, s[sentenceHead:]...)
 	}
-	return x, x.check(dimension)
+	if err := x.check(dimension); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
 // Sentences returns those of ordinals, in the same order: nil where none were stored with the vector, or the ordinal is not stored, or no
@@ -114,10 +117,9 @@ func (c *change) setSentences(ordinal uint64, x *Sentences) error {
 	return err
 }
 
-// dropSentences takes away those of an ordinal, where there are any.
+// dropSentences takes away those of an ordinal, where there are any, and also where damage keeps from seeing that.
 func (c *change) dropSentences(ordinal uint64) error {
-	there, err := has(c.s.db, codesKey(ordinal))
-	if err != nil || !there {
+	if there, err := has(c.s.db, codesKey(ordinal)); err != nil && !errors.Is(err, ErrCorrupt) || err == nil && !there {
 		return err
 	}
 	return c.batch.Delete(codesKey(ordinal), nil)

@@ -172,9 +172,6 @@ func (s *Store) UUID() string { return s.uuid }
 // Count returns the number of papers.
 func (s *Store) Count() int { return int(s.state.Load().count) }
 
-// Newest returns the last ordinal that was given out, 0 for none: what is stored later has a larger one.
-func (s *Store) Newest() uint64 { return s.state.Load().next - 1 }
-
 // Revision returns the number of Puts and Deletes that changed something, ever.
 func (s *Store) Revision() uint64 { return s.state.Load().revision }
 

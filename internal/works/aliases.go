@@ -1,9 +1,9 @@
 package works
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
-	"strings"
 )
 
 // What is looked at of a paper's ids.
@@ -23,6 +23,9 @@ type Paper struct {
 
 // idMembers are the members of the metadata that have ids: a list of strings, or an object of scheme and value.
 var idMembers = []string{"ids", "external_ids", "externalIds"}
+
+// quotedMembers are their names as they stand in JSON.
+var quotedMembers = [][]byte{[]byte(`"ids"`), []byte(`"external_ids"`), []byte(`"externalIds"`)}
 
 // Aliases gives the scholarly ids of a paper, each once and in its one form, at most MaxAliases: of its id, its fields doi, arxiv_id and url, and
 // the members of its metadata named ids, external_ids and externalIds. A version of an arXiv paper comes with the paper itself behind it. What
@@ -76,7 +79,7 @@ func Aliases(p Paper) []string {
 
 // hasMember tells, without reading all of it, whether metadata may have a member with ids.
 func hasMember(metadata []byte) bool {
-	return slices.ContainsFunc(idMembers, func(name string) bool { return strings.Contains(string(metadata), `"`+name+`"`) })
+	return slices.ContainsFunc(quotedMembers, func(name []byte) bool { return bytes.Contains(metadata, name) })
 }
 
 // scalar is the text of a string or a number: Semantic Scholar's CorpusId is a number.
