@@ -206,10 +206,9 @@ func (c indexCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(ch, freeSlots, float64(x.Free), of.Name)
 		gauge(ch, indexBytes, float64(x.MemoryBytes), of.Name, "memory")
 		gauge(ch, indexBytes, float64(x.FileBytes), of.Name, "file")
-		fields, words, works := of.Collection.DerivedBytes()
-		gauge(ch, derivedBytes, float64(fields), of.Name, "fields")
-		gauge(ch, derivedBytes, float64(words), of.Name, "words")
-		gauge(ch, derivedBytes, float64(works), of.Name, "works")
+		for what, bytes := range of.Collection.DerivedBytes() {
+			gauge(ch, derivedBytes, float64(bytes), of.Name, what)
+		}
 		gauge(ch, indexCalibrated, float64(x.Calibrated), of.Name)
 	}
 }

@@ -62,13 +62,18 @@ func (c *Collection) background() (*background, error) {
 	if papers < surveyFrom {
 		return nil, nil
 	}
-	c.survey.mu.Lock()
+	last := c.survey.last.Load()
+	if last == nil {
+		c.survey.mu.Lock()
+	} else if !c.survey.mu.TryLock() { // somebody makes the next one: that of before is good for as long
+		return last, nil
+	}
 	defer c.survey.mu.Unlock()
 	if b := c.survey.last.Load(); b.fits(papers) {
 		return b, nil
 	}
 	b, err := c.lookAround(papers)
-	if err == nil {
+	if err == nil && b != nil {
 		c.survey.last.Store(b)
 	}
 	return b, err
@@ -77,6 +82,9 @@ func (c *Collection) background() (*background, error) {
 // lookAround compares random pairs of papers: the same ones for the same papers.
 func (c *Collection) lookAround(papers int) (*background, error) {
 	labels := slices.Collect(c.index.Labels())
+	if len(labels) == 0 { // they have gone meanwhile
+		return nil, nil
+	}
 	rng := rand.New(rand.NewPCG(uint64(len(labels)), 0))
 	b := &background{papers: papers}
 	others := make([]uint64, surveyed)
@@ -139,7 +147,7 @@ func (b *background) band(cosine float32) Band {
 
 // judge says how alike hits are, beyond their cosines. It leaves that out for who has a key with a filter, since it tells of all papers.
 func (c *Collection) judge(l *looking, res *SearchResult) error {
-	if l.mode == Lexical || l.scoped || len(res.Hits) == 0 {
+	if l.mode == Lexical || l.scoped || l.strategy == BestScore || l.strategy == Sequence || len(res.Hits) == 0 { // what these two give is no cosine
 		return nil
 	}
 	b, err := c.background()

@@ -254,6 +254,8 @@ func (c *Collection) Check() error {
 		return err
 	}
 	defer c.leave()
+	c.expiry.sweeping.Lock()
+	defer c.expiry.sweeping.Unlock()
 	errs := []error{c.store.Check(), c.index.Check()}
 	n := 0
 	errs = append(errs, c.store.Ordinals(func(ordinal uint64) error {

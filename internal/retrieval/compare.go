@@ -131,6 +131,13 @@ func (v *vectors) addPaper(ctx context.Context, at int, field string, p *Paper) 
 	if own != "" {
 		return v.stored(ctx, at, field+".id", own)
 	}
+	if v.c.settings.OwnVectors {
+		vector, err := v.c.inputVector(field+".vector", p)
+		if err == nil {
+			v.put(at, vector)
+		}
+		return err
+	}
 	v.later(at, field, textIn{PaperText(p), Document})
 	return nil
 }

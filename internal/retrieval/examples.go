@@ -63,6 +63,8 @@ type probeVector struct {
 	weight   float64
 	negative bool
 	at       int // among those of its kind; -1: the text
+	// share is the weight against the largest; worth its logarithm, less for each later paper: see weigh.
+	share, worth float64
 }
 
 // forEach tells whether a list is searched with by each of its examples, and not by one vector that is made of them; nil is no list.
@@ -154,6 +156,7 @@ func (c *Collection) resolveExamples(ctx context.Context, r SearchRequest, l *lo
 	if text != nil {
 		l.probes = append(l.probes, *text)
 	}
+	l.weigh()
 	return nil
 }
 
@@ -175,8 +178,16 @@ func (c *Collection) probesOf(ctx context.Context, r SearchRequest, l *looking, 
 				return err
 			}
 			if own == "" {
-				l.unknown = append(l.unknown, in.Paper)
-				texts, lacking = append(texts, PaperText(in.Paper)), append(lacking, i)
+				if l.unknown = append(l.unknown, in.Paper); in.Paper.ID != "" { // another text of the same paper
+					l.selfIDs = append(l.selfIDs, in.Paper.ID)
+				}
+				if c.settings.OwnVectors {
+					if p.vector, err = c.inputVector(at+".paper.vector", in.Paper); err != nil {
+						return err
+					}
+				} else {
+					texts, lacking = append(texts, PaperText(in.Paper)), append(lacking, i)
+				}
 				l.probes = append(l.probes, p)
 				continue
 			}
@@ -195,7 +206,7 @@ func (c *Collection) probesOf(ctx context.Context, r SearchRequest, l *looking, 
 			}
 			p.vector = v
 		default:
-			one := &looking{mode: Dense}
+			one := &looking{mode: Dense, exact: l.exact}
 			if err := c.resolve(ctx, SearchRequest{Input: in, Field: at, Which: r.Which}, one, res); err != nil {
 				return err
 			}
@@ -386,14 +397,14 @@ func (c *Collection) distancesOfExamples(l *looking, labels []uint64) ([]float32
 		}
 	}
 	out := make([]float32, len(labels))
-	cosines := make([]float64, len(l.probes))
+	cosines, heat := make([]float64, len(l.probes)), make([]float64, len(l.probes))
 	for j := range labels {
 		gone := false
 		for i := range l.probes {
 			cosines[i] = float64(cosine(of[i][j]))
 			gone = gone || of[i][j] != of[i][j]
 		}
-		out[j] = float32(1 - l.scoreOf(cosines))
+		out[j] = float32(1 - l.scoreOf(cosines, heat))
 		if gone {
 			out[j] = unknown
 		}
@@ -401,8 +412,8 @@ func (c *Collection) distancesOfExamples(l *looking, labels []uint64) ([]float32
 	return out, nil
 }
 
-// scoreOf is what a strategy makes of a paper's cosines with the examples.
-func (l *looking) scoreOf(cosines []float64) float64 {
+// scoreOf is what a strategy makes of a paper's cosines with the examples. heat is as long as they are, to work in.
+func (l *looking) scoreOf(cosines, heat []float64) float64 {
 	if l.strategy == BestScore {
 		best, worst := math.Inf(-1), math.Inf(-1)
 		for i, p := range l.probes {
@@ -411,7 +422,7 @@ func (l *looking) scoreOf(cosines []float64) float64 {
 			if p.negative {
 				of = &worst
 			}
-			*of = max(*of, cosines[i]*p.share(l.probes))
+			*of = max(*of, cosines[i]*p.share)
 		}
 		if worst > best {
 			return -worst
@@ -419,24 +430,12 @@ func (l *looking) scoreOf(cosines []float64) float64 {
 		return best
 	}
 	// The softmax, from its largest term on, so that none overflows.
-	last := 0
-	for _, p := range l.probes {
-		if !p.negative && p.at >= 0 {
-			last = max(last, p.at)
-		}
-	}
 	most := math.Inf(-1)
-	heat := make([]float64, len(l.probes))
 	for i, p := range l.probes {
-		if p.negative {
-			continue
+		if !p.negative {
+			heat[i] = cosines[i]/sequenceHeat + p.worth
+			most = max(most, heat[i])
 		}
-		age := 0.0
-		if p.at >= 0 {
-			age = float64(last - p.at)
-		}
-		heat[i] = cosines[i]/sequenceHeat + math.Log(p.weight) - age*math.Ln2/sequenceHalf
-		most = max(most, heat[i])
 	}
 	var sum, total, against, weights float64
 	for i, p := range l.probes {
@@ -455,13 +454,22 @@ func (l *looking) scoreOf(cosines []float64) float64 {
 	return score
 }
 
-// share is the weight of an example against the largest.
-func (p probeVector) share(all []probeVector) float64 {
-	most := 0.0
-	for _, o := range all {
-		most = max(most, o.weight)
+// weigh fills in what of the examples' weights does not depend on a paper.
+func (l *looking) weigh() {
+	most, last := 0.0, 0
+	for _, p := range l.probes {
+		most = max(most, p.weight)
+		if !p.negative && p.at >= 0 {
+			last = max(last, p.at)
+		}
 	}
-	return p.weight / most
+	for i := range l.probes {
+		p := &l.probes[i]
+		p.share, p.worth = p.weight/most, math.Log(p.weight)
+		if p.at >= 0 {
+			p.worth -= float64(last-p.at) * math.Ln2 / sequenceHalf
+		}
+	}
 }
 
 // nearestExamples says of each hit which positive example it is nearest to.

@@ -22,6 +22,8 @@ type expiry struct {
 	// notBefore is when another try may be made after one that failed.
 	notBefore atomic.Int64
 	timer     *time.Timer
+	// sweeping is held while papers that have expired are removed, and while all is checked.
+	sweeping sync.Mutex
 }
 
 const (
@@ -115,6 +117,8 @@ func (c *Collection) expiryDue() bool {
 
 // sweep removes the papers whose time has passed.
 func (c *Collection) sweep(ctx context.Context) (about []any, err error) {
+	c.expiry.sweeping.Lock()
+	defer c.expiry.sweeping.Unlock()
 	n := 0
 	defer func() {
 		if err != nil {

@@ -149,8 +149,14 @@ func (c *Collection) explainFound(ctx context.Context, r SearchRequest, l *looki
 	}
 	if l.vector == nil { // of a search by words
 		again := &looking{mode: Dense}
-		if err := c.resolve(ctx, SearchRequest{Input: r.Input, Field: r.Field, Which: r.Which}, again, &SearchResult{}); err != nil {
-			return err
+		until, cancel := beforeDeadline(ctx)
+		defer cancel()
+		if err := c.resolve(until, SearchRequest{Input: r.Input, Field: r.Field, Which: r.Which}, again, &SearchResult{}); err != nil {
+			if !late(ctx, err) {
+				return err
+			}
+			res.LeftOut = append(res.LeftOut, StageExplain)
+			return nil
 		}
 		l = again
 	}
@@ -195,9 +201,6 @@ func (c *Collection) askedOf(ctx context.Context, in Input, field string, l *loo
 	return a, nil
 }
 
-// explainMargin is how long before a call's deadline nothing is explained any more: what was found is to reach the caller.
-const explainMargin = 20 * time.Millisecond
-
 // explainHits explains the first MaxExplained of the hits. done is false where some are not, as the call's deadline came near or the encoder had no
 // room for it; they have no explanation. With sentences that are kept, these give the scores, without shares, and no paper is read.
 func (c *Collection) explainHits(ctx context.Context, a *asked, hits []Hit) (done bool, err error) {
@@ -205,18 +208,10 @@ func (c *Collection) explainHits(ctx context.Context, a *asked, hits []Hit) (don
 	if len(hits) == 0 {
 		return true, nil
 	}
-	until := ctx
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		until, cancel = context.WithDeadline(ctx, deadline.Add(-explainMargin))
-		defer cancel()
-	}
-	late := func(err error) bool {
-		var e *Error
-		return ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.As(err, &e) && (e.Kind == Exhausted || e.Kind == Unavailable))
-	}
+	until, cancel := beforeDeadline(ctx)
+	defer cancel()
 	all, err := c.byKept(until, a, hits)
-	if err != nil && !late(err) {
+	if err != nil && !late(ctx, err) {
 		return false, err
 	}
 	var lacking []int
@@ -231,7 +226,7 @@ func (c *Collection) explainHits(ctx context.Context, a *asked, hits []Hit) (don
 	done = true
 	if len(lacking) > 0 {
 		some, err := c.read(until, a, hits, lacking)
-		if err != nil && !late(err) {
+		if err != nil && !late(ctx, err) {
 			return false, err
 		}
 		for j, x := range some {
@@ -240,12 +235,21 @@ func (c *Collection) explainHits(ctx context.Context, a *asked, hits []Hit) (don
 		done = err == nil
 	}
 	if err := c.addTerms(until, a, all, hits); err != nil {
-		return false, err
+		if !late(ctx, err) {
+			return false, err
+		}
+		done = false
 	}
 	for i, x := range all {
 		hits[i].Explanation = x
 	}
 	return done, nil
+}
+
+// late tells whether an error of what is done before a call's deadline is that there was no time or no room for it; ctx is the call's.
+func late(ctx context.Context, err error) bool {
+	kind := KindOf(err)
+	return ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || kind == Exhausted || kind == Unavailable)
 }
 
 // byKept explains the hits whose sentences are kept; the others are nil. It is nil for none at all.

@@ -50,12 +50,15 @@ func (c *Collection) Figures() Figures {
 	}
 	c.upkeep.mu.Lock()
 	defer c.upkeep.mu.Unlock()
-	f.Upkeep = map[string]Jobs{consolidated: {}, calibrated: {}, saved: {}, probed: {}, swept: {}}
+	f.Upkeep = map[string]Jobs{consolidated: {}, calibrated: {}, listed: {}, saved: {}, probed: {}, swept: {}}
 	maps.Copy(f.Upkeep, c.upkeep.jobs)
 	return f
 }
 
-// DerivedBytes is about what the papers' fields, their words and their works take in memory.
-func (c *Collection) DerivedBytes() (fields, words, works int64) {
-	return c.fields.index.Bytes(), c.words.index.Bytes(), c.works.index.Bytes()
+// DerivedBytes is about what is derived and in memory takes, by what it is: fields, words, works, neighbours, and cards, papers that are kept as the basic view
+// shows them.
+func (c *Collection) DerivedBytes() map[string]int64 {
+	return map[string]int64{
+		"fields": c.fields.index.Bytes(), "words": c.words.index.Bytes(), "works": c.works.index.Bytes(), "neighbours": c.neighbours.bytes(), "cards": c.cards.bytes.Load(),
+	}
 }

@@ -159,7 +159,7 @@ func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Se
 			}
 		}
 		l.rank(found, func(c *candidate) *int32 { return &c.dense })
-		return found, len(near) == k, nil
+		return found, len(near) == k && !l.order.beyond(near), nil
 	}
 	near, err := c.near(ctx, l, res)
 	if err != nil {
@@ -173,7 +173,7 @@ func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Se
 	if err != nil {
 		return nil, false, err
 	}
-	more = len(near) == k || len(matches) == k
+	more = (len(near) == k || len(matches) == k) && !l.order.beyond(near)
 	if aside := l.aside(); aside > 0 { // they would be the measure of all others
 		kept := 0
 		for i := range near {

@@ -326,8 +326,8 @@ func TestWordsThatNobodyAsksFor(t *testing.T) {
 	if err != nil || !slices.Contains(ids(res.Hits), all[170].ID) || strings.Contains(log.String(), "is not used") {
 		t.Errorf("%v, %v, %s", res, err, log)
 	}
-	if fields, words, works := c.DerivedBytes(); fields <= 0 || words <= 0 || works < 0 {
-		t.Errorf("fields take %d bytes, words %d, works %d", fields, words, works)
+	if b := c.DerivedBytes(); b["fields"] <= 0 || b["words"] <= 0 || b["works"] < 0 {
+		t.Errorf("what is derived takes %v", b)
 	}
 	shut(t, c)
 }

@@ -26,6 +26,8 @@ const MaxNeighbours = 100
 type neighbours struct {
 	size  int // of a list, 0: none are kept
 	made  atomic.Bool
+	// gaveUp: the lists of all papers could not be made, and are not before the next start. Searches answer in their place.
+	gaveUp atomic.Bool
 	mu    sync.RWMutex
 	lists map[uint64]*neighbourList // by ordinal
 }
@@ -56,10 +58,11 @@ func (n *neighbours) init(size int) {
 	n.size, n.lists = size, map[uint64]*neighbourList{}
 }
 
-// offer puts a paper into a list that it belongs into. n.mu is held.
+// offer puts a paper into a list that it belongs into and is not in yet, at whatever distance: which of two was rounded depends on who was searched
+// for. n.mu is held.
 func (n *neighbours) offer(list *neighbourList, x neighbour, version uint64, now time.Time) {
-	at, there := slices.BinarySearchFunc(list.near, x, neighbour.compare)
-	if there || at == n.size {
+	at, _ := slices.BinarySearchFunc(list.near, x, neighbour.compare)
+	if at == n.size || slices.ContainsFunc(list.near, func(o neighbour) bool { return o.ordinal == x.ordinal }) {
 		return
 	}
 	if len(list.near) == n.size {
@@ -119,9 +122,16 @@ func (n *neighbours) leave(ordinal uint64) {
 	delete(n.lists, ordinal)
 }
 
+// bytes is about what the lists take.
+func (n *neighbours) bytes() int64 {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return int64(len(n.lists)) * int64(8*n.size+100)
+}
+
 // neighboursDue tells whether the lists are to be made.
 func (c *Collection) neighboursDue() bool {
-	return c.neighbours.size > 0 && !c.neighbours.made.Load() && c.index.Len() > 0
+	return c.neighbours.size > 0 && !c.neighbours.made.Load() && !c.neighbours.gaveUp.Load() && c.index.Len() > 0
 }
 
 // makeNeighbours makes the lists of all papers that have none, or not a whole one.
@@ -223,7 +233,7 @@ func (c *Collection) checkNeighbours() error {
 		labels := make([]uint64, len(list.near))
 		for i, x := range list.near {
 			labels[i] = uint64(x.ordinal)
-			if labels[i] == ordinal || i > 0 && list.near[i-1].compare(x) >= 0 || len(list.near) > n.size {
+			if labels[i] == ordinal || slices.Contains(labels[:i], labels[i]) || i > 0 && list.near[i-1].compare(x) >= 0 || len(list.near) > n.size {
 				errs = append(errs, fmt.Errorf("the neighbours of paper %d are %v", ordinal, list.near))
 				break
 			}

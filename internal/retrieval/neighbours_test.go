@@ -53,7 +53,7 @@ func TestKeptNeighbours(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(got.Hits) != len(want.Hits) || slices.Contains(ids(got.Hits), id) {
+			if len(got.Hits) != len(want.Hits) || slices.Contains(ids(got.Hits), id) || len(slices.Compact(slices.Sorted(slices.Values(ids(got.Hits))))) != len(got.Hits) {
 				t.Fatalf("%s: %s has %v, want %v", when, id, ids(got.Hits), ids(want.Hits))
 			}
 			for _, h := range got.Hits {

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"embedd/ann"
 )
 
 // Group keeps an answer from being about one value of a field.
@@ -45,9 +47,13 @@ func (o *ordering) any() bool {
 	return o.halfLife > 0 || o.diversity > 0 || o.group != nil || o.autocut || o.rerank != nil
 }
 
-// pool is how many papers are looked at at least.
-func (o *ordering) pool() int {
-	if o.halfLife > 0 {
+// pool is how many papers are looked at at least. Where both an age, the others of a pool or a rank say where a hit stands and groups leave hits out, all
+// that may be looked at are: otherwise those that groups want more would be put in another order.
+func (o *ordering) pool(f Fusion) int {
+	switch {
+	case o.group != nil && (o.diversity > 0 || o.halfLife > 0 || f == RRF):
+		return poolMore
+	case o.halfLife > 0:
 		return recencyPool
 	}
 	return 0
@@ -127,6 +133,11 @@ func (o *ordering) near(found []candidate) []candidate {
 	return slices.DeleteFunc(found, func(c candidate) bool { return !(c.cosine >= o.minCosine) })
 }
 
+// beyond tells whether what was found by vectors ends with what is too far: all that there is behind it is too.
+func (o *ordering) beyond(near []ann.Neighbor) bool {
+	return o.minCosine >= -1 && len(near) > 0 && !(cosine(near[len(near)-1].Distance) >= o.minCosine)
+}
+
 // arrange brings hits into the order of the answer; the first limit of them are as they will be.
 func (c *Collection) arrange(ctx context.Context, l *looking, hits []Hit, limit int) ([]Hit, error) {
 	o := &l.order
@@ -146,9 +157,6 @@ func (c *Collection) arrange(ctx context.Context, l *looking, hits []Hit, limit 
 	}
 	if o.group != nil {
 		hits = o.grouped(hits)
-	}
-	if o.autocut {
-		hits = hits[:autocut(hits)]
 	}
 	return hits, nil
 }

@@ -176,8 +176,8 @@ func TestPageTokens(t *testing.T) {
 		}
 	}
 	r.Page, r.K = first.Next, ptr(MaxK)
-	if _, err := c.Search(t.Context(), r); KindOf(err) != Invalid || !strings.HasPrefix(err.Error(), "k: ") {
-		t.Errorf("pages of more than all: %v", err)
+	if res, err := c.Search(t.Context(), r); err != nil || res.K != MaxK-5 || len(res.Hits) != 45 || res.Next != "" {
+		t.Errorf("the last page of all that there can be: %v, %v", res, err)
 	}
 }
 
@@ -484,5 +484,20 @@ func TestPaperThatMayNotBeKnown(t *testing.T) {
 	}
 	if got := search(paper("a", "blue sky")); !slices.Equal(got, []string{"c", "b"}) {
 		t.Errorf("another text of a known paper: %v", got)
+	}
+}
+
+// A search that leaves out what is too far ends, though there are papers beyond: what it is short of is farther still.
+func TestTooFarEnds(t *testing.T) {
+	c := open(t, t.TempDir(), newBag())
+	put(t, c, words(t, 3000)...)
+	put(t, c, Paper{ID: "x", Title: "red fish"}, Paper{ID: "y", Title: "red fish", DOI: "10.1000/1"}, Paper{ID: "z", Title: "red fish", DOI: "10.1000/1"})
+	for _, mode := range []Mode{Dense, Hybrid} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		res, err := c.Search(ctx, SearchRequest{Input: Input{Text: ptr("red fish")}, Mode: mode, MinCosine: ptr(0.99), Exact: true})
+		cancel()
+		if err != nil || len(res.Hits) == 0 || len(res.Hits) > 3 {
+			t.Errorf("%v: %v, %v", mode, res, err)
+		}
 	}
 }

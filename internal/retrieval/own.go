@@ -65,15 +65,6 @@ func (c *Collection) checkOwnVector(field string, p *Paper) error {
 	return err
 }
 
-// checkInputVector checks the vector of a paper that is searched with, which need not have one.
-func (c *Collection) checkInputVector(field string, p *Paper) error {
-	if p.Vector == nil {
-		return nil
-	}
-	copied := *p
-	return c.checkOwnVector(field, &copied)
-}
-
 // inputVector is the vector that a paper that is searched with brings.
 func (c *Collection) inputVector(field string, p *Paper) ([]float32, error) {
 	copied := *p
@@ -101,7 +92,7 @@ func hashVector(v []float32) [32]byte {
 
 // usual is the mode of a search that names none: without a model, a text is searched for by its words.
 func (c *Collection) usual(r *SearchRequest) {
-	if c.settings.OwnVectors && r.Mode == UsualMode && r.Input.Text != nil {
+	if e := r.Input.Examples; c.settings.OwnVectors && r.Mode == UsualMode && (r.Input.Text != nil || e != nil && e.Text != nil && len(e.Positive) == 0) {
 		r.Mode = Lexical
 	}
 }

@@ -1,12 +1,10 @@
 package retrieval
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"sync"
 	"time"
 
@@ -81,15 +79,24 @@ func (p *passages) labels(paper uint64) []uint64 {
 	return all
 }
 
+// several tells whether a paper has more labels than its own.
+func (p *passages) several(paper uint64) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.count[paper] > 1
+}
+
 // with gives the labels of some papers.
 func (p *passages) with(papers iter.Seq[uint64]) iter.Seq[uint64] {
 	if p.len() == 0 {
 		return papers
 	}
 	return func(yield func(uint64) bool) {
+		p.mu.RLock()
+		defer p.mu.RUnlock()
 		for paper := range papers {
-			for _, label := range p.labels(paper) {
-				if !yield(label) {
+			for i := range max(1, p.count[paper]) {
+				if !yield(paper + uint64(i)) {
 					return
 				}
 			}
@@ -97,7 +104,8 @@ func (p *passages) with(papers iter.Seq[uint64]) iter.Seq[uint64] {
 	}
 }
 
-// fold puts neighbours, the nearest first, down to papers: each stands where its best passage does.
+// fold puts neighbours, the nearest first, down to papers: each stands where its best passage does. Equal ones stay in their order: the labels of a paper
+// follow its own, and are before those of papers that were stored later.
 func (p *passages) fold(near []ann.Neighbor) []ann.Neighbor {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -115,9 +123,6 @@ func (p *passages) fold(near []ann.Neighbor) []ann.Neighbor {
 			folded = append(folded, n)
 		}
 	}
-	slices.SortFunc(folded, func(a, b ann.Neighbor) int { // of equal distances that of the paper that was stored first
-		return cmp.Or(cmp.Compare(a.Distance, b.Distance), cmp.Compare(a.Label, b.Label))
-	})
 	return folded
 }
 
@@ -214,19 +219,17 @@ func (c *Collection) namePassages(v []float32, hits []Hit) error {
 	if v == nil || c.passages.len() == 0 {
 		return nil
 	}
-	papers := make([]uint64, len(hits))
-	for i := range hits {
-		papers[i] = hits[i].ordinal
-	}
-	_, labels, err := c.nearestPassages(v, papers)
+	_, labels, err := c.nearestPassages(v, ordinalsOf(hits))
 	if err != nil {
 		return internal("compare with passages", err)
 	}
 	for i := range hits {
+		if hits[i].label = labels[i]; !c.passages.several(hits[i].ordinal) {
+			continue
+		}
 		if hits[i].Why.Passage, err = c.passage(labels[i], &hits[i].Paper); err != nil {
 			return err
 		}
-		hits[i].label = labels[i]
 	}
 	return nil
 }
@@ -253,7 +256,7 @@ func (c *Collection) hasPassages(ordinal uint64, r *store.Record) bool {
 	if !c.settings.Passages || c.settings.OwnVectors || r.Tokens <= c.encoder.Model().MaxTokens {
 		return true
 	}
-	return len(c.passages.labels(ordinal)) > 1
+	return c.passages.several(ordinal)
 }
 
 // encodePassages fills the passages of those of some papers that are longer than the model reads.

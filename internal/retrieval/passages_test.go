@@ -41,7 +41,7 @@ func TestPassages(t *testing.T) {
 	c := openPassages(t, dir, enc)
 	papers := []Paper{long(rng, "long", 60), long(rng, "short", 5), long(rng, "endless", 400)}
 	fields := strings.Fields(papers[0].Abstract)
-	fields[40] = "x1 x2 x3 x4"
+	fields[42] = "x1 x2 x3 x4" // the text's words 43 to 46: in one passage
 	papers[0].Abstract = strings.Join(fields, " ")
 	r := put(t, c, papers...)
 	for i, truncated := range []bool{false, false, true} { // 16 passages are not enough for all of the last

@@ -224,8 +224,8 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if l.page, err = c.readPage(r); err != nil {
 		return nil, err
 	}
-	if res.K+len(l.page.given) > MaxK {
-		return nil, invalid("k", "is %d, and the pages before have %d hits; together there are at most %d", res.K, len(l.page.given), MaxK)
+	if n := len(l.page.given); n > 0 { // all pages together have MaxK
+		res.K = min(res.K, MaxK-n)
 	}
 	if err := checkFacets(r.Facets); err != nil {
 		return nil, err
@@ -268,8 +268,10 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err := c.judge(l, res); err != nil {
 		return nil, err
 	}
-	if err := c.namePassages(l.vector, res.Hits); err != nil {
-		return nil, err
+	if l.mode != Lexical {
+		if err := c.namePassages(l.vector, res.Hits); err != nil {
+			return nil, err
+		}
 	}
 	if r.Explain {
 		if err := c.explainFound(ctx, r, l, res); err != nil {
@@ -468,12 +470,12 @@ func (c *Collection) resolvePaper(ctx context.Context, r SearchRequest, l *looki
 	if p.ID != "" { // another text of the same paper
 		l.selfIDs = []string{p.ID}
 	}
+	if l.mode == Lexical {
+		return nil
+	}
 	if c.settings.OwnVectors {
 		l.vector, err = c.inputVector(field+".vector", p)
 		return err
-	}
-	if l.mode == Lexical {
-		return nil
 	}
 	begin := time.Now()
 	enc, err := c.encoder.Encode(ctx, Interactive, Document, []string{PaperText(p)})
@@ -499,8 +501,11 @@ func (c *Collection) Knows(ctx context.Context, field string, p *Paper, w Which)
 func (c *Collection) knows(ctx context.Context, field string, p *Paper, w Which) (own string, err error) {
 	checked := *p
 	checked.ID = cmp.Or(p.ID, "none") // it need not have one
-	err = cmp.Or(checkPaper(field, &checked, c.settings.OwnVectors), c.checkInputVector(field+".vector", p))
-	if err != nil || p.Vector != nil {
+	if err := checkPaper(field, &checked, c.settings.OwnVectors); err != nil {
+		return "", err
+	}
+	if p.Vector != nil { // it is searched with as it is
+		_, err := c.inputVector(field+".vector", p)
 		return "", err
 	}
 	for _, id := range idsOfPaper(p) {
@@ -583,7 +588,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		if l.query.K = poolSize; limit > poolMost {
 			l.query.K = poolMore
 		}
-		l.query.K = max(l.query.K, l.order.pool())
+		l.query.K = max(l.query.K, l.order.pool(l.fusion))
 	} else if l.sentences {
 		l.query.K = max(limit, rescored) // the same pool for every k
 	}
@@ -640,6 +645,9 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 			pool = poolMore
 			l.query.K = poolMore + l.aside()
 			continue
+		}
+		if l.order.autocut {
+			hits = hits[:autocut(hits)]
 		}
 		more = more || len(hits) > limit || len(found) > want
 		return c.page(l, r, res, hits[:min(len(hits), limit)], more)
@@ -862,12 +870,16 @@ func (c *Collection) listChosen(ctx context.Context, after string, n int, w Whic
 			return nil, "", storeError("list papers", err)
 		}
 		for i := range records {
+			if !present[i] { // it is moving
+				records[i], present[i] = c.moves.under(ordinals[i])
+			}
 			if p := &records[i].Paper; present[i] && p.ID > after && w.meets(p) && !c.gone(p) {
 				papers = append(papers, *p)
 			}
 		}
 	}
 	slices.SortFunc(papers, func(a, b Paper) int { return strings.Compare(a.ID, b.ID) })
+	papers = slices.CompactFunc(papers, func(a, b Paper) bool { return a.ID == b.ID })
 	if len(papers) > n {
 		return papers[:n:n], papers[n-1].ID, nil
 	}

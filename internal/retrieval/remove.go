@@ -127,12 +127,13 @@ func unfinished(why error, deleted, of int) error {
 // idsOf gives the ids of the papers that a call is about. One that gets another text meanwhile is at another place: then it is looked again.
 func (c *Collection) idsOf(ctx context.Context, w Which) ([]string, error) {
 	for try := 1; ; try++ {
+		before := c.moves.ended.Load()
 		chosen, err := c.chosen(ctx, w)
 		if err != nil {
 			return nil, err
 		}
-		before := c.moves.ended.Load()
 		ids := make([]string, 0, chosen.Len())
+		seen := make(map[string]struct{}, chosen.Len())
 		for ordinals := range slices.Chunk(slices.Collect(chosen.Ordinals()), MaxPapersPerCall) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
@@ -142,7 +143,12 @@ func (c *Collection) idsOf(ctx context.Context, w Which) ([]string, error) {
 				return nil, storeError("read papers", err)
 			}
 			for i := range records {
-				if p := &records[i].Paper; present[i] && w.meets(p) && !c.gone(p) {
+				if !present[i] { // it is moving
+					records[i], present[i] = c.moves.under(ordinals[i])
+				}
+				p := &records[i].Paper
+				if _, again := seen[p.ID]; present[i] && !again && w.meets(p) && !c.gone(p) {
+					seen[p.ID] = struct{}{}
 					ids = append(ids, p.ID)
 				}
 			}

@@ -45,8 +45,13 @@ func (c *Collection) bySentences(ctx context.Context, l *looking, first []candid
 // rescoreDense scores the first of those found by their vectors anew. The others follow in their order, with scores that are brought down to
 // where the first end.
 func (c *Collection) rescoreDense(ctx context.Context, l *looking, found []candidate, res *SearchResult) error {
-	n := rescored + len(l.selves) // which are left out
-	first, rest := found[:min(len(found), n)], found[min(len(found), n):]
+	n := 0
+	for left := rescored; n < len(found) && left > 0; n++ { // of those that can be in the answer
+		if !l.isSelf(found[n].ordinal) {
+			left--
+		}
+	}
+	first, rest := found[:n], found[n:]
 	sides, err := c.bySentences(ctx, l, first, res)
 	if err != nil || len(first) == 0 {
 		return err

@@ -127,6 +127,9 @@ func (c *Collection) keepUp(done chan struct{}) {
 			c.log.Warn("no snapshot of the index was written; a start would take longer. It is tried again", append(about, "in", saveAfter, "error", err)...)
 		case next.name == probed:
 			c.log.Warn("the recall of the index was not probed. It is tried again", append(about, "in", probeEvery, "error", err)...)
+		case next.name == listed:
+			c.neighbours.gaveUp.Store(true)
+			c.log.Warn("the neighbours of the papers were not listed; related papers are searched for until the next start", append(about, "error", err)...)
 		default:
 			u.mu.Lock()
 			u.failed = true

@@ -15,8 +15,6 @@ import (
 // worksSnapshotName is the snapshot of the works in a data directory.
 const worksSnapshotName = "works.snapshot"
 
-// MaxSameWork is the most papers of one work beside the one that is asked about.
-const MaxSameWork = works.MaxWork
 
 // catalogue knows the papers' aliases, and which papers are the same work. It lies in memory.
 //
@@ -143,18 +141,6 @@ func (c *Collection) vectorOfAny(ctx context.Context, field, id string, w Which)
 		err = notFound(field, id) // it went meanwhile
 	}
 	return own, v, ordinal, err
-}
-
-// worksOf gives the ordinals of the papers in scope that are the same work as a paper that need not be stored, at most MaxSameWork.
-func (c *Collection) worksOf(ctx context.Context, p *Paper, w Which) ([]uint64, error) {
-	seen, err := c.chosen(ctx, Which{Scope: w.Scope})
-	if err != nil {
-		return nil, err
-	}
-	if err := c.works.wait(ctx, c); err != nil {
-		return nil, err
-	}
-	return c.works.index.SameAs(featuresOf(p), within(seen)), nil
 }
 
 // Versions gives a stored paper's aliases, and the ids of the other papers in scope that are the same work, in the order of storing. pending: not

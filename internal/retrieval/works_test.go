@@ -431,10 +431,14 @@ func TestWorksOf(t *testing.T) {
 		{Paper{Title: all[3].Title, Abstract: all[3].Abstract}, Which{Scope: filtered(t, "year = 2002")}, "w01.v2"},
 		{Paper{Title: "Another", Abstract: "Something else"}, Which{}, ""},
 	} {
-		ordinals, err := c.worksOf(t.Context(), &x.p, x.w)
+		seen, err := c.chosen(t.Context(), x.w)
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := c.works.wait(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		ordinals := c.works.index.SameAs(featuresOf(&x.p), within(seen))
 		found, err := c.idsUnder(ordinals, Which{}, "")
 		if got := strings.Join(found, " "); got != x.want || err != nil {
 			t.Errorf("%v is the same work as %q, want %q; %v", x.p, got, x.want, err)
