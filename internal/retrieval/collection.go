@@ -3,6 +3,7 @@ package retrieval
 import (
 	"cmp"
 	"context"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -75,7 +76,8 @@ type Collection struct {
 	survey     survey
 	cards      cards
 	neighbours neighbours
-	start      IndexStart // set by Open
+	sealer     func() (cipher.AEAD, error) // of page tokens
+	start      IndexStart                  // set by Open
 
 	// life is held for reading by each call and for writing by Close.
 	life   sync.RWMutex
@@ -140,6 +142,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if err != nil {
 		return nil, storeError("open data directory "+dir, err)
 	}
+	c.sealer = sync.OnceValues(func() (cipher.AEAD, error) { return newSealer(c.store.UUID()) })
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.store.Close())

@@ -24,12 +24,12 @@ const MaxNeighbours = 100
 // neighboursOffered times as many as a list has, as it may be near to somebody who is not quite so near to it. A paper that goes is found
 // missing when a list with it is read, which is then made anew.
 type neighbours struct {
-	size  int // of a list, 0: none are kept
-	made  atomic.Bool
+	size int // of a list, 0: none are kept
+	made atomic.Bool
 	// gaveUp: the lists of all papers could not be made, and are not before the next start. Searches answer in their place.
 	gaveUp atomic.Bool
-	mu    sync.RWMutex
-	lists map[uint64]*neighbourList // by ordinal
+	mu     sync.RWMutex
+	lists  map[uint64]*neighbourList // by ordinal
 }
 
 // neighboursOffered is to how many times as many papers as a list has a new one is offered.

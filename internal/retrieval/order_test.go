@@ -65,7 +65,7 @@ func TestOrderAndPages(t *testing.T) {
 				text := all[rng.IntN(len(all))].Title + " " + all[rng.IntN(len(all))].Title
 				search := func(k int, page string) *SearchResult {
 					t.Helper()
-					r := SearchRequest{Input: Input{Text: &text}, K: &k, Exact: name != "lexical", Digest: 7, Page: page}
+					r := SearchRequest{Input: Input{Text: &text}, K: &k, Exact: name != "lexical", Digest: digestOf(7), Page: page}
 					with(&r)
 					res, err := c.Search(t.Context(), r)
 					if err != nil {
@@ -111,7 +111,7 @@ func TestPagesWhileItChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := ids(whole.Hits)
-	r := SearchRequest{Input: Input{Text: &text}, K: ptr(20), Mode: Dense, Exact: true, Digest: 9}
+	r := SearchRequest{Input: Input{Text: &text}, K: ptr(20), Mode: Dense, Exact: true, Digest: digestOf(9)}
 	var got []string
 	version := uint64(0)
 	for len(got) < 100 {
@@ -146,7 +146,7 @@ func TestPageTokens(t *testing.T) {
 	other := open(t, t.TempDir(), newBag())
 	put(t, c, words(t, 50)...)
 	put(t, other, words(t, 50)...)
-	r := SearchRequest{Input: Input{Text: ptr("w1 w2")}, K: ptr(5), Digest: 3}
+	r := SearchRequest{Input: Input{Text: ptr("w1 w2")}, K: ptr(5), Digest: digestOf(3)}
 	first, err := c.Search(t.Context(), r)
 	if err != nil || first.Next == "" {
 		t.Fatal(first, err)
@@ -154,7 +154,7 @@ func TestPageTokens(t *testing.T) {
 	for name, try := range map[string]func() (*SearchResult, error){
 		"of another request": func() (*SearchResult, error) {
 			r := r
-			r.Page, r.Digest = first.Next, 4
+			r.Page, r.Digest = first.Next, digestOf(4)
 			return c.Search(t.Context(), r)
 		},
 		"of another collection": func() (*SearchResult, error) { r := r; r.Page = first.Next; return other.Search(t.Context(), r) },
@@ -501,3 +501,6 @@ func TestTooFarEnds(t *testing.T) {
 		}
 	}
 }
+
+// digestOf stands for a request.
+func digestOf(n uint64) func() uint64 { return func() uint64 { return n } }

@@ -24,9 +24,9 @@ type page struct {
 // tokenForm is the first byte of a token's content.
 const tokenForm = 1
 
-// sealer seals page tokens, with a key that is the store's.
-func (c *Collection) sealer() (cipher.AEAD, error) {
-	key := sha256.Sum256([]byte("embedd page token " + c.store.UUID()))
+// newSealer seals page tokens, with a key that is the store's, by its UUID.
+func newSealer(uuid string) (cipher.AEAD, error) {
+	key := sha256.Sum256([]byte("embedd page token " + uuid))
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		return nil, err
@@ -61,8 +61,8 @@ func (c *Collection) readPage(r SearchRequest) (page, error) {
 	if err != nil || len(plain) < 9 || plain[0] != tokenForm {
 		return bad("is not a next_page_token of this collection")
 	}
-	if binary.BigEndian.Uint64(plain[1:]) != r.Digest {
-		return bad("is of another request: only k, view and explain may change from page to page")
+	if r.Digest == nil || binary.BigEndian.Uint64(plain[1:]) != r.Digest() {
+		return bad("is of another request: only k, view, explain and facets may change from page to page")
 	}
 	plain = plain[9:]
 	var values []uint64
@@ -106,10 +106,10 @@ func (c *Collection) page(l *looking, r SearchRequest, res *SearchResult, hits [
 		}
 	}
 	all := len(p.given) + len(hits)
-	if r.Digest == 0 || !more || len(hits) < res.K || all >= MaxK {
+	if r.Digest == nil || !more || len(hits) < res.K || all >= MaxK {
 		return hits, nil
 	}
-	plain := binary.BigEndian.AppendUint64([]byte{tokenForm}, r.Digest)
+	plain := binary.BigEndian.AppendUint64([]byte{tokenForm}, r.Digest())
 	plain = binary.AppendUvarint(binary.AppendUvarint(plain, p.version), p.newest)
 	for _, ordinal := range p.given {
 		plain = binary.AppendUvarint(plain, ordinal)

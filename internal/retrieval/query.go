@@ -78,9 +78,10 @@ type SearchRequest struct {
 	MinBand   Band
 	// Autocut ends the answer before its largest drop in score, where there is one that stands out.
 	Autocut bool
-	// Page is Next of the page before; Digest stands for the request, all but what may change from page to page.
+	// Page is Next of the page before. Digest gives what stands for the request, all but what may change from page to page, and is called where there
+	// are pages; nil: there is one.
 	Page   string
-	Digest uint64
+	Digest func() uint64
 	// Basic: abstracts and metadata of hits need not be there.
 	Basic bool
 	// Live: a kept list of neighbours is not to answer.
@@ -208,49 +209,9 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 		return nil, err
 	}
 	defer c.leave()
-	res := &SearchResult{K: DefaultK, Exact: r.Exact, Filter: r.Which.Filter, Version: c.version.load()}
-	if r.K != nil {
-		res.K = *r.K
-	}
-	c.usual(&r)
-	if err := checkExclude(r.Exclude); err != nil {
-		return nil, err
-	}
-	l, err := r.look(res.K)
+	l, res, err := c.prepare(ctx, &r)
 	if err != nil {
 		return nil, err
-	}
-	res.Mode, res.Fusion, res.DenseWeight, res.Feedback = l.mode, l.fusion, l.weight, l.feedback
-	if l.page, err = c.readPage(r); err != nil {
-		return nil, err
-	}
-	if n := len(l.page.given); n > 0 { // all pages together have MaxK
-		res.K = min(res.K, MaxK-n)
-	}
-	if err := checkFacets(r.Facets); err != nil {
-		return nil, err
-	}
-	if r.Which, err = c.published(ctx, r.Which, Published{After: r.PublishedAfter, Before: r.PublishedBefore, Field: r.DateField}); err != nil {
-		return nil, err
-	}
-	if err := c.nameFields(ctx, r, &l.order); err != nil {
-		return nil, err
-	}
-	if l.order.rerank, err = c.prepareRerank(r); err != nil {
-		return nil, err
-	}
-	if l.order.rerank != nil {
-		res.Rerank = &l.order.rerank.Rerank
-	}
-	if l.sentences, err = c.usesSentences(&r, l); err != nil {
-		return nil, err
-	}
-	if res.Sentences = l.sentences; l.sentences && l.mode == Hybrid && l.fusion == Convex && r.DenseWeight == nil {
-		l.weight = sentenceDenseWeight
-		res.DenseWeight = l.weight
-	}
-	if r.Explain && r.Input.Examples.forEach() {
-		return nil, invalid("explain", "is set, and the strategy of the examples looks for none in particular; use average or sum_scores")
 	}
 	if err := c.resolve(ctx, r, l, res); err != nil {
 		return nil, err
@@ -285,6 +246,65 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 		res.Ef, res.Plan, res.Version, res.Stages = 0, Auto, 0, nil
 	}
 	return res, nil
+}
+
+// CheckSearch refuses a request that Search would refuse for what is in it, but for its input.
+func (c *Collection) CheckSearch(ctx context.Context, r SearchRequest) error {
+	if err := c.enter(); err != nil {
+		return err
+	}
+	defer c.leave()
+	_, _, err := c.prepare(ctx, &r)
+	return err
+}
+
+// prepare checks a request, and says in the house's words what is to be done, and what is in effect.
+func (c *Collection) prepare(ctx context.Context, r *SearchRequest) (*looking, *SearchResult, error) {
+	res := &SearchResult{K: DefaultK, Exact: r.Exact, Filter: r.Which.Filter, Version: c.version.load()}
+	if r.K != nil {
+		res.K = *r.K
+	}
+	c.usual(r)
+	if err := checkExclude(r.Exclude); err != nil {
+		return nil, nil, err
+	}
+	l, err := r.look(res.K)
+	if err != nil {
+		return nil, nil, err
+	}
+	res.Mode, res.Fusion, res.DenseWeight, res.Feedback = l.mode, l.fusion, l.weight, l.feedback
+	if l.page, err = c.readPage(*r); err != nil {
+		return nil, nil, err
+	}
+	if n := len(l.page.given); n > 0 { // all pages together have MaxK
+		res.K = min(res.K, MaxK-n)
+	}
+	if err := checkFacets(r.Facets); err != nil {
+		return nil, nil, err
+	}
+	if r.Which, err = c.published(ctx, r.Which, Published{After: r.PublishedAfter, Before: r.PublishedBefore, Field: r.DateField}); err != nil {
+		return nil, nil, err
+	}
+	if err := c.nameFields(ctx, *r, &l.order); err != nil {
+		return nil, nil, err
+	}
+	if l.order.rerank, err = c.prepareRerank(*r); err != nil {
+		return nil, nil, err
+	}
+	if l.order.rerank != nil {
+		res.Rerank = &l.order.rerank.Rerank
+	}
+	if l.sentences, err = c.usesSentences(r, l); err != nil {
+		return nil, nil, err
+	}
+	if res.Sentences = l.sentences; l.sentences && l.mode == Hybrid && l.fusion == Convex && r.DenseWeight == nil {
+		l.weight = sentenceDenseWeight
+		res.DenseWeight = l.weight
+	}
+	if r.Explain && r.Input.Examples.forEach() {
+		return nil, nil, invalid("explain", "is set, and the strategy of the examples looks for none in particular; use average or sum_scores")
+	}
+	return l, res, nil
 }
 
 // countFacets counts what a search asks for, where there is time.

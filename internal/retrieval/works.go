@@ -15,7 +15,6 @@ import (
 // worksSnapshotName is the snapshot of the works in a data directory.
 const worksSnapshotName = "works.snapshot"
 
-
 // catalogue knows the papers' aliases, and which papers are the same work. It lies in memory.
 //
 // What needs it waits until all papers are in it: an id in another form than it is stored in, and a search that excludes papers. Other

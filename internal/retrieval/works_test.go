@@ -516,7 +516,7 @@ func TestSameWorkOfAnyInput(t *testing.T) {
 	} {
 		seen, page, pages := map[string]bool{}, "", 0
 		for {
-			r, err := c.Search(t.Context(), SearchRequest{Input: x.in, Field: "query", K: ptr(7), Page: page, Digest: 1})
+			r, err := c.Search(t.Context(), SearchRequest{Input: x.in, Field: "query", K: ptr(7), Page: page, Digest: digestOf(1)})
 			if err != nil {
 				t.Fatalf("%s: %v", x.name, err)
 			}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"math"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -21,6 +22,8 @@ const slowCall = time.Second
 // when half of the time has passed that its class has. req is nil where it was not read.
 func (s *Server) slowAfter(method string, req any) time.Duration {
 	switch r := req.(type) {
+	case *watched:
+		return math.MaxInt64 // lasts for as long as its client likes
 	case *embeddv1.DeletePapersRequest:
 		return slowCall
 	case *embeddv1.EncodeRequest:
@@ -37,12 +40,15 @@ func (s *Server) slowAfter(method string, req any) time.Duration {
 }
 
 // audit writes a line about a call that may have changed something, or has run the server, and whose caller is known by a key: who, what,
-// how many and how it came out. It is a line of its own at level info, whatever else is logged of the call, since one at level warn or
-// above stands for those that come again. A call that was refused for want of room has changed nothing, comes again and again, and is
-// counted elsewhere. It tells whether it wrote a line.
+// how many and how it came out. A search that stores its query is one. It is a line of its own at level info, whatever else is logged of the call, since one at level warn or
+// above stands for those that come again. A call that was refused for want of room has changed nothing, unless it is a stream that had begun,
+// comes again and again, and is counted elsewhere. It tells whether it wrote a line.
 func (s *Server) audit(ctx context.Context, method string, took time.Duration, code codes.Code, req any) bool {
 	c, ok := CallerOf(ctx)
-	if !ok || c.Key == nil || s.rules[method].role <= access.Read || code == codes.ResourceExhausted || !s.log.Enabled(ctx, slog.LevelInfo) {
+	if !ok || c.Key == nil || s.rules[method].role <= access.Read && !stores(req) || !s.log.Enabled(ctx, slog.LevelInfo) {
+		return false
+	}
+	if w, ok := req.(*watched); code == codes.ResourceExhausted && (!ok || !w.worked()) {
 		return false
 	}
 	level := slog.LevelInfo
@@ -69,6 +75,16 @@ func callAttrs(req any) []any {
 		return append([]any{"input", inputKind(r.GetQuery()), "bytes", len(r.GetQuery().GetText())}, searchAttrs(r)...)
 	case *embeddv1.RelatedRequest:
 		return append([]any{"input", "paper"}, searchAttrs(asSearch(r))...)
+	case *embeddv1.RecommendRequest:
+		return []any{"n", len(r.GetPositiveIds()) + len(r.GetNegativeIds())}
+	case *embeddv1.SearchManyRequest:
+		return []any{"n", len(r.GetSearches())}
+	case *embeddv1.CompareRequest:
+		return []any{"n", len(r.GetLeft()) + len(r.GetRight())}
+	case *embeddv1.TokenizeRequest:
+		return []any{"n", len(r.GetTexts())}
+	case *embeddv1.CountPapersRequest:
+		return []any{"n", len(r.GetFacets())}
 	case *embeddv1.ExplainRequest:
 		return []any{"input", inputKind(r.GetQuery()), "bytes", len(r.GetQuery().GetText())}
 	case *embeddv1.EncodeRequest:
@@ -84,7 +100,7 @@ func callAttrs(req any) []any {
 		}
 		return []any{"n", len(r.GetPapers()), "bytes", bytes}
 	case *embeddv1.DeletePapersRequest:
-		return []any{"n", len(r.GetIds())}
+		return []any{"n", len(r.GetIds()), "filter", r.GetFilter() != "", "dry_run", r.GetDryRun()}
 	case *embeddv1.UpdateMetadataRequest:
 		return []any{"n", len(r.GetUpdates())}
 	case *watched:
@@ -139,6 +155,17 @@ func searchAttrs(r *embeddv1.SearchRequest) []any {
 	if r.DenseWeight != nil {
 		attrs = append(attrs, "dense_weight", *r.DenseWeight)
 	}
+	for _, asked := range []struct {
+		name string
+		is   bool
+	}{
+		{"filter", r.GetFilter() != ""}, {"explain", r.GetExplain()}, {"rerank", r.GetRerank() != nil}, {"feedback", r.GetFeedback() != nil},
+		{"page", r.GetPageToken() != ""}, {"store", r.GetStore()},
+	} {
+		if asked.is {
+			attrs = append(attrs, asked.name, true)
+		}
+	}
 	return attrs
 }
 
@@ -151,6 +178,10 @@ func inputKind(in *embeddv1.Input) string {
 		return "text"
 	case *embeddv1.Input_Vector:
 		return "vector"
+	case *embeddv1.Input_Paper:
+		return "unknown paper"
+	case *embeddv1.Input_Examples:
+		return "examples"
 	}
 	return "none"
 }

@@ -20,6 +20,7 @@ import (
 type request struct {
 	message proto.Message
 	limit   int   // bytes
+	bytes   int   // that it had on the wire
 	weight  int64 // bytes of memory, about
 	err     error
 }
@@ -43,7 +44,8 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	if n := data.Len(); n > r.limit {
+	r.bytes = data.Len()
+	if n := r.bytes; n > r.limit {
 		r.err = &sizeError{"has", int64(n), int64(r.limit)}
 		return nil
 	}

@@ -67,8 +67,9 @@ type conn struct {
 	addr  *connAddr
 	leave func()
 
-	read   atomic.Int64 // bytes that have come
-	coming []*coming    // the oldest first; under intake.mu
+	read     atomic.Int64 // bytes that have come
+	finished atomic.Int64 // of them, those of messages that are complete
+	coming   []*coming    // the oldest first; under intake.mu
 
 	mu      sync.Mutex
 	answers atomic.Int64 // bytes that are to be sent; changed under mu
@@ -85,6 +86,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	c.all.intake.came(n)
 	return n, err
 }
+
+// unfinished is how many bytes have come that belong to no message which is complete.
+func (c *conn) unfinished() int64 { return c.read.Load() - c.finished.Load() }
 
 // Close implements net.Conn.
 func (c *conn) Close() error {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -50,9 +51,14 @@ func paperFromProto(field string, p *embeddv1.Paper) (retrieval.Paper, error) {
 
 // paperToProto copies as much of a paper onto the wire as the view asks for.
 func paperToProto(p *retrieval.Paper, view embeddv1.PaperView) (*embeddv1.Paper, error) {
-	out := &embeddv1.Paper{Id: p.ID}
-	if view == embeddv1.PaperView_PAPER_VIEW_ID {
-		return out, nil
+	out := &embeddv1.Paper{}
+	return out, fillPaper(out, p, view)
+}
+
+// fillPaper is paperToProto for a message that is there.
+func fillPaper(out *embeddv1.Paper, p *retrieval.Paper, view embeddv1.PaperView) error {
+	if out.Id = p.ID; view == embeddv1.PaperView_PAPER_VIEW_ID {
+		return nil
 	}
 	out.Title, out.Authors, out.Year, out.Venue = p.Title, p.Authors, p.Year, p.Venue
 	out.Doi, out.ArxivId, out.Url = p.DOI, p.ArxivID, p.URL
@@ -60,21 +66,21 @@ func paperToProto(p *retrieval.Paper, view embeddv1.PaperView) (*embeddv1.Paper,
 		out.Expires = timestamppb.New(p.Expires)
 	}
 	if view != embeddv1.PaperView_PAPER_VIEW_FULL {
-		return out, nil
+		return nil
 	}
 	out.Abstract = p.Abstract
 	if len(p.Metadata) > 0 {
 		var fields map[string]any
 		if err := json.Unmarshal(p.Metadata, &fields); err != nil {
-			return nil, fmt.Errorf("metadata of paper %q: %w", p.ID, err)
+			return fmt.Errorf("metadata of paper %q: %w", p.ID, err)
 		}
 		s, err := structpb.NewStruct(fields)
 		if err != nil {
-			return nil, fmt.Errorf("metadata of paper %q: %w", p.ID, err)
+			return fmt.Errorf("metadata of paper %q: %w", p.ID, err)
 		}
 		out.Metadata = s
 	}
-	return out, nil
+	return nil
 }
 
 // checkView refuses a view that this server does not know.
@@ -85,25 +91,30 @@ func checkView(view embeddv1.PaperView) error {
 	return nil
 }
 
+// hitsToProto makes the messages of the hits of an answer at once.
 func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit, error) {
 	out := make([]*embeddv1.Hit, len(hits))
+	messages := make([]struct {
+		embeddv1.Hit
+		paper embeddv1.Paper
+		why   embeddv1.Why
+	}, len(hits))
 	for i := range hits {
-		p, err := paperToProto(&hits[i].Paper, view)
-		if err != nil {
+		h, m := &hits[i], &messages[i]
+		if err := fillPaper(&m.paper, &h.Paper, view); err != nil {
 			return nil, err
 		}
-		h := &hits[i]
-		out[i] = &embeddv1.Hit{
-			Paper: p, Score: h.Score, Rank: int32(i + 1), Cosine: h.Cosine, Bm25: h.BM25, Percentile: h.Percentile, Band: bands[h.Band], Why: whyToProto(&h.Why),
-			SameWork:    h.SameWork,
-			Explanation: explanationToProto(h.Explanation),
-		}
+		fillWhy(&m.why, &h.Why)
+		m.Paper, m.Why, m.Score, m.Rank, m.Cosine, m.Bm25, m.Percentile = &m.paper, &m.why, h.Score, int32(i+1), h.Cosine, h.BM25, h.Percentile
+		m.Band, m.SameWork, m.Explanation = bands[h.Band], h.SameWork, explanationToProto(h.Explanation)
+		out[i] = &m.Hit
 	}
 	return out, nil
 }
 
-func whyToProto(w *retrieval.Why) *embeddv1.Why {
-	out := &embeddv1.Why{DenseRank: int32(w.DenseRank), LexicalRank: int32(w.LexicalRank), Sentence: w.Sentence, Recency: w.Recency, LikeEarlier: w.LikeEarlier, Group: w.Group, CrossEncoder: w.CrossEncoder}
+func fillWhy(out *embeddv1.Why, w *retrieval.Why) {
+	out.DenseRank, out.LexicalRank, out.Sentence, out.Recency = int32(w.DenseRank), int32(w.LexicalRank), w.Sentence, w.Recency
+	out.LikeEarlier, out.Group, out.CrossEncoder = w.LikeEarlier, w.Group, w.CrossEncoder
 	if w.Passage != nil {
 		out.Passage = &embeddv1.Passage{Index: int32(w.Passage.Index), Text: w.Passage.Text}
 	}
@@ -111,13 +122,19 @@ func whyToProto(w *retrieval.Why) *embeddv1.Why {
 		at := int32(*w.Example)
 		out.Example = &at
 	}
-	return out
 }
 
 func stagesToProto(stages []retrieval.StageTime) []*embeddv1.StageTime {
-	var out []*embeddv1.StageTime
-	for _, s := range stages {
-		out = append(out, &embeddv1.StageTime{Stage: string(s.Stage), Took: durationpb.New(s.Took)})
+	out := make([]*embeddv1.StageTime, len(stages))
+	messages := make([]struct {
+		embeddv1.StageTime
+		took durationpb.Duration
+	}, len(stages))
+	for i, s := range stages {
+		m := &messages[i]
+		m.took.Seconds, m.took.Nanos = int64(s.Took/time.Second), int32(s.Took%time.Second)
+		m.Stage, m.Took = string(s.Stage), &m.took
+		out[i] = &m.StageTime
 	}
 	return out
 }
@@ -147,12 +164,15 @@ type words[T comparable, W interface {
 
 // fromProto refuses a word that this server does not know.
 func (all words[T, W]) fromProto(field string, wire W) (T, error) {
+	var none T
+	if all[none] == wire { // as nearly all requests say
+		return none, nil
+	}
 	for word, w := range all {
 		if w == wire {
 			return word, nil
 		}
 	}
-	var none T
 	return none, &retrieval.Error{Kind: retrieval.Invalid, Field: field, Message: fmt.Sprintf("%d is not a %s", wire.Number(), wire.Descriptor().Name())}
 }
 

@@ -94,6 +94,7 @@ func (e *encodeStream) sameCollection(req *embeddv1.EncodeRequest) error {
 	name := req.GetCollection()
 	if e.first == nil {
 		e.first = &name
+		e.w.about(name)
 	}
 	if name != *e.first {
 		return &retrieval.Error{Kind: retrieval.Invalid, Field: "collection", Message: "is another than that of the stream's first request; use a stream for each"}
@@ -129,32 +130,21 @@ func (e *encodeStream) work(req *embeddv1.EncodeRequest, refused error, release 
 // encode encodes as soon as there is room: what there is no room for holds the stream back, and is not refused.
 func (e *encodeStream) encode(req *embeddv1.EncodeRequest) (_ *embeddv1.EncodeResponse, err error) {
 	defer e.s.recovered(e.w.method, &err)
+	if err := e.w.pay(); err != nil {
+		return nil, err
+	}
 	for {
-		res, err := e.try(req)
+		var res *embeddv1.EncodeResponse
+		err := e.w.piece(func(ctx context.Context) (err error) {
+			res, err = e.s.Encode(ctx, req)
+			return err
+		})
 		var full *retrieval.Error
 		if !errors.As(err, &full) || full.Kind != retrieval.Exhausted {
 			return res, err
 		}
-		select {
-		case <-e.w.ctx.Done():
+		if sleep(e.w.ctx, min(encodeRetry, max(full.RetryAfter, time.Millisecond))) != nil {
 			return nil, err
-		case <-time.After(min(encodeRetry, max(full.RetryAfter, time.Millisecond))):
 		}
 	}
-}
-
-// try encodes, in a place of the gate.
-func (e *encodeStream) try(req *embeddv1.EncodeRequest) (*embeddv1.EncodeResponse, error) {
-	leave, err := e.w.enter()
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	ctx, cancel := within(e.w.ctx, e.s.limits.Classes[e.w.class].Deadline, "a piece of a stream")
-	defer cancel()
-	res, err := e.s.Encode(ctx, req)
-	if err != nil && ctx.Err() != nil && e.w.ctx.Err() == nil {
-		return nil, toStatus(ctx, err) // here the deadline is known
-	}
-	return res, err
 }

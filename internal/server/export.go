@@ -31,7 +31,9 @@ func (s *Server) ExportPapers(req *embeddv1.ExportPapersRequest, stream grpc.Ser
 		return err
 	}
 	var export *retrieval.Export
-	err = piece(ctx, func() (err error) {
+	w := watchedOf(ctx)
+	w.about(req.GetCollection())
+	err = w.piece(func(ctx context.Context) (err error) {
 		export, err = c.Export(ctx, which, req.GetVectors())
 		return err
 	})
@@ -40,8 +42,11 @@ func (s *Server) ExportPapers(req *embeddv1.ExportPapersRequest, stream grpc.Ser
 	}
 	defer export.Close()
 	for {
+		if err := w.pay(); err != nil {
+			return err
+		}
 		var papers []retrieval.Exported
-		err := piece(ctx, func() (err error) {
+		err := w.piece(func(ctx context.Context) (err error) {
 			papers, err = export.Next(ctx)
 			return err
 		})
@@ -59,16 +64,6 @@ func (s *Server) ExportPapers(req *embeddv1.ExportPapersRequest, stream grpc.Ser
 			return err
 		}
 	}
-}
-
-// piece does a piece of the work of a stream, when there is room for it.
-func piece(ctx context.Context, do func() error) error {
-	leave, err := watchedOf(ctx).enter()
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return do()
 }
 
 func exportedToProto(papers []retrieval.Exported, view embeddv1.PaperView) (*embeddv1.ExportPapersResponse, error) {

@@ -223,9 +223,10 @@ func (s *Server) guardUnary(ctx context.Context, req any, info *grpc.UnaryServer
 
 // guardStream guards streams, before their first message is read.
 func (s *Server) guardStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	begin := time.Now()
 	ctx, err := s.guard(stream.Context(), info.FullMethod)
 	if err != nil {
-		return toStatus(ctx, err)
+		return s.failed(ctx, info.FullMethod, begin, nil, err)
 	}
 	return handler(srv, guardedStream{stream, ctx})
 }

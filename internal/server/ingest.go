@@ -105,7 +105,8 @@ func shares(a, b map[string]bool) bool {
 }
 
 // answer sends the results of commits, in order. After an error it sends no more.
-func (in *ingestion) answer(stream grpc.BidiStreamingServer[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse], begun <-chan *ingestCommit) error {
+func (in *ingestion) answer(stream grpc.BidiStreamingServer[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse], begun <-chan *ingestCommit) (err error) {
+	defer in.s.recovered(in.w.method, &err)
 	for c := range begun {
 		<-c.done
 		err := c.err
@@ -241,6 +242,7 @@ func (in *ingestion) gather() (c *ingestCommit, last bool, err error) {
 			if in.mode, err = writeMode("start.mode", x.start.GetMode()); err != nil {
 				return c, true, err
 			}
+			in.w.about(x.start.GetCollection())
 			if in.c, err = in.s.collectionOf(in.w.ctx, x.start); err != nil {
 				return c, true, err
 			}
@@ -305,7 +307,7 @@ func (in *ingestion) store(c *ingestCommit) {
 			in.drop(x)
 		}
 	}()
-	defer in.s.recovered("IngestPapers", &c.err)
+	defer in.s.recovered(in.w.method, &c.err)
 	c.results, c.err = in.results(c)
 }
 
@@ -321,11 +323,12 @@ func (in *ingestion) results(c *ingestCommit) ([]*embeddv1.IngestResult, error) 
 	var papers []retrieval.Paper
 	var places []int // in the batch
 	refuse := func(at int, err error) {
-		results[at].Result = &embeddv1.IngestResult_Error{Error: in.refusal(ctx, err)}
+		results[at].Result = &embeddv1.IngestResult_Error{Error: refusalToProto(ctx, err)}
 	}
 	for i, x := range batch {
 		results[i] = &embeddv1.IngestResult{Index: c.first + int64(i), Id: x.paper.GetId()}
 		if x.bad != nil {
+			in.s.countSize(x.bad)
 			refuse(i, x.bad)
 			continue
 		}
@@ -399,23 +402,12 @@ func (s *Server) roomForPapers() error {
 
 // renumbered is an error about papers[from] of a commit as one about papers[to] of the stream.
 func renumbered(err error, from int, to int64) error {
-	var e *retrieval.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	rest, ok := strings.CutPrefix(e.Field, fmt.Sprintf("papers[%d]", from))
-	if !ok {
-		return err
-	}
-	renumbered := *e
-	renumbered.Field = fmt.Sprintf("papers[%d]%s", to, rest)
-	return &renumbered
-}
-
-// refusal is what a call about one paper would have failed with.
-func (in *ingestion) refusal(ctx context.Context, err error) *embeddv1.Refusal {
-	p := status.Convert(toStatus(ctx, err)).Proto()
-	return &embeddv1.Refusal{Code: p.GetCode(), Message: p.GetMessage(), Details: p.GetDetails()}
+	return renamed(err, func(field string) string {
+		if rest, ok := strings.CutPrefix(field, fmt.Sprintf("papers[%d]", from)); ok {
+			return fmt.Sprintf("papers[%d]%s", to, rest)
+		}
+		return field
+	})
 }
 
 // log logs an error that is a defect: of a call, the door would.

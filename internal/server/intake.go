@@ -48,32 +48,37 @@ const (
 	small = 16 << 10
 	// messagesWait is when to try again.
 	messagesWait = time.Second
+	// messageHeader is what stands before each message at least, on the wire.
+	messageHeader = 5
 )
 
 func newIntake(most int64) *intake { return &intake{most: most, conns: map[*conn]struct{}{}} }
 
 // coming is a request while it comes.
 type coming struct {
-	at   int64 // bytes that had come on the connection before it
+	at   int64 // conn.unfinished when it was first waited for
 	open bool  // nobody knows whose it is
 	end  func(*status.Status) error
 }
 
-// begin says that a call's request is waited for, until came. open is whether it needs no key.
-func (in *intake) begin(ctx context.Context, open bool) (came func()) {
+// begin says that a call's request is waited for, until came, which is told how many bytes it had. open is whether it needs no key.
+func (in *intake) begin(ctx context.Context, open bool) (came func(bytes int)) {
 	c := connOf(ctx)
 	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ WriteStatus(*status.Status) error })
 	if c == nil || !ok {
-		return func() {}
+		return func(int) {}
 	}
-	r := &coming{c.read.Load(), open, stream.WriteStatus}
+	r := &coming{c.unfinished(), open, stream.WriteStatus}
 	in.mu.Lock()
 	c.coming = append(c.coming, r)
 	in.conns[c] = struct{}{}
 	in.mu.Unlock()
-	return func() {
+	return func(bytes int) {
 		in.mu.Lock()
 		defer in.mu.Unlock()
+		if bytes > 0 {
+			c.finished.Add(int64(bytes) + messageHeader)
+		}
 		if i := slices.Index(c.coming, r); i >= 0 {
 			in.remove(c, i)
 		}
@@ -109,15 +114,24 @@ func (in *intake) look() {
 	}
 }
 
-// tooMany takes out the requests that are to end. What comes for the calls of a connection is at most all that has come on it since the first of
-// them began; of several, each is taken to have its part.
+// held is what is held, at most, of the requests that come on a connection: all that has come since the first of them was waited for but what belongs to
+// others that are complete, and not more than as many as they are can have. A stream may wait for its next message for long, while others of its
+// connection bring much.
+func (c *conn) held() int64 {
+	if len(c.coming) == 0 {
+		return 0
+	}
+	return min(c.unfinished()-c.coming[0].at, int64(len(c.coming))*MaxMessageBytes)
+}
+
+// tooMany takes out the requests that are to end. Of several of a connection, each is taken to have its part of what is held.
 func (in *intake) tooMany() (ended []*coming) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	var sum int64
 	held := map[*conn]int64{}
 	for c := range in.conns {
-		held[c] = c.read.Load() - c.coming[0].at
+		held[c] = c.held()
 		sum += held[c]
 	}
 	for _, open := range []bool{true, false} {
@@ -126,12 +140,12 @@ func (in *intake) tooMany() (ended []*coming) {
 			if worst == nil {
 				break
 			}
-			part := held[worst] / int64(len(worst.coming))
+			left := held[worst] - held[worst]/int64(len(worst.coming))
 			ended = append(ended, worst.coming[at])
 			in.remove(worst, at)
-			held[worst] -= part
-			sum -= part
-			if len(worst.coming) == 0 {
+			left = min(left, worst.held()) // since the first one of them may have been the one
+			sum -= held[worst] - left
+			if held[worst] = left; len(worst.coming) == 0 {
 				delete(held, worst)
 			}
 		}

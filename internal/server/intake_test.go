@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"io"
 	"runtime"
 	"strconv"
 	"strings"
@@ -317,5 +318,42 @@ func TestTheWeightOfRequests(t *testing.T) {
 	heavy := &request{message: &embeddv1.UpsertPapersRequest{}, limit: MaxMessageBytes}
 	if heavy.decode(bytes.Repeat([]byte{0x0a, 0}, 4<<20)); status.Code(toStatus(t.Context(), heavy.err)) != codes.ResourceExhausted {
 		t.Errorf("four million papers: %v", heavy.err)
+	}
+}
+
+// A stream that says nothing is not taken for one that comes for long, however much other streams of its connection bring meanwhile.
+func TestQuietStreamsBesideABusyOne(t *testing.T) {
+	const most = 4 << 20
+	r := launch(t, Options{Limits: Limits{MessageBytes: most, Classes: classes(nil)}})
+	conn := r.connect(t)
+	quiet := make([]ingestStream, 3)
+	for i := range quiet {
+		quiet[i] = ingest(t, t.Context(), conn)
+		if _, err := quiet[i].Header(); err != nil { // it has begun
+			t.Fatal(err)
+		}
+	}
+	busy := ingest(t, t.Context(), conn)
+	done := make(chan error, 1)
+	go func() {
+		_, err := rest(t, busy, 0)
+		done <- err
+	}()
+	for i := range 3 * most / (100 << 10) {
+		sendPaper(t, busy, &embeddv1.Paper{Id: strconv.Itoa(i), Title: "t", Abstract: strings.Repeat("x", 60<<10), Url: "https://example.org/" + strings.Repeat("y", 1<<10)})
+	}
+	busy.CloseSend()
+	if err := <-done; err != io.EOF {
+		t.Fatal(err)
+	}
+	for _, s := range quiet {
+		sendPaper(t, s, numbered(1))
+		s.CloseSend()
+		if results, err := rest(t, s, 0); err != io.EOF || len(results) != 1 {
+			t.Errorf("a stream that was quiet: %d results, %v", len(results), err)
+		}
+	}
+	if n := r.Load().Refused["request_coming"]; n != 0 {
+		t.Errorf("%d requests were ended", n)
 	}
 }

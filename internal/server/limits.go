@@ -98,9 +98,11 @@ func classLimits() map[embeddv1.Class]ClassLimits {
 	}
 }
 
+// never is when what is awaited has come.
+const never = 1000 * time.Hour
+
 // localLimits are those of a server in its client's own process: who would be refused would be refused by themselves.
 func localLimits() map[embeddv1.Class]ClassLimits {
-	const never = 1000 * time.Hour
 	all := classLimits()
 	for c, l := range all {
 		l.Deadline, l.Gate.Waiting, l.Gate.Burst, l.Gate.Standing = never, math.MaxInt32, never, never

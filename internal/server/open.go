@@ -54,7 +54,7 @@ func (s *Server) registerOpen(desc *grpc.ServiceDesc, impl any) {
 				r := &request{message: v.(proto.Message), limit: maxHealthBytes}
 				came := s.intake.begin(ctx, true)
 				err := decode(r)
-				came()
+				came(r.bytes)
 				if err != nil || r.err == nil {
 					return err
 				}
@@ -104,7 +104,7 @@ func (s *promptStream) RecvMsg(m any) error {
 		r := &request{message: m.(proto.Message), limit: maxHealthBytes} // a watch keeps the name for as long as it lasts
 		came := s.intake.begin(s.Context(), true)
 		err := s.ServerStream.RecvMsg(r)
-		came()
+		came(r.bytes)
 		if err == nil {
 			err = r.err
 		}

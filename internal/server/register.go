@@ -66,7 +66,7 @@ func (s *Server) guarded(method string, r rule, handle grpc.MethodHandler) grpc.
 			r := &request{message: v.(proto.Message), limit: limits.MessageBytes}
 			came := s.intake.begin(ctx, false)
 			err := decode(r)
-			came()
+			came(r.bytes)
 			if err == nil {
 				err = r.err
 			}

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -55,50 +57,22 @@ func (s *Server) search(ctx context.Context, in retrieval.Input, field string, r
 	if err != nil {
 		return nil, err
 	}
-	if err := checkView(req.GetView()); err != nil {
-		return nil, err
-	}
-	plan, err := plans.fromProto("plan", req.GetPlan())
+	ask, err := askFromProto(req)
 	if err != nil {
 		return nil, err
 	}
-	mode, err := modes.fromProto("mode", req.GetMode())
-	if err != nil {
+	ask.Input, ask.Field = in, field
+	if ask.Which, err = which(ctx, req.GetFilter()); err != nil {
 		return nil, err
 	}
-	fusion, err := fusions.fromProto("fusion", req.GetFusion())
-	if err != nil {
-		return nil, err
-	}
-	which, err := which(ctx, req.GetFilter())
-	if err != nil {
-		return nil, err
-	}
-	band, err := bands.fromProto("min_band", req.GetMinBand())
-	if err != nil {
-		return nil, err
+	if field != "" { // a search, of which there are pages
+		ask.Digest = sync.OnceValue(func() uint64 { return digest(req, ownName(c)) })
 	}
 	var stored embeddv1.UpsertOutcome
 	if req.GetStore() {
-		if stored, err = s.storeQuery(ctx, c, in.Paper, which); err != nil {
+		if stored, err = s.storeQuery(ctx, c, ask); err != nil {
 			return nil, err
 		}
-	}
-	ask := retrieval.SearchRequest{
-		Input: in, Field: field, K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), Plan: plan, Which: which,
-		Mode: mode, Fusion: fusion, DenseWeight: req.DenseWeight, Diversity: req.GetDiversity(), HalfLife: req.HalfLife, DateField: req.GetDateField(),
-		MinCosine: req.MinCosine, MinBand: band, Autocut: req.GetAutocut(), Page: req.GetPageToken(),
-		Live: req.GetLive(), Basic: req.GetView() != embeddv1.PaperView_PAPER_VIEW_FULL, Rerank: rerankFromProto(req.GetRerank()), Exclude: req.GetExclude(), SameWork: req.GetSameWork(),
-		Sentences: req.Sentences, Explain: req.GetExplain(),
-	}
-	if field != "" { // a search, of which there are pages
-		ask.Digest = digest(req, ownName(c))
-	}
-	if f := req.GetFeedback(); f != nil {
-		ask.Feedback = &retrieval.Feedback{Papers: int(f.GetPapers()), DenseWeight: f.DenseWeight, Terms: int(f.GetTerms()), TermWeight: f.TermWeight}
-	}
-	if g := req.GetGroupBy(); g != nil {
-		ask.Group = &retrieval.Group{Field: g.GetField(), Hits: int(g.GetHits())}
 	}
 	r, err := c.Search(ctx, ask)
 	if err != nil {
@@ -122,7 +96,40 @@ func (s *Server) search(ctx context.Context, in retrieval.Input, field string, r
 	return res, nil
 }
 
-// digest stands for all of a search but what may change from page to page, in the collection of a name. It is never 0.
+// askFromProto copies what a request says of the answer off the wire: all but the query, the filter, the collection, and whether to store.
+func askFromProto(req *embeddv1.SearchRequest) (ask retrieval.SearchRequest, err error) {
+	ask = retrieval.SearchRequest{
+		K: intFromProto(req.K), Ef: intFromProto(req.Ef), Recall: req.Recall, Exact: req.GetExact(), DenseWeight: req.DenseWeight,
+		Diversity: req.GetDiversity(), HalfLife: req.HalfLife, DateField: req.GetDateField(), MinCosine: req.MinCosine, Autocut: req.GetAutocut(),
+		PublishedAfter: req.GetPublishedAfter(), PublishedBefore: req.GetPublishedBefore(), Page: req.GetPageToken(), Live: req.GetLive(),
+		Basic: req.GetView() != embeddv1.PaperView_PAPER_VIEW_FULL, Rerank: rerankFromProto(req.GetRerank()), Exclude: req.GetExclude(), SameWork: req.GetSameWork(),
+		Facets: facetsFromProto(req.GetFacets()), Sentences: req.Sentences, Explain: req.GetExplain(),
+	}
+	if err := checkView(req.GetView()); err != nil {
+		return ask, err
+	}
+	if ask.Plan, err = plans.fromProto("plan", req.GetPlan()); err != nil {
+		return ask, err
+	}
+	if ask.Mode, err = modes.fromProto("mode", req.GetMode()); err != nil {
+		return ask, err
+	}
+	if ask.Fusion, err = fusions.fromProto("fusion", req.GetFusion()); err != nil {
+		return ask, err
+	}
+	if ask.MinBand, err = bands.fromProto("min_band", req.GetMinBand()); err != nil {
+		return ask, err
+	}
+	if f := req.GetFeedback(); f != nil {
+		ask.Feedback = &retrieval.Feedback{Papers: int(f.GetPapers()), DenseWeight: f.DenseWeight, Terms: int(f.GetTerms()), TermWeight: f.TermWeight}
+	}
+	if g := req.GetGroupBy(); g != nil {
+		ask.Group = &retrieval.Group{Field: g.GetField(), Hits: int(g.GetHits())}
+	}
+	return ask, nil
+}
+
+// digest stands for all of a search but what may change from page to page, in the collection of a name.
 func digest(req *embeddv1.SearchRequest, collection string) uint64 {
 	same := proto.CloneOf(req)
 	same.Collection = collection
@@ -132,33 +139,56 @@ func digest(req *embeddv1.SearchRequest, collection string) uint64 {
 		return 1
 	}
 	sum := sha256.Sum256(text)
-	return binary.BigEndian.Uint64(sum[:]) | 1
+	return binary.BigEndian.Uint64(sum[:])
 }
 
-// storeQuery stores the paper that is the query, where it is not known with this text.
-func (s *Server) storeQuery(ctx context.Context, c *retrieval.Collection, p *retrieval.Paper, w retrieval.Which) (embeddv1.UpsertOutcome, error) {
+// storeQuery stores the paper that is the query, where it is not known with this text. It is a write like another one: it takes a key that may,
+// counts as one, waits with the others, and is in the audit log. Nothing is stored for a request that will be refused.
+func (s *Server) storeQuery(ctx context.Context, c *retrieval.Collection, ask retrieval.SearchRequest) (embeddv1.UpsertOutcome, error) {
+	p := ask.Input.Paper
 	if p == nil {
 		return 0, &retrieval.Error{Kind: retrieval.Invalid, Field: "store", Message: "is given, and the query is no paper with a title or an abstract; give one in query.paper"}
 	}
-	if caller, ok := CallerOf(ctx); ok && caller.Key != nil && (caller.Key.Role < access.Write || w.Scope != nil) {
-		return 0, status.Error(codes.PermissionDenied, "store: the key may not write; leave store out, or use a key with the role write and no filter")
+	if caller, ok := CallerOf(ctx); ok {
+		if caller.Key != nil && (caller.Key.Role < access.Write || ask.Which.Scope != nil) {
+			s.counts.denied.Add(1)
+			return 0, status.Error(codes.PermissionDenied, "store: the key may not write; leave store out, or use a key with the role write and no filter")
+		}
+		if err := s.limitRate(caller, rule{class: embeddv1.Class_CLASS_WRITE}); err != nil {
+			s.counts.limited.Add(1)
+			return 0, err
+		}
 	}
-	if err := s.room(); err != nil {
-		return 0, &retrieval.Error{Kind: retrieval.Exhausted, Message: err.Error(), RetryAfter: memoryWait, Err: err}
+	if err := c.CheckSearch(ctx, ask); err != nil {
+		return 0, err
 	}
-	known, err := c.Knows(ctx, "query.paper", p, w)
-	if err != nil || known {
+	if known, err := c.Knows(ctx, "query.paper", p, ask.Which); err != nil || known {
 		return embeddv1.UpsertOutcome_UPSERT_OUTCOME_UNCHANGED, err
+	}
+	ticket, err := s.gates[embeddv1.Class_CLASS_WRITE].Enter(ctx)
+	if err != nil {
+		return 0, refusal(err)
+	}
+	defer ticket.Leave()
+	if err := s.roomForPapers(); err != nil {
+		return 0, err
 	}
 	results, _, err := c.Upsert(ctx, []retrieval.Paper{*p})
 	if err != nil {
-		var about *retrieval.Error
-		if errors.As(err, &about) {
-			about.Field = strings.Replace(about.Field, "papers[0]", "query.paper", 1)
-		}
-		return 0, err
+		return 0, renamed(err, func(field string) string { return strings.Replace(field, "papers[0]", "query.paper", 1) })
 	}
 	return outcomes[results[0].Outcome], nil
+}
+
+// stores tells whether a request is about a search that stores its query.
+func stores(req any) bool {
+	switch r := req.(type) {
+	case *embeddv1.SearchRequest:
+		return r.GetStore()
+	case *embeddv1.SearchManyRequest:
+		return slices.ContainsFunc(r.GetSearches(), func(one *embeddv1.SearchRequest) bool { return one.GetStore() })
+	}
+	return false
 }
 
 // SearchMany implements SearchService.
@@ -199,12 +229,14 @@ func (s *Server) SearchMany(ctx context.Context, req *embeddv1.SearchManyRequest
 
 // searchOne is one search of several.
 func (s *Server) searchOne(ctx context.Context, r *embeddv1.SearchRequest) *embeddv1.SearchManyResult {
+	const method = embeddv1.SearchService_SearchMany_FullMethodName
+	begin := time.Now()
 	answer, err := func() (answer *embeddv1.SearchResponse, err error) {
-		defer s.recovered("SearchMany", &err) // it is in a goroutine of its own
+		defer s.recovered(method, &err) // it is in a goroutine of its own
 		return s.Search(ctx, r)
 	}()
 	if err != nil {
-		return &embeddv1.SearchManyResult{Result: &embeddv1.SearchManyResult_Error{Error: refusalToProto(ctx, err)}}
+		return &embeddv1.SearchManyResult{Result: &embeddv1.SearchManyResult_Error{Error: refusalToProto(ctx, s.failed(ctx, method, begin, r, err))}}
 	}
 	return &embeddv1.SearchManyResult{Result: &embeddv1.SearchManyResult_Response{Response: answer}}
 }
@@ -227,23 +259,42 @@ func (s *Server) Recommend(ctx context.Context, req *embeddv1.RecommendRequest) 
 		Positive: examples(req.GetPositiveIds()), Negative: examples(req.GetNegativeIds()), Strategy: req.GetStrategy(),
 	}}})
 	if err != nil {
-		return nil, err
+		return nil, renamed(err, recommendField)
 	}
 	r, err := s.search(ctx, in, "", &embeddv1.SearchRequest{
 		K: req.K, View: req.GetView(), Filter: req.GetFilter(), Exclude: req.GetExclude(), Collection: req.GetCollection(),
 	})
 	if err != nil {
-		var about *retrieval.Error
-		if errors.As(err, &about) { // by the names that it has in this request
-			about.Field = exampleField.ReplaceAllString(about.Field, "${1}_ids$2")
-		}
-		return nil, err
+		return nil, renamed(err, recommendField)
 	}
 	return &embeddv1.RecommendResponse{Hits: r.GetHits(), Effective: r.GetEffective(), IndexVersion: r.GetIndexVersion(), Stages: r.GetStages()}, nil
 }
 
+// recommendField is what a field of a search is called in a RecommendRequest.
+func recommendField(field string) string {
+	field = strings.TrimPrefix(field, "query.")
+	switch field {
+	case "examples.strategy":
+		return "strategy"
+	case "examples":
+		return "positive_ids"
+	}
+	return exampleField.ReplaceAllString(field, "${1}_ids$2")
+}
+
 // exampleField matches the field of an example.
-var exampleField = regexp.MustCompile(`^(?:query\.)?examples\.(positive|negative)(\[\d+\])?(\..*)?$`)
+var exampleField = regexp.MustCompile(`^examples\.(positive|negative)(\[\d+\])?(\..*)?$`)
+
+// renamed is an error with its field as the caller knows it. It is a copy: others may hold the error too.
+func renamed(err error, name func(field string) string) error {
+	var about *retrieval.Error
+	if !errors.As(err, &about) {
+		return err
+	}
+	out := *about
+	out.Field = name(about.Field)
+	return &out
+}
 
 // Explain implements SearchService.
 func (s *Server) Explain(ctx context.Context, req *embeddv1.ExplainRequest) (*embeddv1.ExplainResponse, error) {

@@ -73,6 +73,7 @@ type Server struct {
 	backups  string
 	room     func() error
 	patience time.Duration // ingestPatience, but in tests
+	idle     time.Duration // streamIdle
 
 	// stopping ends when Stop begins.
 	stopping context.Context
@@ -97,6 +98,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: newOpenCalls(), streams: places{most: maxStreamCalls, perAddress: maxStreamCallsPerAddress}, counts: &counts{}, health: health.NewServer(),
 		calls: newCallMetrics(), backups: o.Backups, room: o.Room, patience: ingestPatience,
+		idle: streamIdle,
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if s.room == nil {
@@ -109,7 +111,7 @@ func New(o Options) (*Server, error) {
 	s.limits.Connections = cmp.Or(s.limits.Connections, defaults.Connections)
 	s.limits.Classes = classLimits()
 	if o.Local {
-		s.limits.Classes = localLimits()
+		s.limits.Classes, s.patience, s.idle = localLimits(), never, never
 	}
 	maps.Copy(s.limits.Classes, o.Limits.Classes)
 	s.limits.MessageBytes = cmp.Or(s.limits.MessageBytes, defaults.MessageBytes)

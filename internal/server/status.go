@@ -94,10 +94,7 @@ func (s *Server) logUnary(ctx context.Context, req any, info *grpc.UnaryServerIn
 // failed logs the error of a call and gives its status. It is the only place where an error of a call is logged. req is nil where it was
 // not read.
 func (s *Server) failed(ctx context.Context, method string, begin time.Time, req any, err error) error {
-	var size *sizeError
-	if errors.As(err, &size) {
-		s.counts.tooLong.Add(1)
-	}
+	s.countSize(err)
 	out, took := toStatus(ctx, err), time.Since(begin)
 	level, message := slog.LevelDebug, "call failed"
 	switch {
@@ -111,13 +108,21 @@ func (s *Server) failed(ctx context.Context, method string, begin time.Time, req
 	return out
 }
 
+// countSize counts a request that was too large.
+func (s *Server) countSize(err error) {
+	var size *sizeError
+	if errors.As(err, &size) {
+		s.counts.tooLong.Add(1)
+	}
+}
+
 // recoverUnary turns a panic of a handler into an internal error, with its stack in the log.
 func (s *Server) recoverUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (res any, err error) {
 	defer s.recovered(info.FullMethod, &err)
 	return handler(ctx, req)
 }
 
-// recoverStream does the same for streams: health and reflection.
+// recoverStream does the same for streams of other people's services; those of ours are recovered where they pass the door (stream.go).
 func (s *Server) recoverStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	defer s.recovered(info.FullMethod, &err)
 	return handler(srv, stream)

@@ -39,10 +39,16 @@ func (s *Server) registerStreams(d *grpc.ServiceDesc) error {
 		st.Handler = func(srv any, stream grpc.ServerStream) (err error) {
 			begin := time.Now()
 			ctx := stream.Context()
+			var w *watched // once it has begun
 			defer func() {
-				if err != nil {
-					err = s.failed(ctx, method, begin, nil, err)
+				if err == nil {
+					return
 				}
+				var req any
+				if w != nil {
+					req = w
+				}
+				err = s.failed(ctx, method, begin, req, err)
 			}()
 			defer s.recovered(method, &err)
 			if err := refusePacked(ctx); err != nil {
@@ -63,8 +69,8 @@ func (s *Server) registerStreams(d *grpc.ServiceDesc) error {
 			// A client that says nothing ends here, and what waits for it with it: RecvMsg returns when its context does.
 			ctx, cancel := context.WithCancelCause(ctx)
 			defer cancel(nil)
-			w := &watched{ServerStream: stream, ctx: ctx, fail: cancel, work: work, s: s, method: method, limit: limit, class: r.class}
-			w.idle = time.AfterFunc(streamIdle, func() { cancel(errIdle) })
+			w = &watched{ServerStream: stream, ctx: ctx, fail: cancel, work: work, s: s, method: method, limit: limit, class: r.class}
+			w.idle = time.AfterFunc(s.idle, func() { cancel(errIdle) })
 			defer w.idle.Stop()
 			w.ctx = context.WithValue(ctx, watchedKey{}, w)
 			defer w.end()
@@ -103,6 +109,7 @@ type watched struct {
 
 	mu    sync.Mutex // guards what follows
 	came  int        // messages
+	name  string     // of the collection that it is about
 	kept  []func()
 	ended bool
 }
@@ -113,6 +120,27 @@ type watchedKey struct{}
 func watchedOf(ctx context.Context) *watched {
 	w, _ := ctx.Value(watchedKey{}).(*watched)
 	return w
+}
+
+// about says which collection the stream is about, for the log.
+func (w *watched) about(collection string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.name = collection
+}
+
+// GetCollection gives it: "" for the default one, or while nobody has said.
+func (w *watched) GetCollection() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.name
+}
+
+// worked tells whether anything has come on the stream that may have been worked on.
+func (w *watched) worked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.came > 0
 }
 
 // Context implements grpc.ServerStream.
@@ -161,17 +189,18 @@ type received struct {
 // messages that are held take nearly all that they may it waits, and its client with it. It returns when a message has come, or the handler has returned:
 // who must not wait for that looks for the end of ctx meanwhile.
 func (w *watched) receive(m proto.Message) (got received, bad, err error) {
+	defer w.s.recovered(w.method, &err) // it is in a goroutine of its own
 	for w.s.intake.crowded() {
 		if err := sleep(w.ctx, 20*time.Millisecond); err != nil {
 			return got, nil, err
 		}
 	}
-	w.idle.Reset(streamIdle)
+	w.idle.Reset(w.s.idle)
 	defer w.idle.Stop()
 	r := &request{message: m, limit: w.limit}
 	came := w.s.intake.begin(w.ctx, false)
 	err = w.ServerStream.RecvMsg(r)
-	came()
+	came(r.bytes)
 	if err != nil {
 		return got, nil, err
 	}
@@ -205,10 +234,15 @@ func (w *watched) SendMsg(m any) error {
 	if w.lasts {
 		until = w.work
 	}
-	unread := time.NewTimer(streamIdle)
+	unread := time.NewTimer(w.s.idle)
 	defer unread.Stop()
 	sent := make(chan error, 1)
-	go func() { sent <- w.ServerStream.SendMsg(a) }()
+	go func() {
+		var err error
+		defer func() { sent <- err }()
+		defer w.s.recovered(w.method, &err)
+		err = w.ServerStream.SendMsg(a)
+	}()
 	select {
 	case err := <-sent:
 		return err
@@ -280,6 +314,24 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// piece does a piece of the stream's work, which has its caller's share and a deadline, when there is room for it.
+func (w *watched) piece(do func(ctx context.Context) error) error {
+	leave, err := w.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := within(w.ctx, w.s.limits.Classes[w.class].Deadline, "a piece of a stream")
+	defer cancel()
+	if err := do(ctx); err != nil {
+		if ctx.Err() != nil && w.ctx.Err() == nil {
+			return toStatus(ctx, err) // here the deadline is known
+		}
+		return err
+	}
+	return nil
 }
 
 // enter lets a piece of a stream's work through the gate of its class, as soon as there is room; leave says that it is done. A stream is not

@@ -404,7 +404,7 @@ type SearchResponse struct {
 	Effective *Effective `protobuf:"bytes,2,opt,name=effective,proto3" json:"effective,omitempty"`
 	// Grows with every change of the collection. 0 for who has a key with a filter: it counts the changes of all papers.
 	IndexVersion uint64 `protobuf:"varint,3,opt,name=index_version,json=indexVersion,proto3" json:"index_version,omitempty"`
-	// What the model read of a text query; absent for a paper or a vector.
+	// What the model read of the query, where it was encoded: a text, or a paper that is not stored with its text. Absent otherwise.
 	TextUse *TextUse `protobuf:"bytes,4,opt,name=text_use,json=textUse,proto3" json:"text_use,omitempty"`
 	// Where the time went, in the order of what was done first.
 	Stages []*StageTime `protobuf:"bytes,5,rep,name=stages,proto3" json:"stages,omitempty"`
