@@ -1,15 +1,21 @@
 package retrieval
 
 import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
-	"unsafe"
+	"time"
 
 	"embedd/internal/store"
 )
 
-// cards are papers as the basic view shows them, without abstract and metadata, kept as they are read: an answer of ten papers reads ten records out of
-// the store's blocks otherwise, which takes longer than to search the graph. The cache is bounded in bytes; where it is full, others make room in no order.
+// cards are papers as the basic view shows them, without abstract and metadata: an answer of ten papers reads ten records out of the store's blocks
+// otherwise, which takes longer than to search the graph. They are made behind a start, and when a paper is read. The cache is bounded in bytes; where it
+// is full, others make room in no order. A card is one string, whose parts are the fields of what is read from it: for the garbage collector it is one
+// pointer, and reading it copies no text.
 //
 // A card is what is stored: each change forgets the cards of its papers before it is acknowledged (invariants 1 and 5), and what was read before a change
 // is not kept after it.
@@ -17,6 +23,12 @@ type cards struct {
 	most  int64 // bytes
 	bytes atomic.Int64
 	parts [cardParts]cardPart
+	// Where the paper of an id is, by the hash of the id: the ordinal of its card, which has the id.
+	seed maphash.Seed
+	ids  [cardParts]cardIDs
+	// made is done when the cards were made that a start makes.
+	made sync.WaitGroup
+	once sync.Once
 }
 
 // cardParts are locked apart.
@@ -28,10 +40,19 @@ const cardBytes = 64 << 20
 type cardPart struct {
 	mu      sync.RWMutex
 	changes uint64 // of papers of this part
-	papers  map[uint64]*Paper
+	papers  map[uint64]card
 }
 
+type cardIDs struct {
+	mu sync.RWMutex
+	at map[uint64]uint64
+}
+
+func (c *cards) init() { c.most, c.seed = cardBytes, maphash.MakeSeed() }
+
 func (c *cards) part(ordinal uint64) *cardPart { return &c.parts[ordinal%cardParts] }
+
+func (c *cards) idsOf(hash uint64) *cardIDs { return &c.ids[hash%cardParts] }
 
 // forget forgets papers that have changed.
 func (c *cards) forget(ordinals []uint64) {
@@ -39,57 +60,162 @@ func (c *cards) forget(ordinals []uint64) {
 		p := c.part(ordinal)
 		p.mu.Lock()
 		p.changes++
-		if old, there := p.papers[ordinal]; there {
-			c.bytes.Add(-cardSize(old))
-			delete(p.papers, ordinal)
-		}
+		c.drop(p, ordinal)
 		p.mu.Unlock()
+	}
+}
+
+// drop takes a card out, where there is one. p.mu is held.
+func (c *cards) drop(p *cardPart, ordinal uint64) {
+	old, there := p.papers[ordinal]
+	if !there {
+		return
+	}
+	c.bytes.Add(-old.size())
+	delete(p.papers, ordinal)
+	hash := maphash.String(c.seed, old.id())
+	ids := c.idsOf(hash)
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	if ids.at[hash] == ordinal {
+		delete(ids.at, hash)
 	}
 }
 
 // keep keeps what was read of a paper, if none of its part has changed since changes was read.
 func (c *cards) keep(ordinal, changes uint64, full *Paper) {
-	card := *full
-	card.Abstract, card.Metadata, card.Vector = "", nil, nil
+	made := newCard(full)
 	p := c.part(ordinal)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, there := p.papers[ordinal]; there || p.changes != changes {
 		return
 	}
-	size := cardSize(&card)
-	for other, old := range p.papers {
+	size := made.size()
+	for other := range p.papers {
 		if c.bytes.Load()+size <= c.most {
 			break
 		}
-		c.bytes.Add(-cardSize(old))
-		delete(p.papers, other)
+		c.drop(p, other)
 	}
 	if c.bytes.Load()+size > c.most { // others have it all
 		return
 	}
 	if p.papers == nil {
-		p.papers = map[uint64]*Paper{}
+		p.papers = map[uint64]card{}
 	}
 	c.bytes.Add(size)
-	p.papers[ordinal] = &card
-}
-
-// cardSize is about how many bytes a card takes.
-func cardSize(p *Paper) int64 {
-	n := int(unsafe.Sizeof(*p)) + 48 + len(p.ID) + len(p.Title) + len(p.Venue) + len(p.DOI) + len(p.ArxivID) + len(p.URL)
-	for _, a := range p.Authors {
-		n += 16 + len(a)
+	p.papers[ordinal] = made
+	hash := maphash.String(c.seed, full.ID)
+	ids := c.idsOf(hash)
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	if ids.at == nil {
+		ids.at = map[uint64]uint64{}
 	}
-	return int64(n)
+	ids.at[hash] = ordinal
 }
 
-// get gives a card, and what keep asks for where there is none.
-func (c *cards) get(ordinal uint64) (card *Paper, changes uint64) {
+// get gives a card, "" for none, and what keep asks for then.
+func (c *cards) get(ordinal uint64) (found card, changes uint64) {
 	p := c.part(ordinal)
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.papers[ordinal], p.changes
+}
+
+// ordinal gives where the paper with an id is, where its card is here.
+func (c *cards) ordinal(id string) (uint64, bool) {
+	hash := maphash.String(c.seed, id)
+	ids := c.idsOf(hash)
+	ids.mu.RLock()
+	at, there := ids.at[hash]
+	ids.mu.RUnlock()
+	if !there {
+		return 0, false
+	}
+	found, _ := c.get(at)
+	return at, found != "" && found.id() == id
+}
+
+// card is a paper in one string: year, time of expiry and the lengths of its texts, as varints, and then the texts, first the id.
+type card string
+
+// cardOverhead is about what the maps take of a card beside its bytes.
+const cardOverhead = 80
+
+func (k card) size() int64 { return int64(len(k)) + cardOverhead }
+
+func newCard(p *Paper) card {
+	texts := append([]string{p.ID, p.Title, p.Venue, p.DOI, p.ArxivID, p.URL}, p.Authors...)
+	var expires int64 // in nanoseconds of Unix time, and 1 more; 0: never
+	if !p.Expires.IsZero() {
+		expires = p.Expires.UnixNano() + 1
+	}
+	b := binary.AppendVarint(binary.AppendVarint(nil, int64(p.Year)), expires)
+	b = binary.AppendUvarint(b, uint64(len(texts)))
+	for _, text := range texts {
+		b = binary.AppendUvarint(b, uint64(len(text)))
+	}
+	for _, text := range texts {
+		b = append(b, text...)
+	}
+	return card(b)
+}
+
+// uvarint takes a number off the front.
+func (k *card) uvarint() (v uint64) {
+	for i, shift := 0, 0; ; i, shift = i+1, shift+7 {
+		b := (*k)[i]
+		if v |= uint64(b&0x7f) << shift; b < 0x80 {
+			*k = (*k)[i+1:]
+			return v
+		}
+	}
+}
+
+func (k *card) varint() int64 {
+	v := k.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
+}
+
+// id is the paper's.
+func (k card) id() string {
+	k.varint()
+	k.varint()
+	first, rest := uint64(0), uint64(0)
+	for i, n := uint64(0), k.uvarint(); i < n; i++ {
+		if length := k.uvarint(); i == 0 {
+			first = length
+		} else {
+			rest += length
+		}
+	}
+	return string(k[:first])
+}
+
+// paper is the paper, whose texts are parts of the card.
+func (k card) paper(p *Paper) {
+	p.Year = int32(k.varint())
+	if expires := k.varint(); expires != 0 {
+		p.Expires = time.Unix(0, expires-1).UTC()
+	}
+	n := int(k.uvarint())
+	lengths := make([]int, 0, 16)
+	for range n {
+		lengths = append(lengths, int(k.uvarint()))
+	}
+	next := func() (text string) {
+		text, k, lengths = string(k[:lengths[0]]), k[lengths[0]:], lengths[1:]
+		return text
+	}
+	p.ID, p.Title, p.Venue, p.DOI, p.ArxivID, p.URL = next(), next(), next(), next(), next(), next()
+	if len(lengths) > 0 {
+		p.Authors = make([]string, 0, len(lengths))
+		for len(lengths) > 0 {
+			p.Authors = append(p.Authors, next())
+		}
+	}
 }
 
 // records reads papers, as Store.Records does; basic: without abstract and metadata, from the cards where they are there.
@@ -102,9 +228,10 @@ func (c *Collection) records(ordinals []uint64, basic bool) (records []store.Rec
 	var at []int
 	var changes []uint64
 	for i, ordinal := range ordinals {
-		card, n := c.cards.get(ordinal)
-		if card != nil {
-			records[i].Paper, present[i] = *card, true
+		found, n := c.cards.get(ordinal)
+		if found != "" {
+			found.paper(&records[i].Paper)
+			present[i] = true
 			continue
 		}
 		lacking, at, changes = append(lacking, ordinal), append(at, i), append(changes, n)
@@ -122,4 +249,46 @@ func (c *Collection) records(ordinals []uint64, basic bool) (records []store.Rec
 		}
 	}
 	return records, present, nil
+}
+
+// ordinalOf gives where a paper is, as Store.Ordinal does.
+func (c *Collection) ordinalOf(id string) (uint64, error) {
+	if c.moves.underway.Load() == 0 {
+		if at, there := c.cards.ordinal(id); there {
+			return at, nil
+		}
+	}
+	return c.store.Ordinal(id)
+}
+
+// errFull ends the making of cards.
+var errFull = errors.New("there is no room for more cards")
+
+// makeCards makes cards until they take what they may, once, behind who calls it. A paper that cannot be read gets none: who asks for it is told.
+func (c *Collection) makeCards(ctx context.Context) {
+	c.cards.once.Do(func() {
+		c.cards.made.Go(func() {
+			batch := make([]uint64, 0, derivedAtOnce)
+			err := c.store.Ordinals(func(ordinal uint64) error {
+				if batch = append(batch, ordinal); len(batch) < derivedAtOnce {
+					return nil
+				}
+				if c.cards.bytes.Load() > c.cards.most/16*15 {
+					return errFull
+				}
+				_, _, err := c.records(batch, true)
+				batch = batch[:0]
+				if err != nil && !errors.Is(err, store.ErrCorrupt) {
+					return err
+				}
+				return ctx.Err()
+			})
+			if err == nil {
+				_, _, err = c.records(batch, true)
+			}
+			if err != nil && !errors.Is(err, errFull) && ctx.Err() == nil {
+				c.log.Debug("not all papers were read that are kept for answers; they are when they are found", "error", err)
+			}
+		})
+	})
 }

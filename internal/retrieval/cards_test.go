@@ -2,9 +2,12 @@ package retrieval
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"embedd/internal/testkit"
 )
@@ -52,13 +55,64 @@ func TestCards(t *testing.T) {
 		}
 	}
 	var kept int64
+	cards, ids := 0, 0
 	for i := range c.cards.parts {
-		for _, card := range c.cards.parts[i].papers {
-			kept += cardSize(card)
+		ids += len(c.cards.ids[i].at)
+		for ordinal, card := range c.cards.parts[i].papers {
+			kept += card.size()
+			cards++
+			if at, there := c.cards.ordinal(card.id()); !there || at != ordinal {
+				t.Errorf("paper %s is at %d, and is found at %d, %v", card.id(), ordinal, at, there)
+			}
 		}
 	}
-	if kept == 0 || kept != c.cards.bytes.Load() {
-		t.Errorf("cards take %d bytes, counted are %d", kept, c.cards.bytes.Load())
+	if kept == 0 || kept != c.cards.bytes.Load() || ids != cards {
+		t.Errorf("%d cards take %d bytes, counted are %d; %d ids", cards, kept, c.cards.bytes.Load(), ids)
+	}
+}
+
+// A card gives back what the basic view shows of a paper, whatever is in it.
+func TestACardIsThePaper(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for _, p := range []Paper{
+		{ID: "a"},
+		{ID: long, Title: "t\x00ü", Authors: []string{"", "B", long}, Year: -44, Venue: "v", DOI: "10.1/x", ArxivID: "1", URL: "u", Expires: time.Unix(1<<31, 7).UTC()},
+		{ID: "b", Authors: slices.Repeat([]string{"A"}, 100), Year: 9999, Expires: time.Unix(0, 0).UTC()},
+	} {
+		full := p
+		full.Abstract, full.Metadata, full.Vector = "abstract", []byte("{}"), []float32{1}
+		k := newCard(&full)
+		var got Paper
+		if k.paper(&got); !reflect.DeepEqual(got, p) || k.id() != p.ID {
+			t.Errorf("%+v, its id %q; want %+v", got, k.id(), p)
+		}
+	}
+}
+
+// Behind a start cards are made of all papers, as far as there is room.
+func TestCardsAreMade(t *testing.T) {
+	dir := t.TempDir()
+	c := open(t, dir, newBag())
+	all := words(t, 300)
+	put(t, c, all...)
+	for _, most := range []int64{cardBytes, 10_000} {
+		c.cards = cards{}
+		c.cards.init()
+		c.cards.most = most
+		c.LoadDerived()
+		c.cards.made.Wait()
+		n := 0
+		for i := range all {
+			if at, there := c.cards.ordinal(all[i].ID); there {
+				n++
+				if want, err := c.store.Ordinal(all[i].ID); err != nil || at != want {
+					t.Fatalf("%s is at %d, want %d, %v", all[i].ID, at, want, err)
+				}
+			}
+		}
+		if b := c.cards.bytes.Load(); b > most || most == cardBytes && n != len(all) || n == 0 {
+			t.Errorf("%d papers of %d have cards of %d bytes, the limit is %d", n, len(all), b, most)
+		}
 	}
 }
 

@@ -118,7 +118,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	}
 	c.fields.init()
 	c.words.init()
-	c.cards.most = cardBytes
+	c.cards.init()
 	c.neighbours.init(o.Settings.Neighbours)
 	c.works.init()
 	if c.log == nil {
@@ -320,6 +320,7 @@ func (c *Collection) Close() error {
 	c.fields.loading.Wait()
 	c.words.loading.Wait()
 	c.works.loading.Wait()
+	c.cards.made.Wait()
 	c.upkeep.timer.Stop()
 	c.probe.timer.Stop()
 	c.expiry.timer.Stop()

@@ -179,6 +179,7 @@ func (c *Collection) LoadDerived() {
 	c.fields.begin(c)
 	c.words.begin(c)
 	c.works.begin(c)
+	c.makeCards(c.upkeep.ctx)
 }
 
 // update brings all that is derived and in memory to what is stored of some papers. reworded are those of them whose words may be others. Words and

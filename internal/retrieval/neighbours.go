@@ -186,14 +186,12 @@ func (c *Collection) kept(l *looking, res *SearchResult) ([]ann.Neighbor, bool) 
 	}
 	near := append(make([]ann.Neighbor, 0, l.query.K), ann.Neighbor{Label: self})
 	gone := false
-	for _, x := range list.near {
+	for _, x := range list.near[:min(len(list.near), l.query.K-1)] {
 		if !c.index.Contains(uint64(x.ordinal)) {
 			gone = true
 			break
 		}
-		if len(near) < l.query.K {
-			near = append(near, ann.Neighbor{Label: uint64(x.ordinal), Distance: x.distance})
-		}
+		near = append(near, ann.Neighbor{Label: uint64(x.ordinal), Distance: x.distance})
 	}
 	as := Materialised{Version: list.version, At: list.at}
 	n.mu.RUnlock()

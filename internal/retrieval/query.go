@@ -581,7 +581,7 @@ func (c *Collection) vectorOf(field, id string) (v []float32, ordinal uint64, er
 // searchVectorOf is vectorOfAny with the vector as the index keeps it, which is in memory and as near to what is stored as its distances are; where it is
 // not there, as it is stored.
 func (c *Collection) searchVectorOf(ctx context.Context, field, id string, w Which) (own string, v []float32, ordinal uint64, err error) {
-	if ordinal, err = c.store.Ordinal(id); err == nil {
+	if ordinal, err = c.ordinalOf(id); err == nil {
 		if gone, err := c.goneAt(ordinal); err == nil && !gone {
 			if v, there := c.index.Vector(ordinal); there {
 				return id, v, ordinal, nil
@@ -679,7 +679,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 // after the first page.
 func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int) (hits []Hit, missing int, err error) {
 	hits = make([]Hit, 0, min(k, len(found)))
-	moving := map[string]bool{} // papers among the hits that are
+	var moving map[string]bool // papers among the hits that are
 	// Who asks for more than the basic view, or has what is found looked into, reads all of the papers.
 	basic := r.Basic && r.Which.all() && !r.Explain && l.order.rerank == nil && !c.settings.Passages && !(l.apart != nil && l.apart.direct)
 	for from := 0; from < len(found) && len(hits) < k; {
@@ -708,6 +708,9 @@ func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int)
 				if !present[i] {
 					missing++
 					continue
+				}
+				if moving == nil {
+					moving = map[string]bool{}
 				}
 				moving[records[i].Paper.ID] = true
 			} else if moving[records[i].Paper.ID] {

@@ -114,6 +114,8 @@ func localLimits() map[embeddv1.Class]ClassLimits {
 // transport are the limits that gRPC holds for us.
 func transport() []grpc.ServerOption {
 	return []grpc.ServerOption{
+		// A goroutine for each call would grow its stack each time, which is a tenth of a short call.
+		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))),
 		grpc.MaxRecvMsgSize(MaxMessageBytes),
 		grpc.MaxSendMsgSize(MaxMessageBytes),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
