@@ -89,7 +89,7 @@ $(BUF): tools/package.json tools/package-lock.json
 	@touch $@
 
 .PHONY: bars
-bars: setup ## Print the figures that the project holds itself to (about 35 minutes; needs the evaluation sets)
+bars: setup ## Print the figures that the project holds itself to (about 50 minutes; needs the evaluation sets)
 	scripts/bars.sh
 
 .PHONY: fuzz-tokenizer

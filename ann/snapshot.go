@@ -23,7 +23,8 @@ import (
 //	| a section for each array, in the order of (*Index).sections, as long as count, highs and places say |
 //	| CRC-32C u32 of each MiB before, the last may be shorter | CRC-32C u32 of these |
 //
-// Slots that are neither live nor a tombstone are free. What free slots above level 0 had there is not used again.
+// Slots that are neither live nor a tombstone are free, and used again. Where a slot that is free had lists above level 0, the room of these is not used again
+// after a snapshot was opened: which room it was is not written.
 
 // snapshotVersion is the version that is written, and the only one that is read.
 //

@@ -102,15 +102,16 @@ const rowShare = 0.1
 // Calibrate measures, with up to 300 of the index's own vectors as queries, the recall at lengths of the candidate list, by which Recall
 // of a Query is kept, and the times by which plans are chosen. A query's own slot is left out of the walk, which is then as hard as one
 // for a vector from outside. It takes some seconds for 100,000 vectors on one core, and pays after the index has grown by half or so.
-// Searches and changes go on meanwhile, and do not count: a vector that came after the exact neighbours were found is not one that the walk should have
-// passed over, and one that went is not missed.
+// Searches and changes go on meanwhile, and hardly count: a vector that takes a slot of its own after the beginning is not looked at, and one that went is not
+// missed. One that takes a free slot after the exact neighbours of a query were found has a place among what the walk finds for it, so that the recall may
+// come out a little too low, never too high.
 func (x *Index) Calibrate(ctx context.Context) error {
 	samples := x.sample(300)
 	if len(samples) < 30 { // too few to say anything, and few enough to scan
 		return nil
 	}
 	t := &tuning{n: x.Len()}
-	before := x.count.Load() // the slots of what is there now
+	before := x.count.Load() // the slots of what is there now, and those that are free
 	if t.n < len(samples) {  // most has gone meanwhile
 		return nil
 	}

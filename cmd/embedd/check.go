@@ -46,7 +46,7 @@ func (c *checkCmd) Run(e *env) (err error) {
 	case err != nil || !found.Violated():
 		return err
 	case found.OnlyDerived():
-		return errors.New("the index is not as it must be, the papers are: embedd repair --drop-derived removes the index, and the next start makes it anew")
+		return errors.New("the index is not as it must be, the papers are: embedd repair --drop-derived removes what is made of the papers, and the next start makes it anew")
 	}
 	if found.Model != "" && !c.JSON { // the store has opened
 		fmt.Fprint(e.stdout, whatOrdinalsAre)
@@ -94,7 +94,7 @@ func printInspection(e *env, x *retrieval.Inspection) error {
 
 type repairCmd struct {
 	Data           string `help:"Data directory; default: data in the .embedd folder." placeholder:"DIR"`
-	DropDerived    bool   `help:"Remove what can be made anew from the papers: the snapshots of the index."`
+	DropDerived    bool   `help:"Remove what can be made anew from the papers: the snapshots of the index, of the words and of the works."`
 	AcceptDataLoss bool   `help:"Keep what is whole of a store that has lost something, and give up the rest for good."`
 }
 
@@ -133,7 +133,7 @@ func (c *repairCmd) Run(e *env) (err error) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(e.stdout, "the index is made anew at the next start")
+		fmt.Fprintln(e.stdout, "the index, the words and the works are made anew from the papers at the next start")
 	}
 	return nil
 }

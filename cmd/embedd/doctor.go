@@ -197,7 +197,7 @@ func (c *doctorCmd) checkData(e *env, dir string, engine engineFlags) ([]finding
 	case err != nil:
 		return []finding{{name, broken, err.Error(), "Where files are damaged, embedd check says which, and embedd restore brings back a backup. Where the model is another, name the right one with --model."}}, nil
 	}
-	memory := checkMemory() // with model and index in it, and nothing else
+	used, known := memory.Resident() // with model and index in it, and nothing else
 	info, err := cl.info.GetInfo(e.ctx, &embeddv1.GetInfoRequest{})
 	if err != nil {
 		return nil, errors.Join(err, cl.close())
@@ -206,7 +206,7 @@ func (c *doctorCmd) checkData(e *env, dir string, engine engineFlags) ([]finding
 	findings := []finding{
 		unless(n.GetPapers() != n.GetIndexedVectors(), name, broken, fmt.Sprintf("%d papers, %d in the index", n.GetPapers(), n.GetIndexedVectors()),
 			"Stop embedd and run embedd repair --drop-derived: the next start makes the index anew from the papers."),
-		memory,
+		checkMemory(used, known, n.GetPapers()),
 	}
 	about, err := checkPapers(e.ctx, cl, int(n.GetPapers()))
 	if err = errors.Join(err, cl.close()); err != nil {
@@ -399,27 +399,30 @@ func spaceFinding(free, stored int64) finding {
 	return unless(free < stored, "free space", doubt, value, advice)
 }
 
-// checkMemory compares what this process has taken, with model and index open, with what a server may take where nothing else is said.
-func checkMemory() finding {
-	used, err := memory.Resident()
-	if err != nil {
+// madeOfPaper is about what a server makes of each paper and has in memory beside the index: words, fields for filters, works, 20 kept neighbours: in bytes. A command
+// makes none of it before it is asked for.
+const madeOfPaper = 2500
+
+// checkMemory compares what this process has taken, with model and index open, and what a server takes beside that, with what it may take where nothing else
+// is said.
+func checkMemory(used uint64, err error, papers int64) finding {
+	limit, unknown := memory.Default()
+	if err != nil || unknown != nil {
 		return finding{"memory limit", good, "not known on this system", ""}
 	}
-	limit, err := memory.Default()
-	if err != nil {
-		return finding{"memory limit", good, "not known on this system", ""}
-	}
-	return memoryFinding(int64(used), int64(limit))
+	return memoryFinding(int64(used)+papers*madeOfPaper, int64(limit))
 }
 
+// memoryFinding takes what model, index and what is derived need. The store's cache fills as it is needed, and then stays as large as it may be.
 func memoryFinding(used, limit int64) finding {
 	const name = "memory limit"
-	value := fmt.Sprintf("%s are needed to open model and index, %s is what a server may take (--memory-limit)", sizeText(used), sizeText(limit))
-	const advice = "Calls, writes and the store's caches need half as much again. Raise the limit, or keep the index smaller with --index-memory lean (docs/index.md)."
+	value := fmt.Sprintf("%s are needed for model, index and what is made of the papers, and up to %s for the store's cache; %s is what a server may take (--memory-limit)",
+		sizeText(used), sizeText(retrieval.StoreCacheBytes), sizeText(limit))
+	const advice = "Beside the store's cache, calls and writes need half as much again. Raise the limit, or keep the index smaller with --index-memory lean (docs/index.md)."
 	if used > limit*9/10 {
 		return finding{name, broken, value, advice}
 	}
-	return unless(used*3/2 > limit, name, doubt, value, advice)
+	return unless(used*3/2+retrieval.StoreCacheBytes > limit, name, doubt, value, advice)
 }
 
 // checkHugePages says whether the kernel backs the index by huge pages.

@@ -35,6 +35,7 @@ func TestFindings(t *testing.T) {
 		{"next to none", spaceFinding(100*mib, 0), broken, "100.0 MiB free, 0.0 KiB stored"},
 		{"a high limit", memoryFinding(300*mib, gib), good, "1.0 GiB is what a server may take (--memory-limit)"},
 		{"a near limit", memoryFinding(300*mib, 400*mib), doubt, "lean"},
+		{"a limit that the store's cache does not fit into", memoryFinding(300*mib, 700*mib), doubt, "256.0 MiB for the store's cache"},
 		{"too low a limit", memoryFinding(300*mib, 310*mib), broken, "Raise"},
 		{"many files", filesFinding(65536), good, "65536"},
 		{"some files", filesFinding(1024), doubt, "ulimit -n"},

@@ -104,13 +104,15 @@ type observer struct {
 func newObserver() *observer {
 	buckets := prometheus.ExponentialBuckets(0.0005, 2, 14) // to 4 seconds
 	o := &observer{
-		search: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "embedd_search_duration_seconds", Help: "Time in a stage of a search: encode, for a text, that of an explanation too; search, in the index; words, in that of words; fetch, of the papers.", Buckets: buckets}, []string{"stage"}),
-		write:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "embedd_write_duration_seconds", Help: "Time in a stage of an upsert or delete: encode, of texts that are new; commit, to the store, synced, and to the index.", Buckets: buckets}, []string{"op", "stage"}),
+		search: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "embedd_search_duration_seconds", Help: "Time in a stage of a search: encode, of texts and of papers that are not stored; search, in the index; words, in that of words; fetch, of the papers; sentences, by which the best are scored anew; rerank, by a cross-encoder; explain, of hits; facets, counting.", Buckets: buckets}, []string{"stage"}),
+		write:  prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "embedd_write_duration_seconds", Help: "Time in a stage of an upsert, which an update is too, or delete: encode, of texts that are new; sentences and passages, of these, where they are kept; commit, to the store, synced, and to the index.", Buckets: buckets}, []string{"op", "stage"}),
 	}
-	for _, stage := range []retrieval.Stage{retrieval.StageEncode, retrieval.StageSearch, retrieval.StageWords, retrieval.StageFetch, retrieval.StageRerank} { // so that they are there before the first
+	for _, stage := range []retrieval.Stage{retrieval.StageEncode, retrieval.StageSearch, retrieval.StageWords, retrieval.StageFetch, retrieval.StageSentences, retrieval.StageRerank, retrieval.StageExplain, retrieval.StageFacets} { // so that they are there before the first
 		o.search.WithLabelValues(string(stage))
 	}
-	o.write.WithLabelValues(string(retrieval.OpUpsert), string(retrieval.StageEncode))
+	for _, stage := range []retrieval.Stage{retrieval.StageEncode, retrieval.StageSentences, retrieval.StagePassages} {
+		o.write.WithLabelValues(string(retrieval.OpUpsert), string(stage))
+	}
 	for _, op := range []retrieval.Op{retrieval.OpUpsert, retrieval.OpDelete} {
 		o.write.WithLabelValues(string(op), string(retrieval.StageCommit))
 	}
@@ -177,7 +179,7 @@ var (
 	tombstones      = prometheus.NewDesc("embedd_tombstones", "Deleted vectors that are still in the graph of the index.", ofCollection, nil)
 	freeSlots       = prometheus.NewDesc("embedd_index_free_slots", "Places in the index that will be used again.", ofCollection, nil)
 	indexBytes      = prometheus.NewDesc("embedd_index_bytes", "Bytes of the index in use, in memory and in a mapped file.", []string{"collection", "place"}, nil)
-	derivedBytes    = prometheus.NewDesc("embedd_derived_bytes", "Bytes of what is made of the papers and in memory beside the index: fields, for filters, and words.", []string{"collection", "of"}, nil)
+	derivedBytes    = prometheus.NewDesc("embedd_derived_bytes", "Bytes of what is made of the papers and in memory beside the index: fields, for filters; words; works, for ids and versions; neighbours that are kept; cards, papers that are kept as the basic view shows them.", []string{"collection", "of"}, nil)
 	indexCalibrated = prometheus.NewDesc("embedd_index_calibrated_vectors", "Vectors in the index when its recall was last measured; 0 for never.", ofCollection, nil)
 	collectionCount = prometheus.NewDesc("embedd_collections", "Collections, by whether they can be used: open, unavailable.", []string{"state"}, nil)
 )
@@ -239,7 +241,7 @@ func (encoderCollector) of(l loaded) prometheus.Collector {
 // storageCollector adds up the files of the data directory of each collection.
 type storageCollector struct{ set *collections.Set }
 
-var storageBytes = prometheus.NewDesc("embedd_storage_bytes", "Bytes of the files in the data directory: those of the store, and all others, of which the index's snapshot is the largest.", []string{"collection", "kind"}, nil)
+var storageBytes = prometheus.NewDesc("embedd_storage_bytes", "Bytes of the files in the data directory: those of the store, and all others: snapshots of what is derived, and backups.", []string{"collection", "kind"}, nil)
 
 // Describe implements prometheus.Collector.
 func (storageCollector) Describe(ch chan<- *prometheus.Desc) { ch <- storageBytes }

@@ -2,7 +2,8 @@
 //
 //	Analyze     a title and an abstract -> Doc, the stems of their words with how often they are there
 //	ParseQuery  a text                  -> Query, its stems
-//	New         an Index: Add, Remove, Search, SearchWithin a Scope; WriteSnapshot and Open; Check
+//	New         an Index: Add, Remove, Search, SearchWithin a Scope; Weights of stems; Expand a Query by papers; WriteSnapshot, Open and Take; Check
+//	Places      a text                  -> where its stems stand
 //
 // An Index lies in memory and is derived: it is made anew from the papers.
 //
@@ -21,7 +22,7 @@
 // Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009). A paper that was removed counts no more: the same papers give the
 // same scores, to the last bit, whatever there was before.
 //
-// Within a [Scope], N, df and the mean length are those of its papers alone.
+// Within a [Scope], N, df and the mean length are those of its papers alone. Which papers of the index are in it is kept for the 16 scopes that were searched last.
 //
 // # How it is kept
 //

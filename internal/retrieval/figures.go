@@ -7,6 +7,9 @@ import (
 	"embedd/internal/store"
 )
 
+// StoreCacheBytes is what the stores of all collections of the process may keep of what they have read: see [store.SharedCacheBytes].
+const StoreCacheBytes = store.SharedCacheBytes
+
 // StoreFigures are what the store has counted since it was opened.
 type StoreFigures = store.Figures
 

@@ -25,8 +25,8 @@ const (
 // Stage is a part of an operation.
 type Stage string
 
-// The stages. A search encodes where it is by a text, searches by vectors and by words, and does so and fetches again where papers are removed meanwhile, and re-ranks
-// where it is asked to; a write
+// The stages. A search encodes where it is by a text or by a paper that is not stored, searches by vectors and by words, and does so and fetches again where
+// papers are removed meanwhile; it re-scores by sentences where they are kept, and re-ranks, explains and counts facets where it is asked to. A write
 // commits: to the store, synced, and to the index.
 const (
 	StageEncode Stage = "encode"

@@ -3,10 +3,12 @@
 //	Open      a directory and the encoder's Identity -> Store
 //	Put       papers with their vectors, all or none; synced when it returns
 //	Delete    the same, for ids
-//	Get       by id; Vector and Records by ordinal; List in the order of ids; Vectors and Ordinals for all
+//	Get       by id; Vector, Records, Sentences and Passage by ordinal; List in the order of ids, Range in that of ordinals; Vectors and Ordinals for all
+//	Stored    by id, undecoded: what a paper that comes again is compared with
 //	Changes   what each revision changed, for what is derived from the store; Forget, when nobody will ask again
 //	Backup    a copy, as of one revision
 //	Check     reads everything and proves the facts below
+//	Repair    makes a store of what is whole of a damaged one
 //	Expire    removes the papers whose time has passed; NextExpiry says when there is one
 //	Figures   what was counted since Open, for metrics
 //
@@ -25,7 +27,16 @@
 //
 // Writers that wait for the disk at the same time share an fsync.
 //
+// # Reading
+//
+// Blocks of files that were read are kept in one cache for all stores of the process, [SharedCacheBytes] large, which fills as it is needed; a store may ask
+// for one of its own (Options.CacheBytes). Records are JSON, and read by a reader of our own (read_record.go), which takes a fraction of the time of
+// encoding/json. It knows what is written today; what it does not know is left to encoding/json, and a test holds the two against each other.
+//
 // # Bytes
+//
+// This is format 3. One of format 1, which had neither the checksums in i/, nor the digest, nor s/ and the mark, and one of format 2, which had no e/, c/ and w/,
+// are brought to it when they are opened; a later one is refused.
 //
 // Keys, and values without their last four bytes. Integers in keys and values are big-endian, so that keys sort as
 // numbers do; floats are little-endian, as the machines are that read them.

@@ -20,10 +20,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 )
 
-const (
-	sharedCacheBytes = 256 << 20
-	memTableBytes    = 32 << 20
-)
+// SharedCacheBytes is what the cache of blocks may take that all stores of the process have together, but for those that ask for one of their own.
+const SharedCacheBytes = 256 << 20
+
+const memTableBytes = 32 << 20
 
 // pebbleFormat is the format of Pebble's files: the latest but those for value separation, which we do not use. It is
 // raised together with formatVersion only, because an older embedd cannot read a directory that was raised.
@@ -257,7 +257,7 @@ func checkPebbleFormat(fsys vfs.FS, dir string) error {
 }
 
 // sharedCache is that of all stores of the process that ask for none of their own. It fills as it is needed, and stays for the next store.
-var sharedCache = sync.OnceValue(func() *pebble.Cache { return pebble.NewCache(sharedCacheBytes) })
+var sharedCache = sync.OnceValue(func() *pebble.Cache { return pebble.NewCache(SharedCacheBytes) })
 
 func (s *Store) pebbleOptions(o *Options) *pebble.Options {
 	log := s.log

@@ -19,11 +19,20 @@ type recordReader struct {
 // readRecord gives false for what is not as encodeRecord writes it.
 func readRecord(body []byte) (rec Record, ok bool) {
 	r := &recordReader{text: body}
+	r.next('{')
+	ok = r.record(&rec, true)
+	return rec, ok
+}
+
+// record reads the fields of a record to its end, and gives false for others; paper: that of the paper is among them.
+func (r *recordReader) record(rec *Record, paper bool) (ok bool) {
 	content := false
-	r.object(func(name []byte) {
+	r.fields(func(name []byte) {
 		switch string(name) {
 		case "paper":
-			r.paper(&rec.Paper)
+			if r.bad = !paper; paper {
+				r.paper(&rec.Paper)
+			}
 		case "content":
 			text := r.word()
 			size := base64.StdEncoding.DecodedLen(len(text))
@@ -44,7 +53,7 @@ func readRecord(body []byte) (rec Record, ok bool) {
 			r.bad = true
 		}
 	})
-	return rec, content && !r.bad && len(r.text) == 0
+	return content && !r.bad && len(r.text) == 0
 }
 
 func (r *recordReader) paper(p *Paper) {
@@ -99,9 +108,14 @@ func (r *recordReader) is(b byte) bool {
 	return true
 }
 
-// object calls field with the name of each field, to read its value. One that comes twice is bad.
+// object reads an object by its fields.
 func (r *recordReader) object(field func(name []byte)) {
 	r.next('{')
+	r.fields(field)
+}
+
+// fields calls field with the name of each field up to the end of an object, to read its value. One that comes twice is bad.
+func (r *recordReader) fields(field func(name []byte)) {
 	var names [16][]byte
 	for n := 0; ; n++ {
 		name := r.word()

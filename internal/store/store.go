@@ -104,8 +104,8 @@ type Options struct {
 	// Root, of OpenRoot or MakeRoot, is a folder that the store is in and that nothing of it leads out of: no path and no link, of the store's
 	// directory or below it. It stays open for as long as the Store, and is the caller's to close. Default: the store's directory.
 	Root *os.Root
-	// CacheBytes is the size of a cache of blocks read for this store alone. Default: one of 256 MiB for all stores of the process, which fills as it is
-	// needed. It lies outside Go's heap.
+	// CacheBytes is the size of a cache of blocks read for this store alone. Default: one of SharedCacheBytes for all stores of the process, which
+	// fills as it is needed. It lies outside Go's heap.
 	CacheBytes int64
 	// Log is told of damage and failures that no call returns, because they come up in the background. Default:
 	// slog.Default().

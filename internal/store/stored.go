@@ -2,11 +2,8 @@ package store
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -91,44 +88,13 @@ func (x *Stored) Same(p *Paper) (Record, bool) {
 	if rest, ok = bytes.CutPrefix(rest, paper); !ok || len(rest) == 0 || rest[0] != ',' {
 		return Record{}, false
 	}
-	tail, ok := quickTail(rest)
-	if !ok {
-		rest = bytes.Clone(rest)
-		rest[0] = '{'
-		if err := json.Unmarshal(rest, &tail); err != nil {
-			return Record{}, false
-		}
+	r := Record{Paper: *p}
+	if (&recordReader{text: rest[1:]}).record(&r, false) {
+		return r, true
 	}
-	r, err := tail.record(*p)
+	r, err = x.Record() // it is not as it would be written today
+	r.Paper = *p
 	return r, err == nil
-}
-
-// quickTail reads what follows the paper as it is written today; not ok: it is in another order.
-func quickTail(rest []byte) (t recordTail, ok bool) {
-	const text = 44 // letters of base64 for 32 bytes
-	if rest, ok = bytes.CutPrefix(rest, []byte(`,"content":"`)); !ok || len(rest) < text+2 || rest[text] != '"' {
-		return t, false
-	}
-	t.Content = make([]byte, 33)
-	n, err := base64.StdEncoding.Decode(t.Content, rest[:text])
-	if err != nil {
-		return t, false
-	}
-	t.Content, rest = t.Content[:n], rest[text+1:]
-	if after, has := bytes.CutPrefix(rest, []byte(`,"tokens":`)); has {
-		end := bytes.IndexAny(after, ",}")
-		if end < 0 {
-			return t, false
-		}
-		if t.Tokens, err = strconv.Atoi(string(after[:end])); err != nil {
-			return t, false
-		}
-		rest = after[end:]
-	}
-	if after, has := bytes.CutPrefix(rest, []byte(`,"truncated":true`)); has {
-		t.Truncated, rest = true, after
-	}
-	return t, string(rest) == "}"
 }
 
 // recordBegin is how a value of p/ begins.
