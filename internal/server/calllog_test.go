@@ -37,6 +37,7 @@ func TestSlowCallsAreLoggedWithoutTheirTexts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer s.Stop(0)
 	for _, c := range []struct {
 		method string
 		req    any
@@ -97,6 +98,7 @@ func TestAudit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer s.Stop(0)
 	key := &access.Key{ID: "0123456789ab", Name: "ingest", Role: access.Admin, SHA256: secret}
 	upsert := &embeddv1.UpsertPapersRequest{Papers: []*embeddv1.Paper{{Id: secret, Title: secret}, {Id: secret + "2", Title: secret}}}
 	remove := &embeddv1.DeletePapersRequest{Ids: []string{secret}}
