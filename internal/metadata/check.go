@@ -23,6 +23,7 @@ func (x *Index) Check() error {
 		c.field(f)
 		c.column(f)
 	}
+	c.places()
 	c.sizes()
 	return errors.Join(c.findings...)
 }
@@ -41,7 +42,8 @@ func (c *checker) bad(fact int, format string, args ...any) {
 // papers proves facts 1 and 2.
 func (c *checker) papers() {
 	postings := 0
-	for o, terms := range c.x.papers {
+	for o, at := range c.x.papers {
+		terms := c.x.terms(nil, at)
 		if !c.x.all.Contains(o) {
 			c.bad(1, "paper %d is not among all", o)
 		}
@@ -76,6 +78,9 @@ func (c *checker) field(f *field) {
 	var all union
 	dates := 0
 	for t := range f.terms() {
+		if int(t.place) >= len(c.x.known) || c.x.known[t.place] != t {
+			c.bad(3, "the value %s of %s is not in its place", t.Value, f.name)
+		}
 		if t.field != f {
 			c.bad(3, "a value of %s is of %s", f.name, t.field.name)
 		}
@@ -100,7 +105,7 @@ func (c *checker) field(f *field) {
 	several := 0
 	for o := range roaring.Values(f.papers) {
 		n := 0
-		for _, t := range c.x.papers[o] {
+		for _, t := range c.x.terms(nil, c.x.papers[o]) {
 			if t.field == f {
 				n++
 			}
@@ -173,11 +178,29 @@ func (c *checker) sorted(f *field, s *sorted, name string, want int) {
 	}
 }
 
+// places proves of fact 3 that no place is lost or has a term that no field has.
+func (c *checker) places() {
+	terms := 0
+	for _, f := range c.x.fields {
+		for range f.terms() {
+			terms++
+		}
+	}
+	if len(c.x.known) != terms+len(c.x.free) {
+		c.bad(3, "%d places for %d values, %d of them free", len(c.x.known), terms, len(c.x.free))
+	}
+	for _, place := range c.x.free {
+		if c.x.known[place] != nil {
+			c.bad(3, "place %d is free and has a value", place)
+		}
+	}
+}
+
 // sizes proves fact 5.
 func (c *checker) sizes() {
 	var size int64
-	for _, terms := range c.x.papers {
-		size += paperSize(terms)
+	for _, at := range c.x.papers {
+		size += paperSize(len(at))
 	}
 	for _, f := range c.x.fields {
 		size += fieldSize(f)

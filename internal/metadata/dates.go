@@ -187,13 +187,15 @@ func (x *Index) Firsts(field string, ordinals []uint64) []string {
 	return out
 }
 
-// look calls fn with the values of each paper.
+// look calls fn with the values of each paper, which are fn's until it returns.
 func (x *Index) look(field string, ordinals []uint64, fn func(i int, values []*term)) {
+	var values []*term
 	for from := 0; from < len(ordinals); from += manyOrdinals {
 		x.mu.RLock()
 		for i := from; i < min(from+manyOrdinals, len(ordinals)); i++ {
 			if o := ordinals[i]; o <= math.MaxUint32 {
-				fn(i, x.values(uint32(o), field))
+				values = x.values(values, uint32(o), field)
+				fn(i, values)
 			}
 		}
 		x.mu.RUnlock()

@@ -49,7 +49,7 @@
 //  1. all has exactly the papers.
 //  2. A paper is among those of a value if and only if the value is among those of the paper, which are in the order of their fields; of one field
 //     the paper's first comes first, and the others in order.
-//  3. A value has a paper, a field has the papers of its values, and counts those with several.
+//  3. A value has a paper, and a place of its own; a field has the papers of its values, and counts those with several.
 //  4. byText, byNumber and byDate have exactly the field's strings, numbers and dates, in order, in blocks of 1 to 128 values, whose papers are
 //     those of their values.
 //  5. The bytes of papers, fields and values are counted.

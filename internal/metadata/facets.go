@@ -121,6 +121,7 @@ type counter struct {
 func (c *counter) one(ctx context.Context) error {
 	c.terms = map[*term]int{}
 	x, papers := c.x, c.of.Iterator()
+	var values []*term
 	for papers.HasNext() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -128,7 +129,7 @@ func (c *counter) one(ctx context.Context) error {
 		x.mu.RLock()
 		begin := time.Now()
 		for steps := 0; papers.HasNext(); {
-			values := x.values(papers.Next(), c.field)
+			values = x.values(values, papers.Next(), c.field)
 			for _, t := range values {
 				c.terms[t]++
 			}
@@ -146,15 +147,15 @@ func (c *counter) one(ctx context.Context) error {
 	return nil
 }
 
-// values gives the values that a paper has of a field. mu is held.
-func (x *Index) values(o uint32, field string) []*term {
-	terms := x.papers[o]
-	i, _ := slices.BinarySearchFunc(terms, field, func(t *term, name string) int { return strings.Compare(t.field.name, name) })
+// values puts the values that a paper has of a field into room, which may be nil. mu is held.
+func (x *Index) values(room []*term, o uint32, field string) []*term {
+	at := x.papers[o]
+	i, _ := slices.BinarySearchFunc(at, field, func(place uint32, name string) int { return strings.Compare(x.known[place].field.name, name) })
 	j := i
-	for j < len(terms) && terms[j].field == terms[i].field && terms[i].field.name == field {
+	for j < len(at) && x.known[at[j]].field.name == field {
 		j++
 	}
-	return terms[i:j]
+	return x.terms(room[:0], at[i:j])
 }
 
 // column has, for each paper, the numbers of its values of a field. It is a cache: a page of it is made when it is first counted, and forgotten
@@ -211,9 +212,11 @@ func (x *Index) page(f *field, n uint32) *page {
 	p := &page{}
 	first := n << pageBits
 	papers := f.papers.Iterator()
+	var values []*term
 	for papers.AdvanceIfNeeded(first); papers.HasNext() && papers.PeekNext()>>pageBits == n; {
 		o := papers.Next()
-		for _, t := range x.values(o, f.name) {
+		values = x.values(values, o, f.name)
+		for _, t := range values {
 			p.values = append(p.values, f.column.find(t))
 		}
 		p.at, p.ends = append(p.at, uint8(o-first)), append(p.ends, uint32(len(p.values)))

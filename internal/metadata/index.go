@@ -35,7 +35,10 @@ type Index struct {
 
 	mu     sync.RWMutex // guards what follows
 	fields map[string]*field
-	papers map[uint32][]*term // what each paper has
+	// What each paper has: terms by their places in known. Papers have many, and pointers to them would all be followed by the garbage collector.
+	papers map[uint32][]uint32
+	known  []*term  // nil where a place is free
+	free   []uint32 // places
 	all    *roaring.Bitmap    // the keys of papers
 	drops  uint64             // values that no paper had any more
 	moves  uint64             // Adds and Removes
@@ -59,7 +62,7 @@ type field struct {
 
 // New makes an index without papers.
 func New() *Index {
-	return &Index{fields: map[string]*field{}, papers: map[uint32][]*term{}, all: roaring.New()}
+	return &Index{fields: map[string]*field{}, papers: map[uint32][]uint32{}, all: roaring.New()}
 }
 
 func newField(name string) *field {
@@ -104,10 +107,27 @@ func (x *Index) Add(ordinal uint64, p Fields) error {
 		}
 		terms[i] = t
 	}
-	x.papers[o] = terms
+	x.papers[o] = places(terms)
 	x.all.Add(o)
-	x.size += paperSize(terms)
+	x.size += paperSize(len(terms))
 	return nil
+}
+
+// places are those of terms.
+func places(terms []*term) []uint32 {
+	out := make([]uint32, len(terms))
+	for i, t := range terms {
+		out[i] = t.place
+	}
+	return out
+}
+
+// terms appends the terms at places.
+func (x *Index) terms(to []*term, at []uint32) []*term {
+	for _, place := range at {
+		to = append(to, x.known[place])
+	}
+	return to
 }
 
 // field finds or makes a field.
@@ -129,6 +149,13 @@ func (f *field) term(x *Index, v Value) *term {
 	}
 	v.Text = strings.Clone(v.Text) // which may be part of something larger
 	t = &term{field: f, Value: v}
+	if n := len(x.free); n > 0 {
+		t.place, x.free = x.free[n-1], x.free[:n-1]
+		x.known[t.place] = t
+	} else {
+		t.place = uint32(len(x.known))
+		x.known = append(x.known, t)
+	}
 	switch v.Kind {
 	case String:
 		f.texts[v.Text] = t
@@ -176,11 +203,12 @@ func (x *Index) Remove(ordinal uint64) bool {
 }
 
 func (x *Index) remove(o uint32) bool {
-	terms, there := x.papers[o]
+	at, there := x.papers[o]
 	if !there {
 		return false
 	}
-	x.size -= paperSize(terms)
+	terms := x.terms(nil, at)
+	x.size -= paperSize(len(terms))
 	delete(x.papers, o)
 	x.all.Remove(o)
 	for i, t := range terms {
@@ -216,6 +244,7 @@ func (x *Index) remove(o uint32) bool {
 func (f *field) drop(x *Index, t *term) {
 	x.size -= termSize(t) + t.size()
 	x.drops++
+	x.known[t.place], x.free = nil, append(x.free, t.place)
 	switch t.Kind {
 	case String:
 		delete(f.texts, t.Text)
@@ -304,7 +333,7 @@ func (x *Index) Bytes() int64 {
 	defer x.counting.Unlock()
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	n := x.size + bitmapSize(x.all)
+	n := x.size + bitmapSize(x.all) + 8*int64(cap(x.known)) + 4*int64(cap(x.free))
 	for _, f := range x.fields {
 		n += bitmapSize(f.papers) + f.column.bytes()
 		for _, s := range []*sorted{&f.byText, &f.byNumber, &f.byDate} {
@@ -319,8 +348,8 @@ func (x *Index) Bytes() int64 {
 // mapEntry is about what a map takes beside its keys and values, for each: Go's are between 7/16 and 7/8 full.
 func mapEntry(keyAndValue uintptr) int64 { return int64(float64(keyAndValue+1) * 1.5) }
 
-func paperSize(terms []*term) int64 {
-	return mapEntry(unsafe.Sizeof(uint32(0))+4+unsafe.Sizeof(terms)) + 8*int64(len(terms))
+func paperSize(terms int) int64 {
+	return mapEntry(unsafe.Sizeof(uint32(0))+4+unsafe.Sizeof([]uint32{})) + 4*int64(terms)
 }
 
 func termSize(t *term) int64 {

@@ -16,6 +16,7 @@ type term struct {
 	date   float64 // what Text names as a date, where that is so
 	dated  bool
 	number uint32 // in the field's column, where that has the term under it
+	place  uint32 // in Index.known
 	posting
 	// The blocks that the term is in, by its value and by its date; nil: none.
 	block, dates *block
