@@ -37,12 +37,12 @@ type Index struct {
 	fields map[string]*field
 	// What each paper has: terms by their places in known. Papers have many, and pointers to them would all be followed by the garbage collector.
 	papers map[uint32][]uint32
-	known  []*term  // nil where a place is free
-	free   []uint32 // places
-	all    *roaring.Bitmap    // the keys of papers
-	drops  uint64             // values that no paper had any more
-	moves  uint64             // Adds and Removes
-	size   int64              // bytes of what is counted as it comes and goes: fields, values and their papers, papers and their values
+	known  []*term         // nil where a place is free
+	free   []uint32        // places
+	all    *roaring.Bitmap // the keys of papers
+	drops  uint64          // values that no paper had any more
+	moves  uint64          // Adds and Removes
+	size   int64           // bytes of what is counted as it comes and goes: fields, values and their papers, papers and their values
 }
 
 // field is what is known of one field. A field that no paper has is not kept.
