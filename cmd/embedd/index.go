@@ -230,12 +230,12 @@ func lineReason(l *ingest.LineError) string {
 	return l.Field + ": " + l.Err.Error()
 }
 
-// outage is the time in which a server that has answered before does not: most likely it is restarted. The same papers may be sent again
+// outage is the time in which a server that was there before gives no answer: most likely it is restarted. The same papers may be sent again
 // then, whether or not the server has stored them.
 type outage struct {
-	answered bool      // the server has answered a call
-	begin    time.Time // zero: there is none
-	tries    int
+	reached bool      // the server was there
+	begin   time.Time // zero: there is none
+	tries   int
 }
 
 const (
@@ -251,7 +251,7 @@ func (o *outage) next(now time.Time) (wait time.Duration, again bool) {
 	if o.begin.IsZero() {
 		o.begin, o.tries = now, 0
 	}
-	if !o.answered || now.Sub(o.begin) >= rideOver {
+	if !o.reached || now.Sub(o.begin) >= rideOver {
 		return 0, false
 	}
 	most := min(firstTry<<min(o.tries, 10), lastTry)
@@ -259,11 +259,18 @@ func (o *outage) next(now time.Time) (wait time.Duration, again bool) {
 	return most/2 + rand.N(most/2), true
 }
 
-// answered says that the server does answer.
+// reached says that there is a server. It does not end an outage: a server that takes streams and breaks each of them would be tried for ever.
+func (x *indexer) reached() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.outage.reached = true
+}
+
+// answered says that the server does answer, for papers.
 func (x *indexer) answered() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.outage = outage{answered: true}
+	x.outage = outage{reached: true}
 }
 
 // unanswered tells whether, and when, to send a call again that a server did not answer. What it does is said once for each outage.
@@ -271,7 +278,7 @@ func (x *indexer) unanswered(err error) (wait time.Duration, again bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if status.Code(err) != codes.Unavailable {
-		x.outage = outage{answered: true}
+		x.outage = outage{reached: true}
 		return 0, false
 	}
 	first := x.outage.begin.IsZero()

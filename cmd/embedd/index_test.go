@@ -2,12 +2,19 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -63,14 +70,76 @@ func TestIndexRidesOverARestart(t *testing.T) {
 	}
 }
 
-// The tries come later and later, with an end; a server that has never answered is not waited for.
+// breaking is a server that takes streams and breaks each, after one result where answers is set.
+type breaking struct {
+	embeddv1.UnimplementedPaperServiceServer
+	answers atomic.Bool
+}
+
+func (b *breaking) IngestPapers(stream grpc.BidiStreamingServer[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse]) error {
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
+	if b.answers.Load() {
+		for range 2 { // the start, and a paper
+			if _, err := stream.Recv(); err != nil {
+				return err
+			}
+		}
+		if err := stream.Send(&embeddv1.IngestPapersResponse{Results: []*embeddv1.IngestResult{{}}}); err != nil {
+			return err
+		}
+	}
+	return status.Error(codes.Unavailable, "broken")
+}
+
+// A server that takes streams is waited for when they break, but not for ever: a result ends an outage, and that a stream was taken does not.
+func TestAStreamThatIsTakenIsNoAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, s := &breaking{}, grpc.NewServer()
+	embeddv1.RegisterPaperServiceServer(s, b)
+	go s.Serve(l)
+	defer s.Stop()
+	conn, err := dial(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	e := &env{ctx: t.Context(), stderr: io.Discard}
+	x := &indexer{e: e, cl: newClient(conn, conn.Close), bar: newProgress(e, "indexing", "papers")}
+	n := 0
+	in := &ingestion{x: x, next: func() (*source, error) {
+		n++
+		return &source{paper: &embeddv1.Paper{Id: fmt.Sprint(n)}}, nil
+	}}
+	broken := func() time.Time {
+		t.Helper()
+		if _, err := in.stream(); err != nil {
+			t.Fatalf("a stream of a server that was there is not tried again: %v", err)
+		}
+		return x.outage.begin
+	}
+	first := broken()
+	if next := broken(); first.IsZero() || next != first || x.outage.tries != 2 {
+		t.Errorf("the second broken stream is try %d of an outage since %v, the first was of one since %v", x.outage.tries, next, first)
+	}
+	b.answers.Store(true)
+	if next := broken(); !next.After(first) || x.outage.tries != 1 {
+		t.Errorf("after a result it is try %d of an outage since %v, want a new one", x.outage.tries, next)
+	}
+}
+
+// The tries come later and later, with an end; a server that was never there is not waited for.
 func TestOutage(t *testing.T) {
 	now := time.Now()
 	o := outage{}
 	if _, again := o.next(now); again {
-		t.Error("a server that has never answered is asked again")
+		t.Error("a server that was never there is asked again")
 	}
-	o = outage{answered: true}
+	o = outage{reached: true}
 	tries, waited := 0, time.Duration(0)
 	for ; ; tries++ {
 		wait, again := o.next(now.Add(waited))

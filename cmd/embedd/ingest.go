@@ -182,7 +182,7 @@ type fatalError struct{ error }
 // read reads results until the stream ends.
 func (a *attempt) read() error {
 	if md, err := a.stream.Header(); err == nil && md != nil {
-		a.in.x.answered()
+		a.in.x.reached()
 	}
 	for {
 		res, err := a.stream.Recv()
@@ -192,6 +192,7 @@ func (a *attempt) read() error {
 		if err != nil {
 			return err
 		}
+		a.in.x.answered()
 		for _, r := range res.GetResults() {
 			if err := a.result(r); err != nil {
 				return &fatalError{err}
