@@ -29,5 +29,6 @@
 //  5. An acknowledged delete is in no later answer.
 //  6. The same query on the same index version gives the same order at the same ef, or exact; equal scores stand in the order of
 //     storing. Upkeep between two queries, which is logged, may change what an approximate one finds.
-//  7. A paper never recommends itself, nor another version of the same work unless asked.
+//  7. Distance: less is nearer; score: more is nearer; turned round here, once.
+//  8. A paper never recommends itself, nor another version of the same work unless asked; of each work one paper is in an answer.
 package retrieval
