@@ -86,7 +86,7 @@ func (c *collectionsCreateCmd) Run(e *env) (err error) {
 		return err
 	}
 	place := placeFlags{Server: c.Server, Reach: c.Reach, Data: c.Data, Engine: engineFlags{
-		Model: c.DefaultModel, Models: c.Models, Library: c.Library, Provider: "cpu", M: 16, EfConstruction: 200, IndexMemory: "residual",
+		Model: c.DefaultModel, Models: c.Models, Library: c.Library, Provider: "cpu", M: usualM, EfConstruction: usualEfConstruction, IndexMemory: "residual",
 	}}
 	cl, err := place.openAll(e)
 	if err != nil {

@@ -28,8 +28,8 @@ type engineFlags struct {
 	Workers        int      `help:"Runs of the encoder at once; 0: one for each core." default:"0" placeholder:"N"`
 	QueryCache     int      `help:"Vectors of queries that are kept for the next time; 0: none." default:"4096" placeholder:"N"`
 	Reranker       []string `help:"Id of a cross-encoder that searches can be re-ranked by; may be given several times, the first is the usual one. See docs/search.md." placeholder:"ID"`
-	M              int      `help:"HNSW: links of a new paper on each level of the graph." default:"16" placeholder:"N"`
-	EfConstruction int      `help:"HNSW: candidates looked at for these links." default:"200" placeholder:"N"`
+	M              int      `help:"HNSW: links of a new paper on each level of the graph." default:"${m}" placeholder:"N"`
+	EfConstruction int      `help:"HNSW: candidates looked at for these links." default:"${ef}" placeholder:"N"`
 	IndexMemory    string   `help:"What the index keeps of a vector beside its code: residual, what the code leaves; fast, float32; lean, float32 in a file. See docs/index.md." enum:"residual,fast,lean" default:"residual"`
 }
 
@@ -37,6 +37,13 @@ type engineFlags struct {
 const (
 	minM, maxM        = collections.MinM, collections.MaxM
 	maxEfConstruction = collections.MaxEfConstruction
+)
+
+// What flags are where they are not given; a collection that was made otherwise goes before them.
+const (
+	usualM              = 16
+	usualEfConstruction = 200
+	usualNeighbours     = 20
 )
 
 // check refuses parameters of the index that it cannot be made with. It is called before anything is opened.
@@ -91,6 +98,7 @@ type engine struct {
 	encoder    *embed.Encoder        // the default collection's; nil where its papers bring their own vectors
 	scorers    []*embed.Scorer       // of all collections
 	collection *retrieval.Collection // the default one
+	settings   collections.Settings  // that it is open with
 	set        *collections.Set      // all
 	encoders   *collections.Encoders[loaded]
 	models     string        // the folder
@@ -133,11 +141,11 @@ type opening struct {
 	// Reserve and Ballast are retrieval's; the ballast is in the default collection's store, for all that are on its disk.
 	Reserve uint64
 	Ballast int64
-	// OnWritable, where it is set, is told of each collection whether papers can be stored, Gone of one that was deleted.
+	// OnWritable, where it is set, is told of each collection whether papers can be stored, Gone of one that is not open any more, or could not be opened.
 	OnWritable func(collection string, err error)
 	Gone       func(collection string)
-	// Neighbours that the default collection keeps of each paper, where it was not made with settings of its own.
-	Neighbours int
+	// Neighbours that the default collection keeps of each paper, where it was not made with settings of its own; nil: none.
+	Neighbours *int
 	// Settings, where it is not nil, are what the default collection is made with, for measurements.
 	Settings *retrieval.Settings
 }
@@ -152,7 +160,7 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 	if err := cmp.Or(flags.check(), flags.resolve()); err != nil {
 		return nil, err
 	}
-	f, about, err := flags.of(dir)
+	f, about, err := flags.of(dir, o)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +172,7 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 			return nil, err
 		}
 	}
-	en := &engine{encoders: f.encoders(o.Log), models: f.Models}
+	en := &engine{encoders: f.encoders(o.Log), models: f.Models, settings: about.Settings}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, en.Close())
@@ -186,12 +194,6 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 	watch.Stage(stageStore)
 	own := options(collections.Default, about.Settings)
 	own.Ballast = o.Ballast
-	if about.Created.IsZero() {
-		own.Settings.Neighbours = o.Neighbours
-	}
-	if o.Settings != nil {
-		own.Settings = *o.Settings
-	}
 	own.Progress = func(done, total int) {
 		watch.Stage(stageIndex)
 		watch.Set(done, total)

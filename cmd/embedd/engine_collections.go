@@ -17,9 +17,9 @@ import (
 
 // What the collections of a data directory have of the flags, and what each has of its own.
 
-// of gives the flags for the collection that a data directory itself is, and what that was made with. A directory that says it goes before
-// flags that are left to their defaults; one that was given otherwise is refused.
-func (f *engineFlags) of(dir string) (engineFlags, collections.About, error) {
+// of gives the flags for the collection that a data directory itself is, and what that is opened with. A directory that says what it was made with goes
+// before flags that are left to their defaults; one that was given otherwise is refused.
+func (f *engineFlags) of(dir string, o opening) (engineFlags, collections.About, error) {
 	g := *f
 	about, there, err := collections.ReadAbout(dir)
 	if err != nil {
@@ -27,21 +27,50 @@ func (f *engineFlags) of(dir string) (engineFlags, collections.About, error) {
 	}
 	if !there {
 		about.Settings = collections.Settings{Settings: retrieval.Settings{Dimension: f.Dimension}, Model: f.Model, M: f.M, EfConstruction: f.EfConstruction}
+		if o.Neighbours != nil {
+			about.Settings.Neighbours = *o.Neighbours
+		}
+		o.measured(&about.Settings)
 		return g, about, nil
 	}
-	s := about.Settings
+	s := &about.Settings
+	if f.Model != models.Default && f.Model != s.Model {
+		return g, about, madeOtherwise("model", f.Model, dir, cmp.Or(s.Model, "vectors of its own"))
+	}
+	neighbours := usualNeighbours
+	if o.Neighbours != nil {
+		neighbours = *o.Neighbours
+	}
 	for _, c := range []struct {
-		flag, given, usual, made string
+		flag               string
+		given, usual, made int
+		orServers          bool // 0 is that of the flag
 	}{
-		{"model", f.Model, models.Default, s.Model},
-		{"dimension", fmt.Sprint(f.Dimension), "0", fmt.Sprint(s.Dimension)},
+		{"dimension", f.Dimension, 0, s.Dimension, false},
+		{"m", f.M, usualM, s.M, true},
+		{"ef-construction", f.EfConstruction, usualEfConstruction, s.EfConstruction, true},
+		{"neighbours", neighbours, usualNeighbours, s.Neighbours, false},
 	} {
-		if c.given != c.usual && c.given != c.made {
-			return g, about, fmt.Errorf("--%s: is %s, and the collection in %s was made with %s; leave the flag out", c.flag, c.given, dir, cmp.Or(c.made, "vectors of its own"))
+		if c.given != c.usual && c.given != c.made && !(c.orServers && c.made == 0) {
+			return g, about, madeOtherwise(c.flag, fmt.Sprint(c.given), dir, fmt.Sprint(c.made))
 		}
 	}
 	g.Model, g.Dimension = s.Model, s.Dimension
+	o.measured(s)
 	return g, about, nil
+}
+
+func madeOtherwise(flag, given, dir, made string) error {
+	return fmt.Errorf("--%s: is %s, and the collection in %s was made with %s; leave the flag out", flag, given, dir, made)
+}
+
+// measured puts the settings of a measurement in the place of a collection's, but for its dimension.
+func (o *opening) measured(s *collections.Settings) {
+	if o.Settings != nil {
+		dimension := s.Dimension
+		s.Settings = *o.Settings
+		s.Dimension = dimension
+	}
 }
 
 // isCollection tells whether a data directory is one of those that another one has. It has none itself: who deletes it would delete them.

@@ -89,7 +89,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	var c cli
 	exited := -1
 	parser, err := kong.New(&c,
-		kong.Name("embedd"), kong.Description(description), kong.DefaultEnvars("EMBEDD"), kong.Vars{"model": models.Default},
+		kong.Name("embedd"), kong.Description(description), kong.DefaultEnvars("EMBEDD"),
+		kong.Vars{"model": models.Default, "m": fmt.Sprint(usualM), "ef": fmt.Sprint(usualEfConstruction), "neighbours": fmt.Sprint(usualNeighbours)},
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(withDefault),
 	)

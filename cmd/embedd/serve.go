@@ -32,7 +32,7 @@ type serveCmd struct {
 	LogFormat  string      `help:"How it is logged: text or json." enum:"text,json" default:"text"`
 	Traces     bool        `help:"Send traces of calls to a collector of OpenTelemetry, as its environment variables OTEL_… say; see docs/operations.md."`
 	Reserve    uint64      `name:"disk-reserve" help:"MiB that must be free on the disk for papers to be taken; 0: 2 GiB, or a tenth of a smaller disk." default:"0" placeholder:"MIB"`
-	Neighbours int         `help:"Neighbours of each paper of the default collection that are kept, from which related papers are answered, up to 100; 0: none. See docs/search.md." default:"20" placeholder:"N"`
+	Neighbours int         `help:"Neighbours of each paper of the default collection that are kept, from which related papers are answered, up to 100; 0: none. See docs/search.md." default:"${neighbours}" placeholder:"N"`
 	Memory     uint64      `name:"memory-limit" help:"MiB that the process may take; near it, no papers are taken; 0: 80 % of what its control group or the machine has." default:"0" placeholder:"MIB"`
 	Stop       stopFlags   `embed:""`
 	Door       doorFlags   `embed:"" group:"Who may come in:"`
@@ -115,7 +115,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return <-served
 	})
 	en, err := c.open(e, state, opening{Warm: true, All: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk, Gone: writes.gone,
-		Neighbours: c.Neighbours})
+		Neighbours: &c.Neighbours})
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits 
 		t.row("  warm-up", fmt.Sprintf("%.1f s: %v", en.tuning.Took.Seconds(), en.tuning))
 	}
 	t.row("  rerankers", cmp.Or(strings.Join(en.collection.Rerankers(), ", "), "none"))
-	t.row("  neighbours", keptLine(c.Neighbours))
+	t.row("  neighbours", keptLine(en.settings.Neighbours))
 	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
 	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))
