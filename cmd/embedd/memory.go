@@ -81,7 +81,7 @@ func (w *writability) disk(collection string, why error) {
 	w.tell("there is room on the disk again")
 }
 
-// gone is told of a collection that was deleted.
+// gone is told of a collection that is not open any more, or could not be opened: the disk that it found full keeps nobody from storing papers.
 func (w *writability) gone(collection string) { w.disk(collection, nil) }
 
 func (w *writability) memory(why error) {

@@ -60,6 +60,7 @@ func (s *Set) Create(ctx context.Context, called string, settings Settings) (_ I
 	}
 	e := &entry{name: called, about: About{time.Now().UTC().Truncate(time.Second), settings}, release: release}
 	if e.collection, err = s.make(ctx, e, encoder); err != nil {
+		s.gone(called)
 		return Info{}, errors.Join(err, release())
 	}
 	s.publish(func(named map[string]*entry, _ map[string]string) { named[called] = e })
@@ -214,9 +215,7 @@ func (s *Set) Delete(ctx context.Context, called string) (papers int, err error)
 	if err := s.remove(called); err != nil {
 		s.log.Warn("what is left of a deleted collection is removed at the next start", "collection", called, "error", err)
 	}
-	if s.o.Gone != nil {
-		s.o.Gone(called)
-	}
+	s.gone(called)
 	s.log.Info("a collection was deleted", "collection", called, "papers", papers)
 	return papers, nil
 }

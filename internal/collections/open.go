@@ -101,6 +101,7 @@ func (s *Set) open(ctx context.Context, name string, i int) *entry {
 		return e
 	}
 	if e.collection, err = s.openFolder(ctx, name, name, e.about.Settings, encoder); err != nil {
+		s.gone(name)
 		e.collection, e.err = nil, errors.Join(err, release())
 		return e
 	}

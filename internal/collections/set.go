@@ -23,7 +23,8 @@ type Options struct {
 	Encoder func(ctx context.Context, s Settings) (e retrieval.Encoder, complete Settings, release func() error, err error)
 	// Retrieval gives how a collection is opened: all but its name and settings.
 	Retrieval func(name string, s Settings) retrieval.Options
-	// Gone, where it is set, is told of a collection that was removed.
+	// Gone, where it is set, is told of a collection that was removed, or could not be made or opened: what Retrieval's options were told of its
+	// disk is about nothing any more.
 	Gone func(name string)
 	// Opening, where it is set, is told before each collection that a start opens, of so many.
 	Opening func(name string, done, total int)
@@ -98,14 +99,6 @@ func (s *Set) Get(name string) (*retrieval.Collection, error) {
 		return nil, &retrieval.Error{Kind: retrieval.Unavailable, Field: "collection", Message: fmt.Sprintf("%q cannot be used: %s", e.name, Reason(e.err)), Err: e.err}
 	}
 	return e.collection, nil
-}
-
-// OwnName gives the collection's own name for a name or an alias, "" for the default; "" where there is none.
-func (s *Set) OwnName(name string) string {
-	if e := s.state.Load().find(cmp.Or(name, Default)); e != nil {
-		return e.name
-	}
-	return ""
 }
 
 func notFound(field, name string) *retrieval.Error {
@@ -202,6 +195,13 @@ func (s *Set) Close() error {
 	}
 	wg.Wait()
 	return errors.Join(append(errs, s.root.Close())...)
+}
+
+// gone tells that a collection is not open.
+func (s *Set) gone(name string) {
+	if s.o.Gone != nil {
+		s.o.Gone(name)
+	}
 }
 
 func (e *entry) close() error {

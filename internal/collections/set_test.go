@@ -70,12 +70,17 @@ type house struct {
 	usual    *retrieval.Collection
 	encoders *Encoders[fake]
 	step     func(at string) error
+	options  func(name string) retrieval.Options // nil: the usual ones
+	gone     func(name string)                   // nil: nobody is told
 	log      *testkit.Buffer
 }
 
 // openHouse opens a data directory until close is called. Models are called a to z; others are not there.
-func openHouse(dir string) (*house, error) {
-	h := &house{dir: dir, log: &testkit.Buffer{}}
+func openHouse(dir string) (*house, error) { return (&house{dir: dir}).open() }
+
+func (h *house) open() (*house, error) {
+	dir := h.dir
+	h.log = &testkit.Buffer{}
 	h.step = func(string) error { return nil }
 	h.encoders = NewEncoders(func(_ context.Context, model string, dimension int) (fake, error) {
 		if len(model) != 1 {
@@ -100,8 +105,15 @@ func openHouse(dir string) (*house, error) {
 			e, release, err := h.encoders.Take(ctx, s.Model, s.Dimension)
 			return e, s, release, err
 		},
-		Retrieval: func(string, Settings) retrieval.Options { return retrieval.Options{Log: quiet} },
-		step:      func(at string) error { return h.step(at) },
+		Retrieval: func(name string, _ Settings) (o retrieval.Options) {
+			if h.options != nil {
+				o = h.options(name)
+			}
+			o.Log = quiet
+			return o
+		},
+		Gone: h.gone,
+		step: func(at string) error { return h.step(at) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, h.usual.Close())
@@ -357,7 +369,8 @@ func TestWhatCannotBeMade(t *testing.T) {
 		{"x", Settings{Settings: retrieval.Settings{Neighbours: -1}}, retrieval.Invalid, "settings.neighbours"},
 		{"x", Settings{Settings: retrieval.Settings{Dimension: -1}}, retrieval.Invalid, "settings.dimension"},
 		{"x", own(retrieval.Settings{}), retrieval.Invalid, "settings.dimension"},
-		{"x", own(retrieval.Settings{Dimension: 8, Sentences: true}), retrieval.Invalid, "settings.own_vectors"},
+		{"x", own(retrieval.Settings{Dimension: 8, Sentences: true}), retrieval.Invalid, "settings.sentences"},
+		{"x", Settings{Settings: retrieval.Settings{Passages: true, Neighbours: 5}}, retrieval.Invalid, "settings.passages"},
 		{"x", fields(retrieval.FieldSchema{Name: "", Type: "string"}), retrieval.Invalid, "settings.fields[0].name"},
 		{"x", fields(retrieval.FieldSchema{Name: "a\n", Type: "string"}), retrieval.Invalid, "settings.fields[0].name"},
 		{"x", fields(retrieval.FieldSchema{Name: "a", Type: "mixed"}), retrieval.Invalid, "settings.fields[0].type"},
@@ -476,6 +489,47 @@ func TestACollectionThatCannotBeOpened(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who was told that the disk of a collection takes no papers is told when the collection is not open in the end: it would be waited for.
+func TestACollectionThatIsNotOpenHasNoDisk(t *testing.T) {
+	full, links := map[string]error{}, 0
+	h := &house{
+		dir: t.TempDir(),
+		options: func(name string) retrieval.Options {
+			o := retrieval.Options{Reserve: 1 << 62, OnWritable: func(err error) { full[name] = err }}
+			o.Index.M = links
+			return o
+		},
+		gone: func(name string) { delete(full, name) },
+	}
+	_, err := h.open()
+	must(t, err)
+	h.step = func(at string) error {
+		if at != "name it" {
+			return nil
+		}
+		if full["new"] == nil {
+			t.Error("the disk is full, and nobody is told")
+		}
+		return errors.New("the disk is broken")
+	}
+	if _, err := h.Create(t.Context(), "new", Settings{}); err == nil || len(full) > 0 {
+		t.Errorf("making it: %v; the disks of %v are full", err, full)
+	}
+	h.step = func(string) error { return nil }
+	h.create(t, "one", Settings{})
+	if full["one"] == nil {
+		t.Errorf("the disk of a collection that is open: %v", full)
+	}
+	must(t, h.close())
+	links = 1000 // with which no index can be made
+	_, err = h.open()
+	must(t, err)
+	if _, err := h.Get("one"); err == nil || len(full) > 0 {
+		t.Errorf("opening it: %v; the disks of %v are full", err, full)
+	}
+	must(t, h.close())
 }
 
 // Damaged aliases end the start: calls without a collection would ask another one than before.

@@ -102,8 +102,6 @@ func (s Settings) check() error {
 		return invalid("settings.model", "is %q, and the papers bring their own vectors; leave out one of the two", s.Model)
 	case s.OwnVectors && s.Dimension == 0:
 		return invalid("settings.dimension", "is missing; vectors of the papers' own have 1 to %d values, all as many", MaxDimension)
-	case s.OwnVectors && (s.Sentences || s.Passages):
-		return invalid("settings.own_vectors", "texts are not encoded then; leave out sentences and passages")
 	case len(s.Fields) > MaxFields:
 		return invalid("settings.fields", "has %d fields; the limit is %d", len(s.Fields), MaxFields)
 	}
@@ -122,5 +120,5 @@ func (s Settings) check() error {
 		}
 		seen[f.Name] = true
 	}
-	return nil
+	return s.Settings.Check()
 }

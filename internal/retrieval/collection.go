@@ -102,7 +102,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	if o == nil {
 		o = &Options{}
 	}
-	if err := o.Settings.check(); err != nil {
+	if err := o.Settings.Check(); err != nil {
 		return nil, err
 	}
 	c := &Collection{name: o.Name, dir: dir, encoder: encoder, committing: make(chan struct{}, maxCommits), log: o.Log, observer: o.Observer, settings: o.Settings, rerankers: o.Rerankers, now: o.now}

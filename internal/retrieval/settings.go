@@ -26,8 +26,8 @@ type FieldSchema struct {
 	Required bool   `json:"required,omitempty"`
 }
 
-// check refuses what does not go together.
-func (s *Settings) check() error {
+// Check refuses what does not go together; so does Open.
+func (s *Settings) Check() error {
 	switch {
 	case s.OwnVectors && s.Sentences:
 		return invalid("settings.sentences", "is set beside own_vectors, with which texts are not encoded; leave one of the two out")
