@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"embedd/internal/ingest"
@@ -153,25 +153,23 @@ func openWith(e *env, f *engineFlags, papers []ingest.Paper) (cl *client, en *en
 }
 
 // writePapers writes papers in embedd's own form.
-func writePapers(path string, papers []ingest.Paper) error {
+func writePapers(path string, papers []ingest.Paper) (err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
+	defer finish(&err, f.Close)
+	lines := json.NewEncoder(f)
 	for _, p := range papers {
 		m, err := paperOf(p)
 		if err != nil {
-			return errors.Join(err, f.Close())
+			return err
 		}
-		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		if _, err := fmt.Fprintf(f, "%s\n", text); err != nil {
-			return errors.Join(err, f.Close())
+		if err := lines.Encode(lineOf(m)); err != nil {
+			return err
 		}
 	}
-	return f.Close()
+	return nil
 }
 
 // median of at least one value; values are not changed.

@@ -188,13 +188,13 @@ func (x *indexer) file(path string) (err error) {
 				x.reject(path+", paper "+p.ID, err.Error())
 				continue
 			}
-			if p.Vector != nil {
+			if paper.Vector != nil {
 				own, err := x.ownVectors()
 				if err != nil {
 					return nil, err
 				}
-				if own {
-					paper.Vector = &embeddv1.Vector{Values: p.Vector}
+				if !own {
+					paper.Vector = nil
 				}
 			}
 			s := &source{paper: paper, where: path + ", paper " + p.ID, before: before}
@@ -385,6 +385,9 @@ func paperOf(p ingest.Paper) (*embeddv1.Paper, error) {
 	if !p.Expires.IsZero() {
 		out.Expires = timestamppb.New(p.Expires)
 	}
+	if p.Vector != nil {
+		out.Vector = &embeddv1.Vector{Values: p.Vector}
+	}
 	if len(p.Metadata) > 0 {
 		var members map[string]any
 		err := json.Unmarshal(p.Metadata, &members)
@@ -394,9 +397,6 @@ func paperOf(p ingest.Paper) (*embeddv1.Paper, error) {
 		if err != nil {
 			return nil, fmt.Errorf("metadata: %w", err)
 		}
-	}
-	if !p.Expires.IsZero() {
-		out.Expires = timestamppb.New(p.Expires)
 	}
 	return out, nil
 }
