@@ -65,8 +65,11 @@ func (e *env) again(but ...string) string {
 			continue
 		}
 		out.WriteString(" --" + f.Name)
-		if !f.IsBool() {
-			out.WriteString(" " + shellWord(flagText(f)))
+		switch text := flagText(f); {
+		case !f.IsBool():
+			out.WriteString(" " + shellWord(text))
+		case text != "true" && text != "": // one that is turned off, or that has a value and need not have one
+			out.WriteString("=" + shellWord(text))
 		}
 	}
 	return out.String()

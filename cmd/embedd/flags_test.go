@@ -3,6 +3,8 @@ package main
 import (
 	"testing"
 
+	"github.com/alecthomas/kong"
+
 	"embedd/ann"
 )
 
@@ -13,6 +15,36 @@ func TestShellWord(t *testing.T) {
 	} {
 		if got := shellWord(in); got != want {
 			t.Errorf("%q is %s, want %s", in, got, want)
+		}
+	}
+}
+
+// A command that goes on with the flags of another has them as they were given, those too that need no value.
+func TestFlagsAgain(t *testing.T) {
+	var c struct {
+		K         *int32
+		Exact     bool
+		Sentences *bool `negatable:""`
+		Rerank    candidates
+		Exclude   []string
+		Filter    string
+		Key       string
+	}
+	for want, given := range map[string]string{
+		"--k 5": "--k=5", "--exact": "--exact", "--exact=false": "--exact=false", "--sentences": "--sentences", "--sentences=false": "--no-sentences",
+		"--rerank": "--rerank", "--rerank=50": "--rerank=50", "--exclude a,b": "--exclude=a,b", "--filter 'a b'": "--filter=a b",
+	} {
+		parser, err := kong.New(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := parser.Parse([]string{given, "--key=secret"})
+		if err != nil {
+			t.Fatalf("%s: %v", given, err)
+		}
+		e := &env{given: givenFlags(parsed)}
+		if got := e.again(); got != " "+want {
+			t.Errorf("%s is given again as%s, want %s", given, got, want)
 		}
 	}
 }

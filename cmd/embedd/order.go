@@ -113,11 +113,11 @@ func (c *recommendCmd) Run(e *env) error {
 	if err := c.apply(req); err != nil {
 		return err
 	}
-	return c.ask(e, req, c.JSON)
+	return c.ask(e, req, c.JSON, "recommend", c.IDs)
 }
 
-// ask sends a search, and prints its answer. One that stores its paper may make a data directory.
-func (f *clientFlags) ask(e *env, req *embeddv1.SearchRequest, asJSON bool) (err error) {
+// ask sends a search, and prints its answer; command and args are what it was asked with beside flags. One that stores its paper may make a data directory.
+func (f *clientFlags) ask(e *env, req *embeddv1.SearchRequest, asJSON bool, command string, args []string) (err error) {
 	cl, err := f.open(e, req.GetStore())
 	if err != nil {
 		return err
@@ -131,10 +131,21 @@ func (f *clientFlags) ask(e *env, req *embeddv1.SearchRequest, asJSON bool) (err
 		return printMessage(e.stdout, res)
 	}
 	warnTruncated(e.stderr, "the text", res.GetTextUse())
-	return printAnswer(e, res)
+	if err := printAnswer(e, res); err != nil || res.GetNextPageToken() == "" {
+		return err
+	}
+	words := ""
+	if slices.ContainsFunc(args, func(s string) bool { return strings.HasPrefix(s, "-") }) {
+		words = " --"
+	}
+	for _, arg := range args {
+		words += " " + shellWord(arg)
+	}
+	fmt.Fprintf(e.stderr, "There are more: embedd %s%s --page-token=%s%s\n", command, e.again("page-token"), res.GetNextPageToken(), words)
+	return nil
 }
 
-// printAnswer writes an answer for people: its hits as a table, and how to go on.
+// printAnswer writes an answer for people: its hits and facets as tables.
 func printAnswer(e *env, res *embeddv1.SearchResponse) error {
 	print := printHits
 	if slices.ContainsFunc(res.GetHits(), func(h *embeddv1.Hit) bool { return h.GetExplanation() != nil }) {
@@ -143,8 +154,32 @@ func printAnswer(e *env, res *embeddv1.SearchResponse) error {
 	if err := print(e.stdout, res.GetHits()); err != nil {
 		return err
 	}
+	if err := printFacets(e.stdout, res.GetFacets()); err != nil {
+		return err
+	}
 	for _, stage := range res.GetLeftOut() {
 		fmt.Fprintf(e.stderr, "embedd: note: there was no time for %s\n", stage)
+	}
+	return nil
+}
+
+// printFacets writes a table for each field: the values that most papers have, and how many papers have none.
+func printFacets(w io.Writer, facets []*embeddv1.Facet) error {
+	for _, f := range facets {
+		fmt.Fprintln(w)
+		t := newTable(w, f.GetField(), "PAPERS")
+		for _, v := range f.GetValues() {
+			t.row(v.GetValue(), fmt.Sprint(v.GetPapers()))
+		}
+		if more := f.GetValuesTotal() - int64(len(f.GetValues())); more > 0 {
+			t.row(fmt.Sprintf("(%d other values)", more), "")
+		}
+		if n := f.GetPapersWithout(); n > 0 {
+			t.row("(no value)", fmt.Sprint(n))
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -44,5 +44,13 @@ func (c *candidates) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
+// String is the value as it would be given.
+func (c candidates) String() string {
+	if c.n == 0 {
+		return ""
+	}
+	return fmt.Sprint(c.n)
+}
+
 // IsBool implements kong.BoolMapperValue: there need not be a value.
 func (*candidates) IsBool() bool { return true }

@@ -111,7 +111,7 @@ func (c *searchCmd) Run(e *env) error {
 	if err := c.apply(req); err != nil {
 		return err
 	}
-	return c.ask(e, req, c.JSON)
+	return c.ask(e, req, c.JSON, "search", c.Text)
 }
 
 type relatedCmd struct {
