@@ -33,16 +33,20 @@ func (c *exportCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	count, err := cl.papers.CountPapers(e.ctx, &embeddv1.CountPapersRequest{Filter: c.Filter})
-	if err != nil {
-		return err
+	bar := newProgress(e, "exporting", "papers")
+	defer bar.Done()
+	total := 0
+	if bar.terminal { // where somebody looks at a bar; a log says how many papers there are so far
+		count, err := cl.papers.CountPapers(e.ctx, &embeddv1.CountPapersRequest{Filter: c.Filter})
+		if err != nil {
+			return err
+		}
+		total = int(count.GetPapers())
 	}
 	stream, err := cl.papers.ExportPapers(e.ctx, &embeddv1.ExportPapersRequest{Filter: c.Filter, View: embeddv1.PaperView_PAPER_VIEW_FULL, Vectors: c.Vectors})
 	if err != nil {
 		return err
 	}
-	bar := newProgress(e, "exporting", "papers")
-	defer bar.Done()
 	out := bufio.NewWriterSize(e.stdout, 64<<10)
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)
@@ -66,7 +70,10 @@ func (c *exportCmd) Run(e *env) (err error) {
 			}
 		}
 		n += len(res.GetPapers())
-		bar.Set(n, max(n, int(count.GetPapers())))
+		if total > 0 { // papers may come meanwhile
+			total = max(n, total)
+		}
+		bar.Set(n, total)
 	}
 }
 
