@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,8 +20,15 @@ import (
 
 // related measures related by id against the bare server, and then at half of that load.
 func (b *serveBench) related() error {
+	var calls, kept atomic.Int64
 	ask := func(ctx context.Context, client int) error {
-		_, err := b.clients[client].search.Related(ctx, &embeddv1.RelatedRequest{Id: b.papers[b.next(len(b.papers))].GetId()})
+		answer, err := b.clients[client].search.Related(ctx, &embeddv1.RelatedRequest{Id: b.papers[b.next(len(b.papers))].GetId()})
+		if err == nil {
+			calls.Add(1)
+		}
+		if answer.GetEffective().GetMaterialised() != nil {
+			kept.Add(1)
+		}
 		return err
 	}
 	var answers []*embeddv1.RelatedResponse
@@ -48,6 +56,7 @@ func (b *serveBench) related() error {
 	if r.HalfPerSecond, r.HalfP50, r.HalfP99, err = b.open(r.PerSecond/2, ask); err != nil {
 		return err
 	}
+	r.Kept = float64(kept.Load()) / float64(max(calls.Load(), 1))
 	b.report.Related = r
 	b.bar("related by id, of an empty method", r.Ratio, 0.7, true)
 	b.bar("related by id at half load, p99 in ms", r.HalfP99, 5, false)
