@@ -118,35 +118,55 @@ func (f *clientFlags) open(e *env, create bool) (*client, error) {
 		}
 	}
 	if !local {
-		conn, err := f.Reach.dial(f.Server, about(f.Collection)...)
-		if err != nil {
-			return nil, err
-		}
-		return newClient(conn, conn.Close), nil
+		return f.connect(f.Collection)
 	}
 	if f.Collection != "" && f.Collection != collections.Default { // which is then the one that is open
 		if f.Data, err = findCollection(f.Data, f.Collection); err != nil {
 			return nil, err
 		}
 	}
-	return f.openData(e, create)
+	return f.openData(e, create, opening{Warm: create})
 }
 
-// openData opens the data directory in this process, with its default collection alone.
-func (f *placeFlags) openData(e *env, create bool) (*client, error) {
+// openAll connects, to a data directory with all of its collections open.
+func (f *placeFlags) openAll(e *env) (*client, error) {
+	local, err := f.local(e)
+	if err != nil {
+		return nil, err
+	}
+	if !local {
+		return f.connect("")
+	}
+	return f.openData(e, false, opening{All: true})
+}
+
+// connect connects to the running server, about a collection, "" for the default one.
+func (f *placeFlags) connect(collection string) (*client, error) {
+	conn, err := f.Reach.dial(f.Server, about(collection)...)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(conn, conn.Close), nil
+}
+
+// openData opens the data directory in this process, as o says but for whom it tells of it. create allows one that is to be made.
+func (f *placeFlags) openData(e *env, create bool, o opening) (*client, error) {
 	if !create {
 		if err := checkDataDir(f.Data); err != nil {
 			return nil, err
 		}
 	}
-	log := e.logger(slog.LevelWarn)
 	bar := newProgress(e, "rebuilding the index", "papers")
-	en, err := openEngine(e.ctx, &f.Engine, f.Data, opening{Warm: create, Log: log, Watch: bar})
+	if o.All {
+		bar.what, bar.unit = "opening the collections", ""
+	}
+	o.Log, o.Watch = e.logger(slog.LevelWarn), bar
+	en, err := openEngine(e.ctx, &f.Engine, f.Data, o)
 	bar.Done()
 	if err != nil {
 		return nil, err
 	}
-	cl, err := localClient(en, f.Data, log)
+	cl, err := localClient(en, f.Data, o.Log)
 	if err != nil || !create {
 		return cl, err
 	}

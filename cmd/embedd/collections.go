@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 
@@ -21,32 +20,6 @@ type collectionsCmd struct {
 	Delete   collectionsDeleteCmd   `cmd:"" help:"Remove a collection and all of its papers, for good."`
 	Alias    collectionsAliasCmd    `cmd:"" help:"Have another name stand for a collection."`
 	Unalias  collectionsUnaliasCmd  `cmd:"" help:"Take an alias away."`
-}
-
-// openAll connects, to a data directory with all of its collections open.
-func (f *placeFlags) openAll(e *env) (*client, error) {
-	local, err := f.local(e)
-	if err != nil {
-		return nil, err
-	}
-	if !local {
-		conn, err := f.Reach.dial(f.Server)
-		if err != nil {
-			return nil, err
-		}
-		return newClient(conn, conn.Close), nil
-	}
-	if err := checkDataDir(f.Data); err != nil {
-		return nil, err
-	}
-	log := e.logger(slog.LevelWarn)
-	bar := newProgress(e, "opening the collections", "")
-	en, err := openEngine(e.ctx, &f.Engine, f.Data, opening{All: true, Log: log, Watch: bar})
-	bar.Done()
-	if err != nil {
-		return nil, err
-	}
-	return localClient(en, f.Data, log)
 }
 
 type collectionsCreateCmd struct {

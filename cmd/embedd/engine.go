@@ -328,14 +328,7 @@ func checkDataDir(dir string) error {
 type encoderOf struct{ e *embed.Encoder }
 
 func (x encoderOf) Encode(ctx context.Context, lane retrieval.Lane, role retrieval.Role, texts []string) ([]retrieval.Encoding, error) {
-	l, r := embed.Interactive, embed.Document
-	if lane == retrieval.Bulk {
-		l = embed.Bulk
-	}
-	if role == retrieval.Query {
-		r = embed.Query
-	}
-	encodings, err := x.e.Encode(ctx, l, r, texts)
+	encodings, err := x.e.Encode(ctx, laneOf(lane), roleIn(role), texts)
 	if err != nil {
 		return nil, encodeError(err)
 	}
@@ -368,6 +361,7 @@ func partsOf(all [][]embed.Part, err error) ([][]retrieval.Part, error) {
 	return out, nil
 }
 
+// laneOf and roleIn are lanes and roles in the words of package embed.
 func laneOf(lane retrieval.Lane) embed.Lane {
 	if lane == retrieval.Bulk {
 		return embed.Bulk
@@ -375,12 +369,15 @@ func laneOf(lane retrieval.Lane) embed.Lane {
 	return embed.Interactive
 }
 
-func (x encoderOf) Explain(ctx context.Context, query retrieval.Asked, texts []retrieval.Passage) ([]*retrieval.Explanation, error) {
-	asked := embed.Asked{Vector: query.Vector, Text: (*embed.Passage)(query.Text), Role: embed.Document}
-	if query.Role == retrieval.Query {
-		asked.Role = embed.Query
+func roleIn(role retrieval.Role) embed.Role {
+	if role == retrieval.Query {
+		return embed.Query
 	}
-	all, err := x.e.Explain(ctx, asked, passagesOf(texts))
+	return embed.Document
+}
+
+func (x encoderOf) Explain(ctx context.Context, query retrieval.Asked, texts []retrieval.Passage) ([]*retrieval.Explanation, error) {
+	all, err := x.e.Explain(ctx, embed.Asked{Vector: query.Vector, Text: (*embed.Passage)(query.Text), Role: roleIn(query.Role)}, passagesOf(texts))
 	if all == nil && err != nil {
 		return nil, encodeError(err)
 	}
@@ -421,11 +418,7 @@ func passagesOf(texts []retrieval.Passage) []embed.Passage {
 
 // Tokenize implements retrieval.Tokenizer.
 func (x encoderOf) Tokenize(ctx context.Context, role retrieval.Role, texts []string) ([]retrieval.Tokens, error) {
-	r := embed.Document
-	if role == retrieval.Query {
-		r = embed.Query
-	}
-	all, err := x.e.Tokenize(ctx, r, texts)
+	all, err := x.e.Tokenize(ctx, roleIn(role), texts)
 	if err != nil {
 		return nil, encodeError(err)
 	}
