@@ -58,13 +58,8 @@ func (f *Feedback) checked() (*Feedback, error) {
 func (c *Collection) feedBack(l *looking, found []candidate) (*looking, error) {
 	again := *l
 	var relevant []uint64
-	for _, f := range found {
-		if len(relevant) == l.feedback.Papers {
-			break
-		}
-		if !l.isSelf(f.ordinal) {
-			relevant = append(relevant, f.ordinal)
-		}
+	for _, f := range found[:min(len(found), l.feedback.Papers)] {
+		relevant = append(relevant, f.ordinal)
 	}
 	if len(relevant) == 0 {
 		return &again, nil

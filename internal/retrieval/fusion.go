@@ -124,47 +124,30 @@ func (c *Collection) find(ctx context.Context, l *looking, chosen *metadata.Set,
 	return c.findOnce(ctx, again, within, res)
 }
 
-// findOnce is find without feedback.
+// findOnce is find without feedback. What is the input, or kept out of the answer beside it, is taken out of each side before anything is made of it: it
+// would be ranked, and be the measure of all others.
 func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Set, res *SearchResult) (found []candidate, more bool, err error) {
 	k := l.query.K
-	switch l.mode {
-	case Lexical:
-		matches, _, err := c.byWords(ctx, l, k, within, nil, res)
-		if err != nil {
-			return nil, false, err
-		}
-		for _, m := range matches {
-			found = append(found, candidate{ordinal: m.Ordinal, score: m.Score, cosine: unknown, bm25: m.Score})
-		}
-		l.rank(found, func(c *candidate) *int32 { return &c.lexical })
-		return found, len(matches) == k, nil
-	case Dense:
-		near, ok := c.kept(l, res)
-		if !ok {
+	pool := k - l.aside() // of a hybrid search: the same for every k
+	var near []ann.Neighbor
+	if l.mode != Lexical {
+		var there bool
+		if near, there = c.kept(l, res); !there {
 			if near, err = c.near(ctx, l, res); err != nil {
 				return nil, false, err
 			}
 		}
-		found = make([]candidate, len(near))
-		for i, n := range near {
-			s := cosine(n.Distance)
-			found[i] = candidate{ordinal: n.Label, score: s, cosine: s, bm25: unknown}
-			if l.scale != 0 {
-				found[i].score *= l.scale
-			}
-		}
-		if l.sentences {
-			if err := c.rescoreDense(ctx, l, found, res); err != nil {
-				return nil, false, err
-			}
-		}
-		l.rank(found, func(c *candidate) *int32 { return &c.dense })
-		return found, len(near) == k && !l.order.beyond(near), nil
 	}
-	near, err := c.near(ctx, l, res)
-	if err != nil {
-		return nil, false, err
+	all, beyond := len(near) == k, l.order.beyond(near)
+	out := len(near)
+	near = slices.DeleteFunc(near, func(n ann.Neighbor) bool { return l.isSelf(n.Label) })
+	out -= len(near)
+	if l.mode == Dense {
+		found, err = c.ofVectors(ctx, l, near, res)
+		l.apart.short(out - l.aside())
+		return found, all && !beyond, err
 	}
+	near = near[:min(len(near), pool)]
 	labels := make([]uint64, len(near))
 	for i, n := range near {
 		labels[i] = n.Label
@@ -173,23 +156,39 @@ func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Se
 	if err != nil {
 		return nil, false, err
 	}
-	more = (len(near) == k || len(matches) == k) && !l.order.beyond(near)
-	if aside := l.aside(); aside > 0 { // they would be the measure of all others
-		kept := 0
-		for i := range near {
-			if !l.isSelf(near[i].Label) {
-				near[kept], scores[kept] = near[i], scores[i]
-				kept++
-			}
+	all = all || len(matches) == k
+	most := len(matches)
+	matches = slices.DeleteFunc(matches, func(m lexical.Match) bool { return l.isSelf(m.Ordinal) })
+	l.apart.short(max(out, most-len(matches)) - l.aside())
+	if l.mode == Lexical {
+		for i, m := range matches {
+			found = append(found, candidate{ordinal: m.Ordinal, score: m.Score, cosine: unknown, bm25: m.Score, lexical: int32(i + 1)})
 		}
-		all := len(matches)
-		matches = slices.DeleteFunc(matches, func(m lexical.Match) bool { return l.isSelf(m.Ordinal) })
-		pool := k - aside
-		l.apart.short(max(len(near)-kept, all-len(matches)) - aside)
-		near, scores, matches = near[:min(kept, pool)], scores[:min(kept, pool)], matches[:min(len(matches), pool)]
+		return found, all, nil
 	}
-	found, err = c.join(ctx, l, near, scores, matches, res)
-	return found, more, err
+	found, err = c.join(ctx, l, near, scores, matches[:min(len(matches), pool)], res)
+	return found, all && !beyond, err
+}
+
+// ofVectors are the candidates of a search by vectors alone.
+func (c *Collection) ofVectors(ctx context.Context, l *looking, near []ann.Neighbor, res *SearchResult) ([]candidate, error) {
+	found := make([]candidate, len(near))
+	for i, n := range near {
+		s := cosine(n.Distance)
+		found[i] = candidate{ordinal: n.Label, score: s, cosine: s, bm25: unknown}
+		if l.scale != 0 {
+			found[i].score *= l.scale
+		}
+	}
+	if l.sentences {
+		if err := c.rescoreDense(ctx, l, found, res); err != nil {
+			return nil, err
+		}
+	}
+	for i := range found {
+		found[i].dense = int32(i + 1)
+	}
+	return found, nil
 }
 
 // isSelf tells whether a paper is the input, or kept out of the answer beside it.
@@ -199,17 +198,6 @@ func (l *looking) isSelf(ordinal uint64) bool {
 
 // aside is how many more papers are asked for in the place of those.
 func (l *looking) aside() int { return len(l.selves) + l.apart.spare(l.mode) }
-
-// rank numbers candidates that are in the order of one side, but for the input.
-func (l *looking) rank(found []candidate, of func(*candidate) *int32) {
-	rank := int32(0)
-	for i := range found {
-		if !l.isSelf(found[i].ordinal) {
-			rank++
-			*of(&found[i]) = rank
-		}
-	}
-}
 
 // byWords searches the words.
 func (c *Collection) byWords(ctx context.Context, l *looking, k int, within lexical.Set, of []uint64, res *SearchResult) ([]lexical.Match, []float32, error) {

@@ -631,7 +631,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 		if err != nil {
 			return nil, err
 		}
-		found = l.order.near(apart.leave(found, apart.spare(l.mode)))
+		found = l.order.near(found)
 		want := limit
 		if l.order.any() {
 			want = min(len(found), pool) // what is missing widens the search, and not the pool
@@ -674,7 +674,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 	}
 }
 
-// hits reads the papers of candidates, the best first, leaving out those that are the input, until k are there. A paper that is moving
+// hits reads the papers of candidates, the best first, until k are there. The input, which has moved meanwhile, is left out. A paper that is moving
 // is found where it was. missing counts candidates without a paper of their own, and those that came
 // after the first page.
 func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int) (hits []Hit, missing int, err error) {
@@ -698,7 +698,7 @@ func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int)
 				missing++
 				continue
 			}
-			if len(hits) == k || l.isSelf(of.ordinal) || present[i] && slices.Contains(l.selfIDs, records[i].Paper.ID) { // also where it has moved meanwhile
+			if len(hits) == k || present[i] && slices.Contains(l.selfIDs, records[i].Paper.ID) { // also where it has moved meanwhile
 				continue
 			}
 			if !present[i] {

@@ -18,8 +18,7 @@ const (
 	sentenceDenseWeight = 0.5
 )
 
-// bySentences sets the best sentence of the first papers, but for the one that is asked with, and gives their cosines with that in them. A paper
-// without sentences keeps its own.
+// bySentences sets the best sentence of the first papers, and gives their cosines with that in them. A paper without sentences keeps its own.
 func (c *Collection) bySentences(ctx context.Context, l *looking, first []candidate, res *SearchResult) ([]float32, error) {
 	begin := time.Now()
 	defer func() { res.ended(ctx, c, StageSentences, begin) }()
@@ -34,7 +33,7 @@ func (c *Collection) bySentences(ctx context.Context, l *looking, first []candid
 	sides := make([]float32, len(first))
 	for i := range first {
 		sides[i] = first[i].cosine
-		if best[i] == best[i] && !l.isSelf(first[i].ordinal) {
+		if best[i] == best[i] {
 			first[i].sentence = &best[i]
 			sides[i] = (1-sentenceShare)*first[i].cosine + sentenceShare*best[i]
 		}
@@ -45,13 +44,7 @@ func (c *Collection) bySentences(ctx context.Context, l *looking, first []candid
 // rescoreDense scores the first of those found by their vectors anew. The others follow in their order, with scores that are brought down to
 // where the first end.
 func (c *Collection) rescoreDense(ctx context.Context, l *looking, found []candidate, res *SearchResult) error {
-	n := 0
-	for left := rescored; n < len(found) && left > 0; n++ { // of those that can be in the answer
-		if !l.isSelf(found[n].ordinal) {
-			left--
-		}
-	}
-	first, rest := found[:n], found[n:]
+	first, rest := found[:min(len(found), rescored)], found[min(len(found), rescored):]
 	sides, err := c.bySentences(ctx, l, first, res)
 	if err != nil || len(first) == 0 {
 		return err

@@ -352,21 +352,11 @@ func (a *apart) begin(chosen *metadata.Set) {
 	a.same, a.mates, a.found = nil, nil, nil
 }
 
-// short notes that so many were left out, and no others were asked for in their place.
+// short notes that so many were left out of what was found, and no others were asked for in their place.
 func (a *apart) short(n int) {
 	if a != nil {
-		a.left += max(0, n)
+		a.left = max(0, n)
 	}
-}
-
-// leave takes those that are kept out of candidates; in the place of spare of them others were asked for.
-func (a *apart) leave(found []candidate, spare int) []candidate {
-	if len(a.out) == 0 {
-		return found
-	}
-	rest := slices.DeleteFunc(found, func(c candidate) bool { return a.keepsOut(c.ordinal) })
-	a.short(len(found) - len(rest) - spare)
-	return rest
 }
 
 // takes tells whether a paper may be the next hit: it is not another version of the input or of a hit so far.

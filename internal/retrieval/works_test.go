@@ -238,6 +238,44 @@ func TestExclude(t *testing.T) {
 	}
 }
 
+// What is kept out of an answer has no rank, in any mode: the others stand as if it had not been found.
+func TestWhatIsKeptOutHasNoRank(t *testing.T) {
+	c := open(t, t.TempDir(), newBag())
+	put(t, c, words(t, 60)...)
+	for _, mode := range []Mode{Dense, Lexical, Hybrid} {
+		search := func(exclude ...string) []Hit {
+			t.Helper()
+			r, err := c.Search(t.Context(), SearchRequest{Input: Input{PaperID: "p0000"}, Mode: mode, K: ptr(MaxK), Exact: mode != Lexical, Exclude: exclude, SameWork: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Hits
+		}
+		all := search()
+		if len(all) < 3 {
+			continue // no other paper has a word of this one
+		}
+		without := search(all[0].Paper.ID, all[2].Paper.ID)
+		if len(without) != len(all)-2 {
+			t.Fatalf("%v: %d hits, without two of them %d", mode, len(all), len(without))
+		}
+		ranks := map[string][]int{}
+		for _, h := range without {
+			ranks["dense"], ranks["lexical"] = append(ranks["dense"], h.Why.DenseRank), append(ranks["lexical"], h.Why.LexicalRank)
+		}
+		for side, of := range ranks {
+			of = slices.DeleteFunc(of, func(rank int) bool { return rank == 0 })
+			slices.Sort(of)
+			for i, rank := range of {
+				if rank != i+1 {
+					t.Errorf("%v: the %s ranks are %v, want all from 1 on", mode, side, of)
+					break
+				}
+			}
+		}
+	}
+}
+
 func asError(err error, e **Error) bool {
 	found, ok := err.(*Error)
 	if ok {
