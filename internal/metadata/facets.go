@@ -67,8 +67,8 @@ func (x *Index) FieldName(name string, scope *Filter) (string, error) {
 		}
 		return full, nil
 	}
-	all, _ := x.eval(scope.root)
-	if f := x.fields[full]; f == nil || !f.papers.Intersects(all) {
+	all, err := x.scope(scope)
+	if f := x.fields[full]; err != nil || f == nil || !f.papers.Intersects(all) {
 		return "", &Error{Message: fmt.Sprintf("no paper has a field %s", shorten(quoteName(full)))}
 	}
 	return full, nil

@@ -43,6 +43,8 @@ type Index struct {
 	drops  uint64          // values that no paper had any more
 	moves  uint64          // Adds and Removes
 	size   int64           // bytes of what is counted as it comes and goes: fields, values and their papers, papers and their values
+
+	scopes scopes
 }
 
 // field is what is known of one field. A field that no paper has is not kept.

@@ -516,6 +516,30 @@ func TestSelectWithin(t *testing.T) {
 			t.Errorf("scope %v: %v, want ErrScope", scope, err)
 		}
 	}
+	// A scope is evaluated once, until a paper comes or goes; a set that was given does not change.
+	before, err := x.SelectWithin(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := NewFields(Paper{ID: "d", Metadata: []byte(`{"c": "in"}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Add(4, f); err != nil {
+		t.Fatal(err)
+	}
+	if set, err := x.SelectWithin(in, nil); err != nil || set.Len() != 3 || before.Len() != 2 {
+		t.Errorf("one more paper: %v %v; the set of before has %d", set, err, before.Len())
+	}
+	x.Remove(4)
+	for i := range mostScopes + 1 {
+		if set, err := x.SelectWithin(parse(fmt.Sprintf("c = in AND n < %d", i)), nil); err != nil || set.Len() != min(1, max(0, i-1)) {
+			t.Errorf("scope %d: %v %v", i, set, err)
+		}
+	}
+	if len(x.scopes.sets) > mostScopes {
+		t.Errorf("%d scopes are kept", len(x.scopes.sets))
+	}
 	if err := x.Check(); err != nil {
 		t.Error(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
 )
@@ -83,17 +84,11 @@ var ErrScope = errors.New("the scope does not fit the papers")
 func (x *Index) SelectWithin(scope, f *Filter) (*Set, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	if scope.empty() {
-		return nil, fmt.Errorf("%w: it is empty", ErrScope)
+	all, err := x.scope(scope)
+	if err != nil {
+		return nil, err
 	}
-	if err := x.check(scope.root); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrScope, err)
-	}
-	all, shared := x.eval(scope.root)
 	if f.empty() {
-		if shared {
-			all = all.Clone()
-		}
 		return &Set{all, x.moves}, nil
 	}
 	if err := x.checkWithin(f.root, all); err != nil {
@@ -101,6 +96,47 @@ func (x *Index) SelectWithin(scope, f *Filter) (*Set, error) {
 	}
 	some, _ := x.eval(f.root)
 	return &Set{roaring.And(all, some), x.moves}, nil
+}
+
+// scopes are the papers of scopes, until one comes or goes: each call with a scope asks for them several times.
+type scopes struct {
+	mu   sync.Mutex
+	at   uint64                     // the index's moves
+	sets map[string]*roaring.Bitmap // by the text of the scope; they do not change
+}
+
+// mostScopes is how many are kept: a key with a filter has one.
+const mostScopes = 64
+
+// scope gives the papers of a scope, in a bitmap that must not be changed. x.mu is held.
+func (x *Index) scope(scope *Filter) (*roaring.Bitmap, error) {
+	if scope.empty() {
+		return nil, fmt.Errorf("%w: it is empty", ErrScope)
+	}
+	s, name := &x.scopes, scope.String()
+	s.mu.Lock()
+	if s.at != x.moves {
+		s.at, s.sets = x.moves, nil
+	}
+	set := s.sets[name]
+	s.mu.Unlock()
+	if set != nil {
+		return set, nil
+	}
+	if err := x.check(scope.root); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrScope, err)
+	}
+	set, shared := x.eval(scope.root)
+	if shared {
+		set = set.Clone()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sets == nil || len(s.sets) >= mostScopes {
+		s.sets = map[string]*roaring.Bitmap{}
+	}
+	s.sets[name] = set
+	return set, nil
 }
 
 // checkWithin refuses a filter that names a field that none of some papers has.
