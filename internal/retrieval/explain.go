@@ -47,14 +47,9 @@ func (c *Collection) Explain(ctx context.Context, r ExplainRequest) (*Explanatio
 	if err != nil {
 		return nil, err
 	}
-	hits := []Hit{{Paper: paper.Paper}}
-	if c.passages.len() > 0 {
-		if hits[0].ordinal, err = c.store.Ordinal(paper.Paper.ID); err != nil {
-			return nil, storeError("look up paper", err)
-		}
-		if err := c.namePassages(a.vector, hits); err != nil {
-			return nil, err
-		}
+	hits := []Hit{{Paper: paper.Paper, ordinal: paper.ordinal}}
+	if err := c.namePassages(a.vector, hits); err != nil {
+		return nil, err
 	}
 	all, err := c.read(ctx, a, hits, []int{0})
 	if err == nil {
@@ -181,6 +176,9 @@ func (c *Collection) askedOf(ctx context.Context, in Input, field string, l *loo
 		a.text, a.role = *in.Text, Query
 	case in.Paper != nil:
 		a.paper = in.Paper
+		if rec, ordinal, err := c.store.Get(a.paper.ID); err == nil && PaperText(&rec.Paper) == PaperText(a.paper) {
+			a.self = ordinal
+		}
 	case in.PaperID != "":
 		name := "id"
 		if field != "" {
@@ -190,13 +188,10 @@ func (c *Collection) askedOf(ctx context.Context, in Input, field string, l *loo
 		if err != nil {
 			return nil, err
 		}
-		a.paper = &rec.Paper
+		a.paper, a.self = &rec.Paper, rec.ordinal
 	}
-	if a.paper != nil {
-		// Sentences that are kept are of the text that the ordinal stands for: only where that is the paper's still are they its own.
-		if rec, ordinal, err := c.store.Get(a.paper.ID); err == nil && slices.Contains(l.selves, ordinal) && PaperText(&rec.Paper) == PaperText(a.paper) {
-			a.self = ordinal
-		}
+	if !slices.Contains(l.selves, a.self) { // it has another text since the vector was read, and other sentences
+		a.self = 0
 	}
 	return a, nil
 }

@@ -794,15 +794,21 @@ func (c *Collection) Get(ctx context.Context, id string, w Which) (Paper, TextUs
 	return rec.Paper, TextUse{rec.Tokens, rec.Truncated}, err
 }
 
+// stored is a paper, and the ordinal that it is stored under.
+type stored struct {
+	store.Record
+	ordinal uint64
+}
+
 // record reads a stored paper that is in scope, by any of its ids. field is the request's, for errors.
-func (c *Collection) record(ctx context.Context, field, id string, w Which) (store.Record, error) {
+func (c *Collection) record(ctx context.Context, field, id string, w Which) (stored, error) {
 	rec, err := c.recordOf(ctx, field, id, w)
 	if err == nil || KindOf(err) != NotFound {
 		return rec, err
 	}
 	own, err := c.byAlias(ctx, field, id, w)
 	if err != nil {
-		return store.Record{}, err
+		return stored{}, err
 	}
 	if rec, err = c.recordOf(ctx, field, own, w); err != nil && KindOf(err) == NotFound {
 		err = notFound(field, id) // it went meanwhile
@@ -811,25 +817,25 @@ func (c *Collection) record(ctx context.Context, field, id string, w Which) (sto
 }
 
 // recordOf is record by the paper's own id.
-func (c *Collection) recordOf(ctx context.Context, field, id string, w Which) (store.Record, error) {
+func (c *Collection) recordOf(ctx context.Context, field, id string, w Which) (stored, error) {
 	if err := checkID(field, id); err != nil {
-		return store.Record{}, err
+		return stored{}, err
 	}
 	scope := Which{Scope: w.Scope}
 	seen, err := c.chosen(ctx, scope) // first: where the scope fits nothing, which ids there are does not show
 	if err != nil {
-		return store.Record{}, err
+		return stored{}, err
 	}
 	rec, ordinal, err := c.store.Get(id)
 	switch {
 	case errors.Is(err, store.ErrNotFound), err == nil && c.gone(&rec.Paper):
-		return store.Record{}, notFound(field, id)
+		return stored{}, notFound(field, id)
 	case err != nil:
-		return store.Record{}, storeError("read paper", err)
+		return stored{}, storeError("read paper", err)
 	case seen != nil && !(seen.Contains(ordinal) && scope.meets(&rec.Paper)): // what is beyond it is not looked into: that would take its time
-		return store.Record{}, notFound(field, id)
+		return stored{}, notFound(field, id)
 	}
-	return rec, nil
+	return stored{rec, ordinal}, nil
 }
 
 // listRead is how many papers are read for one page and put in order, where no more than those meet a filter. Of more, one in a hundred and so

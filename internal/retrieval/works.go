@@ -175,7 +175,7 @@ func (c *Collection) idsUnder(ordinals []uint64, w Which, without string) (all [
 	if len(ordinals) == 0 {
 		return nil, nil
 	}
-	records, present, err := c.store.Records(ordinals)
+	records, present, err := c.records(ordinals, w.all()) // of which a filter may ask for more
 	if err != nil {
 		return nil, storeError("read papers", err)
 	}
