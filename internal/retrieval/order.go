@@ -142,7 +142,7 @@ func (o *ordering) beyond(near []ann.Neighbor) bool {
 func (c *Collection) arrange(ctx context.Context, l *looking, hits []Hit, limit int) ([]Hit, error) {
 	o := &l.order
 	if o.halfLife > 0 {
-		c.byAge(o, hits)
+		hits = c.byAge(o, hits)
 	}
 	if o.group != nil {
 		for i, value := range c.groups(o.groupField, ordinalsOf(hits)) {
@@ -163,7 +163,7 @@ func (c *Collection) arrange(ctx context.Context, l *looking, hits []Hit, limit 
 
 // byAge multiplies scores by a half for each half-life of a paper's age, and orders the hits anew. A paper without a date is taken to be one
 // half-life old. Of a score below 0, as a cosine may be, nothing is left to halve.
-func (c *Collection) byAge(o *ordering, hits []Hit) {
+func (c *Collection) byAge(o *ordering, hits []Hit) []Hit {
 	for i, date := range c.dates(o.dateField, ordinalsOf(hits)) {
 		age := o.halfLife
 		if !date.IsZero() {
@@ -175,7 +175,16 @@ func (c *Collection) byAge(o *ordering, hits []Hit) {
 			hits[i].Score *= factor
 		}
 	}
-	slices.SortStableFunc(hits, func(a, b Hit) int { return cmp.Compare(b.Score, a.Score) })
+	order := make([]int, len(hits)) // what is moved many times is small: a hit is not
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(hits[b].Score, hits[a].Score) })
+	sorted := make([]Hit, len(hits))
+	for i, at := range order {
+		sorted[i] = hits[at]
+	}
+	return sorted
 }
 
 // diversify chooses hits one after the other, each the best of (1 - λ) · score - λ · largest cosine to those before it, scores being brought to 0
