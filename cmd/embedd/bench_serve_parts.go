@@ -45,15 +45,19 @@ func (b *serveBench) related() error {
 		return err
 	}
 	var related, bare []float64
-	err := b.inTurns(b.side(&related, ask), b.side(&bare, func(ctx context.Context, client int) error {
+	askBare := func(ctx context.Context, client int) error {
 		_, err := b.bare[client].Related(ctx, &embeddv1.RelatedRequest{Id: b.papers[b.next(len(b.papers))].GetId()})
 		return err
-	}))
-	if err != nil {
+	}
+	if err := b.inTurns(b.side(&related, ask), b.side(&bare, askBare)); err != nil {
 		return err
 	}
 	r := &servedRelated{PerSecond: median(related), BarePerSecond: median(bare), AnswerBytes: proto.Size(middle), Ratio: median(ratios(related, bare))}
+	var err error
 	if r.HalfPerSecond, r.HalfP50, r.HalfP99, err = b.open(r.PerSecond/2, ask); err != nil {
+		return err
+	}
+	if _, _, r.BareHalfP99, err = b.open(r.PerSecond/2, askBare); err != nil {
 		return err
 	}
 	r.Kept = float64(kept.Load()) / float64(max(calls.Load(), 1))
