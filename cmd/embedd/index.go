@@ -121,6 +121,9 @@ func indexFiles(e *env, cl *client, paths []string, mode embeddv1.WriteMode) (*i
 	var exact bool
 	x.total, exact = countPapers(paths)
 	x.bar.about = !exact
+	if exact {
+		x.bar.Set(0, x.total) // so that there is something to see before the first results
+	}
 	var err error
 	for _, path := range paths {
 		if err = x.file(path); err != nil {

@@ -72,6 +72,7 @@ type attempt struct {
 	stream grpc.BidiStreamingClient[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse]
 	room   chan struct{} // has an entry for each paper that is flying
 	ending atomic.Bool   // no more is to be sent
+	shown  *source       // the last one that was stored; of who reads
 
 	mu     sync.Mutex // guards what follows
 	flying []*source  // sent, in order, without an answer
@@ -198,6 +199,9 @@ func (a *attempt) read() error {
 				return &fatalError{err}
 			}
 		}
+		if s := a.shown; s != nil { // results come by commits: half of one would make for a wrong pace
+			a.in.x.show(s.before, s.fraction)
+		}
 	}
 }
 
@@ -229,7 +233,7 @@ func (a *attempt) result(r *embeddv1.IngestResult) error {
 		}
 	} else if !a.ids[s.paper.GetId()] {
 		x.count(r.GetStored())
-		x.show(s.before, s.fraction)
+		a.shown = s
 		return nil
 	}
 	a.again, a.ids[s.paper.GetId()] = append(a.again, s), true

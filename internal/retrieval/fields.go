@@ -121,8 +121,13 @@ func (w Which) meets(p *Paper) bool {
 	return w.Filter.Matches(f) && w.Scope.Matches(f) && w.Dates.Matches(f)
 }
 
-// Fields are what filters may speak of, by name. ready is false while they are being made: the fields are those of the papers so far.
+// Fields are what filters may speak of, by name. ready is false while they are being made, which begins when they are asked for first: the fields are
+// those of the papers so far.
 func (c *Collection) Fields() (all []Field, ready bool) {
+	if c.enter() == nil {
+		c.fields.begin(c)
+		c.leave()
+	}
 	ready = c.fields.ready()
 	return c.fields.index.Fields(), ready
 }

@@ -196,11 +196,8 @@ func (x *MetadataUpdate) apply(p *Paper) error {
 					return err
 				}
 			}
-			name := strings.TrimPrefix(path, memberPrefix)
-			if value, given := from[name]; given {
-				members[name] = value
-			} else {
-				delete(members, name)
+			if err := setMember(members, from, strings.TrimPrefix(path, memberPrefix)); err != nil {
+				return err
 			}
 		}
 	}
@@ -213,14 +210,71 @@ func (x *MetadataUpdate) apply(p *Paper) error {
 		}
 		return nil
 	}
+	text, err := encodeJSON(members)
+	p.Metadata = text
+	return err
+}
+
+// setMember gives a member the value that it has in from, or takes it away where it has none there. A name with points is a member of that name, where
+// there is one here or there, and otherwise one of a member that is an object, as it is in a filter.
+func setMember(members, from map[string]json.RawMessage, name string) error {
+	value, given := from[name]
+	outer, inner, dotted := strings.Cut(name, ".")
+	_, here := members[name]
+	if !dotted || here {
+		assign(members, name, value, given)
+		return nil
+	}
+	within, err := objectOf(members[outer])
+	if err != nil {
+		return err
+	}
+	theirs, err := objectOf(from[outer])
+	if err != nil {
+		return err
+	}
+	if within == nil && (given || theirs == nil) {
+		assign(members, name, value, given)
+		return nil
+	}
+	if within == nil {
+		within = map[string]json.RawMessage{}
+	}
+	if given {
+		theirs = map[string]json.RawMessage{inner: value}
+	}
+	if err := setMember(within, theirs, inner); err != nil {
+		return err
+	}
+	text, err := encodeJSON(within)
+	assign(members, outer, text, len(within) > 0)
+	return err
+}
+
+// assign sets a member, or takes it away.
+func assign(members map[string]json.RawMessage, name string, value json.RawMessage, there bool) {
+	if there {
+		members[name] = value
+	} else {
+		delete(members, name)
+	}
+}
+
+// objectOf are the members of a value that is an object, nil of another one.
+func objectOf(value json.RawMessage) (map[string]json.RawMessage, error) {
+	if value = bytes.TrimSpace(value); len(value) == 0 || value[0] != '{' {
+		return nil, nil
+	}
+	return membersOf(value)
+}
+
+// encodeJSON is json.Marshal that leaves <, > and & as they are.
+func encodeJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(members); err != nil {
-		return err
-	}
-	p.Metadata = bytes.TrimSpace(b.Bytes())
-	return nil
+	err := e.Encode(v)
+	return bytes.TrimSpace(b.Bytes()), err
 }
 
 // membersOf are those of a JSON object; of nothing, none.

@@ -2,9 +2,11 @@ package retrieval
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -390,5 +392,32 @@ func TestDeclaredFields(t *testing.T) {
 	}
 	if _, _, err := c.UpdateMetadata(t.Context(), []MetadataUpdate{{ID: "a", Mask: []string{"metadata.categories"}}}); fieldOf(err) != "updates[0].paper.metadata.categories" {
 		t.Errorf("a required field was taken away: %v", err)
+	}
+}
+
+// A name with points means what it means in a filter: the member of that name, where there is one, and otherwise one of a member that is an object.
+func TestUpdateMembersOfMembers(t *testing.T) {
+	for _, x := range []struct{ stored, from, name, want string }{
+		{`{"a":{"b":1,"c":2}}`, `{"a.b":3}`, "a.b", `{"a":{"b":3,"c":2}}`},
+		{`{"a":{"b":1,"c":2}}`, `{"a":{"b":3}}`, "a.b", `{"a":{"b":3,"c":2}}`},
+		{`{"a":{"b":1,"c":2}}`, ``, "a.b", `{"a":{"c":2}}`},
+		{`{"a":{"b":1},"d":4}`, ``, "a.b", `{"d":4}`},
+		{`{"a.b":1,"a":{"b":2}}`, `{"a.b":3}`, "a.b", `{"a.b":3,"a":{"b":2}}`},
+		{`{"a.b":1}`, ``, "a.b", ``},
+		{`{"a":1}`, `{"a.b":3}`, "a.b", `{"a":1,"a.b":3}`},
+		{``, `{"a.b":3}`, "a.b", `{"a.b":3}`},
+		{``, `{"a":{"b":3}}`, "a.b", `{"a":{"b":3}}`},
+		{`{"a":{"b":{"c":1}}}`, `{"a.b.c":"<"}`, "a.b.c", `{"a":{"b":{"c":"<"}}}`},
+		{`{"x":1}`, ``, "a.b", `{"x":1}`},
+	} {
+		p := Paper{Metadata: []byte(x.stored)}
+		u := MetadataUpdate{Paper: Paper{Metadata: []byte(x.from)}, Mask: []string{"metadata." + x.name}}
+		if err := u.apply(&p); err != nil {
+			t.Fatal(err)
+		}
+		var got, want any
+		if len(p.Metadata) > 0 && json.Unmarshal(p.Metadata, &got) != nil || x.want != "" && json.Unmarshal([]byte(x.want), &want) != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s of %s from %s: %s, want %s", x.name, x.stored, x.from, p.Metadata, x.want)
+		}
 	}
 }

@@ -100,7 +100,7 @@ func callAttrs(req any) []any {
 		}
 		return []any{"n", len(r.GetPapers()), "bytes", bytes}
 	case *embeddv1.DeletePapersRequest:
-		return []any{"n", len(r.GetIds()), "filter", r.GetFilter() != "", "dry_run", r.GetDryRun()}
+		return whatWasAsked([]any{"n", len(r.GetIds())}, "filter", r.GetFilter() != "", "dry_run", r.GetDryRun())
 	case *embeddv1.UpdateMetadataRequest:
 		return []any{"n", len(r.GetUpdates())}
 	case *watched:
@@ -155,15 +155,15 @@ func searchAttrs(r *embeddv1.SearchRequest) []any {
 	if r.DenseWeight != nil {
 		attrs = append(attrs, "dense_weight", *r.DenseWeight)
 	}
-	for _, asked := range []struct {
-		name string
-		is   bool
-	}{
-		{"filter", r.GetFilter() != ""}, {"explain", r.GetExplain()}, {"rerank", r.GetRerank() != nil}, {"feedback", r.GetFeedback() != nil},
-		{"page", r.GetPageToken() != ""}, {"store", r.GetStore()},
-	} {
-		if asked.is {
-			attrs = append(attrs, asked.name, true)
+	return whatWasAsked(attrs, "filter", r.GetFilter() != "", "explain", r.GetExplain(), "rerank", r.GetRerank() != nil, "feedback", r.GetFeedback() != nil,
+		"page", r.GetPageToken() != "", "store", r.GetStore())
+}
+
+// whatWasAsked appends those of pairs, of a name and whether it was asked for, that were.
+func whatWasAsked(attrs []any, pairs ...any) []any {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == true {
+			attrs = append(attrs, pairs[i], true)
 		}
 	}
 	return attrs

@@ -20,8 +20,9 @@ import (
 // The papers of a stream are gathered into commits, two of which are under way at once, and more papers are read meanwhile: so much is held of a stream,
 // and no more.
 const (
-	// A commit has ingestPapers, or papers that take ingestBytes, at most; it is made without more of them when none has come for ingestPause.
-	ingestPapers = 256
+	// A commit has ingestPapers, or papers that take ingestBytes, at most; it is made without more of them when none has come for ingestPause. Who
+	// sends sees by its results how far it is: with 256 that was every ten seconds on a slow machine.
+	ingestPapers = 64
 	ingestBytes  = 4 << 20
 	ingestPause  = 20 * time.Millisecond
 	// ingestAhead is what papers may take that wait for their commit.
@@ -239,6 +240,7 @@ func (in *ingestion) gather() (c *ingestCommit, last bool, err error) {
 		}
 		if x.start != nil {
 			in.drop(x)
+			in.w.discount()
 			if in.mode, err = writeMode("start.mode", x.start.GetMode()); err != nil {
 				return c, true, err
 			}

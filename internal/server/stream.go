@@ -136,6 +136,13 @@ func (w *watched) GetCollection() string {
 	return w.name
 }
 
+// discount takes a message that brought no work off those that have come.
+func (w *watched) discount() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.came--
+}
+
 // worked tells whether anything has come on the stream that may have been worked on.
 func (w *watched) worked() bool {
 	w.mu.Lock()
