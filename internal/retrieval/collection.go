@@ -229,10 +229,14 @@ func (c *Collection) Info() (Info, error) {
 		return Info{}, err
 	}
 	defer c.leave()
+	papers, err := c.papers()
+	if err != nil {
+		return Info{}, err
+	}
 	o, u := c.index.Options(), c.index.Usage()
 	return Info{
 		Model:  c.encoder.Model(),
-		Papers: c.store.Count(),
+		Papers: papers,
 		Index: IndexInfo{
 			M: o.M, EfConstruction: o.EfConstruction, Memory: o.Memory.String(), Kernels: ann.Kernels(),
 			Vectors: u.Live - c.passages.len(), Tombstones: u.Tombstones, Free: u.Free, MemoryBytes: u.Bytes, FileBytes: u.FileBytes,

@@ -178,8 +178,9 @@ func (c *Collection) probesOf(ctx context.Context, r SearchRequest, l *looking, 
 				return err
 			}
 			if own == "" {
-				if l.unknown = append(l.unknown, in.Paper); in.Paper.ID != "" { // another text of the same paper
-					l.selfIDs = append(l.selfIDs, in.Paper.ID)
+				l.unknown = append(l.unknown, in.Paper)
+				if err := c.isAlso(l, in.Paper.ID); err != nil {
+					return err
 				}
 				if c.settings.OwnVectors {
 					if p.vector, err = c.inputVector(at+".paper.vector", in.Paper); err != nil {

@@ -2,6 +2,7 @@ package retrieval
 
 import (
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -24,6 +25,8 @@ type expiry struct {
 	timer     *time.Timer
 	// sweeping is held while papers that have expired are removed, and while all is checked.
 	sweeping sync.Mutex
+	// going are those that are being removed: the store may have lost them while what is derived from it still has them. nil: none are.
+	going atomic.Pointer[map[uint64]bool]
 }
 
 const (
@@ -120,6 +123,13 @@ func (c *Collection) sweep(ctx context.Context) (about []any, err error) {
 	c.expiry.sweeping.Lock()
 	defer c.expiry.sweeping.Unlock()
 	n := 0
+	now := c.now()
+	going, err := c.stillStored(now)
+	if err != nil {
+		return nil, err
+	}
+	c.expiry.going.Store(&going)
+	defer c.expiry.going.Store(nil)
 	defer func() {
 		if err != nil {
 			c.expiry.notBefore.Store(c.now().Add(expiryRest).UnixNano())
@@ -132,7 +142,7 @@ func (c *Collection) sweep(ctx context.Context) (about []any, err error) {
 		}
 		var ordinals []uint64
 		var revision uint64
-		if ordinals, revision, more, err = c.store.Expire(c.now(), MaxPapersPerCall); err != nil {
+		if ordinals, revision, more, err = c.store.Expire(now, MaxPapersPerCall); err != nil {
 			return []any{"papers", n}, err
 		}
 		if len(ordinals) > 0 {
@@ -158,9 +168,8 @@ func (c *Collection) goneAt(ordinal uint64) (bool, error) {
 	return present[0] && c.gone(&records[0].Paper), nil
 }
 
-// expired gives the ordinals of the papers whose time has passed and that are still stored; nil where there are none.
-func (c *Collection) expired() (map[uint64]bool, error) {
-	now := c.now()
+// stillStored gives the ordinals of the papers whose time has passed and that are still stored; nil where there are none.
+func (c *Collection) stillStored(now time.Time) (map[uint64]bool, error) {
 	if c.expiry.next.Load() > now.UnixNano() {
 		return nil, nil
 	}
@@ -169,6 +178,31 @@ func (c *Collection) expired() (map[uint64]bool, error) {
 		return nil, storeError("look for papers that have expired", err)
 	}
 	return all, nil
+}
+
+// expired gives the ordinals of the papers whose time has passed and that are still stored, or in what is derived; nil where there are none.
+func (c *Collection) expired() (map[uint64]bool, error) {
+	going := c.expiry.going.Load() // before the store is read, which loses them later
+	all, err := c.stillStored(c.now())
+	if err != nil || going == nil || len(*going) == 0 {
+		return all, err
+	}
+	if all == nil {
+		all = map[uint64]bool{}
+	}
+	maps.Copy(all, *going)
+	return all, nil
+}
+
+// papers is how many papers are stored whose time has not passed.
+func (c *Collection) papers() (int, error) {
+	for {
+		n := c.store.Count()
+		gone, err := c.stillStored(c.now())
+		if err != nil || len(gone) == 0 || c.store.Count() == n { // otherwise some may have gone between the two
+			return n - len(gone), err
+		}
+	}
 }
 
 // withoutExpired takes the papers whose time has passed out of a set.

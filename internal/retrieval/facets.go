@@ -51,8 +51,8 @@ func (c *Collection) Count(ctx context.Context, w Which, requests []FacetRequest
 		return 0, nil, err
 	}
 	if w.all() && len(requests) == 0 {
-		gone, err := c.expired()
-		return c.store.Count() - len(gone), nil, err
+		papers, err := c.papers()
+		return papers, nil, err
 	}
 	set, err := c.selected(ctx, w)
 	if err != nil {
@@ -88,8 +88,8 @@ func checkFacets(requests []FacetRequest) error {
 	return nil
 }
 
-// count counts the values of fields of a set of papers. requests have been checked.
-func (c *Collection) count(ctx context.Context, w Which, set *metadata.Set, requests []FacetRequest) ([]Facet, error) {
+// facetNames are the full names of the fields that are to be counted.
+func (c *Collection) facetNames(ctx context.Context, w Which, requests []FacetRequest) ([]string, error) {
 	names, first := make([]string, len(requests)), map[string]int{}
 	for i, r := range requests {
 		field := fmt.Sprintf("facets[%d].field", i)
@@ -101,6 +101,15 @@ func (c *Collection) count(ctx context.Context, w Which, set *metadata.Set, requ
 			return nil, invalid(field, "is %s, as is facets[%d].field; each field may stand once in a call", r.Field, j)
 		}
 		first[names[i]] = i
+	}
+	return names, nil
+}
+
+// count counts the values of fields of a set of papers. requests have been checked.
+func (c *Collection) count(ctx context.Context, w Which, set *metadata.Set, requests []FacetRequest) ([]Facet, error) {
+	names, err := c.facetNames(ctx, w, requests)
+	if err != nil {
+		return nil, err
 	}
 	facets := make([]Facet, len(requests))
 	for i, r := range requests {

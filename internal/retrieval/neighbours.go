@@ -21,19 +21,26 @@ const MaxNeighbours = 100
 // lists are in memory and derived: after a start they are made behind it, and who asks before is answered by a search.
 //
 // A paper that comes gets a list by a search, and is put into the lists of those that it is nearer to than what they have: it is offered to
-// neighboursOffered times as many as a list has, as it may be near to somebody who is not quite so near to it. A paper that goes is found
-// missing when a list with it is read, which is then made anew.
+// neighboursOffered, many more than a list has, as it may be near to somebody who is not so near to it. Beside a dense cluster there may be such
+// a one all the same, so the lists are made once more when an eighth of the papers has come since. A paper that goes is found missing when a list with
+// it is read, which is then made anew.
 type neighbours struct {
 	size int // of a list, 0: none are kept
 	made atomic.Bool
+	came atomic.Int64 // papers since the lists were made
 	// gaveUp: the lists of all papers could not be made, and are not before the next start. Searches answer in their place.
 	gaveUp atomic.Bool
 	mu     sync.RWMutex
 	lists  map[uint64]*neighbourList // by ordinal
 }
 
-// neighboursOffered is to how many times as many papers as a list has a new one is offered.
-const neighboursOffered = 4
+const (
+	// neighboursOffered is to how many papers a new one is offered.
+	neighboursOffered = 256
+	// neighboursShare of the papers, and neighboursLeast, come before the lists are made once more.
+	neighboursShare = 8
+	neighboursLeast = 100
+)
 
 // neighbourList is of one paper.
 type neighbourList struct {
@@ -82,7 +89,7 @@ func (n *neighbours) come(c *Collection, ordinal uint64, vector []float32) error
 	n.mu.Lock()
 	n.lists[ordinal] = list
 	n.mu.Unlock()
-	answer, err := c.index.Search(vector, ann.Query{K: 1 + neighboursOffered*n.size})
+	answer, err := c.index.Search(vector, ann.Query{K: 1 + neighboursOffered})
 	if err != nil {
 		return fmt.Errorf("search neighbours of a paper: %w", err)
 	}
@@ -109,6 +116,7 @@ func (n *neighbours) come(c *Collection, ordinal uint64, vector []float32) error
 		delete(n.lists, ordinal)
 	}
 	list.whole, list.version, list.at = true, version, now
+	n.came.Add(1)
 	return nil
 }
 
@@ -129,14 +137,19 @@ func (n *neighbours) bytes() int64 {
 	return int64(len(n.lists)) * int64(8*n.size+100)
 }
 
-// neighboursDue tells whether the lists are to be made.
+// neighboursDue tells whether the lists are to be made, or once more.
 func (c *Collection) neighboursDue() bool {
-	return c.neighbours.size > 0 && !c.neighbours.made.Load() && !c.neighbours.gaveUp.Load() && c.index.Len() > 0
+	n := &c.neighbours
+	if n.size == 0 || n.gaveUp.Load() || c.index.Len() == 0 {
+		return false
+	}
+	return !n.made.Load() || n.came.Load() >= max(neighboursLeast, int64(c.index.Len()/neighboursShare))
 }
 
-// makeNeighbours makes the lists of all papers that have none, or not a whole one.
+// makeNeighbours makes the lists of all papers that have none, or not a whole one, and brings the others what they lack.
 func (c *Collection) makeNeighbours(ctx context.Context) ([]any, error) {
 	n := &c.neighbours
+	came := n.came.Load()
 	made := 0
 	err := c.index.AllNeighbors(ctx, n.size, 0, 1, func(label uint64, near []ann.Neighbor) error {
 		if label > math.MaxUint32 {
@@ -165,6 +178,7 @@ func (c *Collection) makeNeighbours(ctx context.Context) ([]any, error) {
 	})
 	if err == nil {
 		n.made.Store(true)
+		n.came.Add(-came)
 	}
 	return []any{"papers", made, "neighbours", n.size}, err
 }

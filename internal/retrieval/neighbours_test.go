@@ -128,3 +128,34 @@ func TestWhatIsNotKept(t *testing.T) {
 		}
 	}
 }
+
+// A paper at the edge of a dense cluster has the cluster nearest, and may be nearest to one outside of it: it is put into that one's list all the same.
+func TestANeighbourAtTheEdgeOfACluster(t *testing.T) {
+	rng := testkit.Rand(t)
+	enc, err := newOwnVectors(16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Open(t.Context(), t.TempDir(), enc, &Options{Settings: Settings{OwnVectors: true, Dimension: 16, Neighbours: 5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { shut(t, c) })
+	at := func(x, y, noise float64) []float32 {
+		v := make([]float32, 16)
+		v[0], v[1] = float32(x), float32(y)
+		for i := 2; i < len(v); i++ {
+			v[i] = float32(noise * rng.NormFloat64())
+		}
+		return v
+	}
+	put(t, c, Paper{ID: "x", Title: "x", Vector: at(1, 0, 0)})
+	for i := range 60 {
+		put(t, c, Paper{ID: fmt.Sprint("c", i), Title: "c", Vector: at(0.5, 0.866, 0.02)})
+	}
+	put(t, c, Paper{ID: "n", Title: "n", Vector: at(0.6, 0.8, 0)})
+	res, err := c.Search(t.Context(), SearchRequest{Input: Input{PaperID: "x"}, K: ptr(1), SameWork: true})
+	if err != nil || res.Materialised == nil || len(res.Hits) != 1 || res.Hits[0].Paper.ID != "n" {
+		t.Errorf("nearest to x: %+v, %v", res, err)
+	}
+}

@@ -12,7 +12,8 @@ import (
 
 // A page token has what the pages before have given, and when they were begun, so that nothing needs to be remembered here: it is good for as
 // long as the store is, over restarts. Later pages have no hit twice, and no paper that was stored after the first page was begun; one that was
-// removed is missing. The token is sealed, since ordinals tell how many papers there are, and so that nobody builds on it.
+// removed is missing. The token is sealed, since ordinals tell how many papers there are, and so that nobody builds on it; each has 8
+// bytes, so that its length does not tell either.
 
 // page is what is known of the pages before.
 type page struct {
@@ -22,7 +23,7 @@ type page struct {
 }
 
 // tokenForm is the first byte of a token's content.
-const tokenForm = 1
+const tokenForm = 2
 
 // newSealer seals page tokens, with a key that is the store's, by its UUID.
 func newSealer(uuid string) (cipher.AEAD, error) {
@@ -65,16 +66,12 @@ func (c *Collection) readPage(r SearchRequest) (page, error) {
 		return bad("is of another request: only k, view, explain and facets may change from page to page")
 	}
 	plain = plain[9:]
-	var values []uint64
-	for len(plain) > 0 {
-		v, n := binary.Uvarint(plain)
-		if n <= 0 {
-			return bad("is not a next_page_token of this collection")
-		}
-		values, plain = append(values, v), plain[n:]
-	}
-	if len(values) < 2 {
+	if len(plain)%8 != 0 || len(plain) < 16 {
 		return bad("is not a next_page_token of this collection")
+	}
+	values := make([]uint64, 0, len(plain)/8)
+	for ; len(plain) > 0; plain = plain[8:] {
+		values = append(values, binary.BigEndian.Uint64(plain))
 	}
 	return page{version: values[0], newest: values[1], given: values[2:]}, nil
 }
@@ -110,12 +107,12 @@ func (c *Collection) page(l *looking, r SearchRequest, res *SearchResult, hits [
 		return hits, nil
 	}
 	plain := binary.BigEndian.AppendUint64([]byte{tokenForm}, r.Digest())
-	plain = binary.AppendUvarint(binary.AppendUvarint(plain, p.version), p.newest)
+	plain = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(plain, p.version), p.newest)
 	for _, ordinal := range p.given {
-		plain = binary.AppendUvarint(plain, ordinal)
+		plain = binary.BigEndian.AppendUint64(plain, ordinal)
 	}
 	for i := range hits {
-		plain = binary.AppendUvarint(plain, hits[i].ordinal)
+		plain = binary.BigEndian.AppendUint64(plain, hits[i].ordinal)
 	}
 	seal, err := c.sealer()
 	if err != nil {

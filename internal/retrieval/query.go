@@ -254,7 +254,13 @@ func (c *Collection) CheckSearch(ctx context.Context, r SearchRequest) error {
 		return err
 	}
 	defer c.leave()
-	_, _, err := c.prepare(ctx, &r)
+	if _, _, err := c.prepare(ctx, &r); err != nil {
+		return err
+	}
+	if _, err := c.chosen(ctx, r.Which); err != nil {
+		return err
+	}
+	_, err := c.facetNames(ctx, r.Which, r.Facets)
 	return err
 }
 
@@ -300,6 +306,9 @@ func (c *Collection) prepare(ctx context.Context, r *SearchRequest) (*looking, *
 	if res.Sentences = l.sentences; l.sentences && l.mode == Hybrid && l.fusion == Convex && r.DenseWeight == nil {
 		l.weight = sentenceDenseWeight
 		res.DenseWeight = l.weight
+	}
+	if r.Explain && c.settings.OwnVectors {
+		return nil, nil, invalid("explain", "is set, and the papers of this collection bring their own vectors: there is no model that says which sentences are alike; leave it out")
 	}
 	if r.Explain && r.Input.Examples.forEach() {
 		return nil, nil, invalid("explain", "is set, and the strategy of the examples looks for none in particular; use average or sum_scores")
@@ -487,8 +496,8 @@ func (c *Collection) resolvePaper(ctx context.Context, r SearchRequest, l *looki
 	if err := c.readWordsOf(ctx, l, PaperText(p)); err != nil {
 		return err
 	}
-	if p.ID != "" { // another text of the same paper
-		l.selfIDs = []string{p.ID}
+	if err := c.isAlso(l, p.ID); err != nil {
+		return err
 	}
 	if l.mode == Lexical {
 		return nil
@@ -504,6 +513,21 @@ func (c *Collection) resolvePaper(ctx context.Context, r SearchRequest, l *looki
 		return encodeError(err, func(int) string { return field })
 	}
 	l.vector, res.TextUse = enc[0].Vector, &enc[0].TextUse
+	return nil
+}
+
+// isAlso notes that the input is a paper with an id, which may be stored with another text or vector: it is not found, nor measures others.
+func (c *Collection) isAlso(l *looking, id string) error {
+	if id == "" {
+		return nil
+	}
+	l.selfIDs = append(l.selfIDs, id)
+	switch at, err := c.ordinalOf(id); {
+	case err == nil:
+		l.selves = append(l.selves, at)
+	case !errors.Is(err, store.ErrNotFound):
+		return storeError("look up paper", err)
+	}
 	return nil
 }
 

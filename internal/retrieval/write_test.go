@@ -421,3 +421,42 @@ func TestUpdateMembersOfMembers(t *testing.T) {
 		}
 	}
 }
+
+// A paper that is asked with under the id of a stored one is that one, whatever its text or vector: it is not found, and there are as many hits as
+// without it.
+func TestASearchByAStoredPaper(t *testing.T) {
+	own, err := newOwnVectors(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]*Collection{
+		"text": open(t, t.TempDir(), newBag()),
+		"own vectors": func() *Collection {
+			c, err := Open(t.Context(), t.TempDir(), own, &Options{Settings: Settings{OwnVectors: true, Dimension: 3}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { shut(t, c) })
+			return c
+		}(),
+	} {
+		vector := func(v ...float32) []float32 {
+			if name == "text" {
+				return nil
+			}
+			return v
+		}
+		for i := range 8 {
+			put(t, c, Paper{ID: fmt.Sprint("o", i), Title: fmt.Sprintf("w1 w%d", i+2), Vector: vector(1, float32(i), float32(i*i)/4)})
+		}
+		asked := &Paper{ID: "o2", Title: "w1 w9 w9", Vector: vector(1, 2, 0.9)}
+		for k := 1; k <= 7; k++ {
+			for way, in := range map[string]Input{"paper": {Paper: asked}, "example": {Examples: &Examples{Positive: []Example{{Input: Input{Paper: asked}}}}}} {
+				res, err := c.Search(t.Context(), SearchRequest{Input: in, Field: "query", K: &k, Mode: Dense, Digest: digestOf(1)})
+				if err != nil || len(res.Hits) != k || slices.Contains(ids(res.Hits), "o2") || res.Next == "" && k < 7 {
+					t.Errorf("%s, by %s, k %d: %v, next %q, %v", name, way, k, ids(res.Hits), res.Next, err)
+				}
+			}
+		}
+	}
+}

@@ -25,6 +25,8 @@ const (
 	ingestPapers = 64
 	ingestBytes  = 4 << 20
 	ingestPause  = 20 * time.Millisecond
+	// ingestWait is the longest that a paper waits for others.
+	ingestWait = 200 * time.Millisecond
 	// ingestAhead is what papers may take that wait for their commit.
 	ingestAhead = 8 << 20
 	// ingestPatience is how long papers wait for room, in memory, on the disk or for the encoder, before they are refused.
@@ -230,13 +232,20 @@ func (in *ingestion) gather() (c *ingestCommit, last bool, err error) {
 	var weight int64
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	var begin time.Time // when the first paper came
 	for len(c.batch) < ingestPapers && weight < ingestBytes {
 		x := in.next
 		in.next = nil
 		if x == nil {
+			if len(c.batch) > 0 && time.Since(begin) > ingestWait {
+				break
+			}
 			if x, last = in.take(len(c.batch) > 0, timer); x == nil {
 				break
 			}
+		}
+		if len(c.batch) == 0 {
+			begin = time.Now()
 		}
 		if x.start != nil {
 			in.drop(x)

@@ -117,7 +117,7 @@ func TestSearchByDateWithFacets(t *testing.T) {
 // request that is refused.
 func TestStoreTheQuery(t *testing.T) {
 	k := makeKeys(t)
-	r := launch(t, Options{Keys: func() *access.Keys { return k.set }, Limits: Limits{Classes: classes(nil), WriteRate: 1}})
+	r := launch(t, Options{Keys: func() *access.Keys { return k.set }, Limits: Limits{Classes: classes(nil), WriteRate: 2}})
 	conn := r.connect(t)
 	as := func(key string) context.Context {
 		return metadata.NewOutgoingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+k.secrets[key]))
@@ -138,8 +138,10 @@ func TestStoreTheQuery(t *testing.T) {
 	}{
 		{"read", ask("a", nil), codes.PermissionDenied, 0},
 		{"write", ask("a", func(r *embeddv1.SearchRequest) { r.K = proto.Int32(-1) }), codes.InvalidArgument, 0},
+		{"write", ask("a", func(r *embeddv1.SearchRequest) { r.Filter = "nofield = 3" }), codes.InvalidArgument, 0},
+		{"write", ask("a", func(r *embeddv1.SearchRequest) { r.Facets = []*embeddv1.FacetRequest{{Field: "nofield"}} }), codes.InvalidArgument, 0},
 		{"write", ask("b", nil), codes.OK, embeddv1.UpsertOutcome_UPSERT_OUTCOME_CREATED},
-		{"write", ask("c", nil), codes.ResourceExhausted, 0}, // two at once is twice what there may be in a second
+		{"write", ask("c", nil), codes.ResourceExhausted, 0}, // four at once is twice what there may be in a second
 	} {
 		res, err := search.Search(as(c.key), c.req)
 		if status.Code(err) != c.code || res.GetStored() != c.outcome {

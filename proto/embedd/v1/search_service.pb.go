@@ -399,7 +399,7 @@ func (x *GroupBy) GetHits() int32 {
 
 type SearchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Highest score first; of equal ones in a hybrid search the nearer by vectors, then in the order in which the papers were stored.
+	// Highest score first, but for diversity; of equal ones in a hybrid search the nearer by vectors, then in the order in which the papers were stored.
 	Hits      []*Hit     `protobuf:"bytes,1,rep,name=hits,proto3" json:"hits,omitempty"`
 	Effective *Effective `protobuf:"bytes,2,opt,name=effective,proto3" json:"effective,omitempty"`
 	// Grows with every change of the collection. 0 for who has a key with a filter: it counts the changes of all papers.
@@ -412,7 +412,7 @@ type SearchResponse struct {
 	// are not explained, facets that are missing. What was found is true.
 	LeftOut []string `protobuf:"bytes,6,rep,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	Facets  []*Facet `protobuf:"bytes,7,rep,name=facets,proto3" json:"facets,omitempty"`
-	// For the next page; empty where there are no more hits.
+	// For the next page, which may come out empty; absent where there are no more hits for sure.
 	NextPageToken string `protobuf:"bytes,8,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// What became of a paper that was to be stored.
 	Stored        UpsertOutcome `protobuf:"varint,9,opt,name=stored,proto3,enum=embedd.v1.UpsertOutcome" json:"stored,omitempty"`
