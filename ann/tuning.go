@@ -89,12 +89,16 @@ func (t *tuning) at(k int, miss float64) float64 {
 // scan could have been made costs at most twice the better way.
 func (t *tuning) plan(ef, total, n int) (Plan, int) {
 	scan := float64(n)*rowShare*t.row + float64(total)*t.row
-	walk := float64(ef) * float64(n) / float64(total) * t.hop
+	walk := float64(ef) * math.Pow(float64(n)/float64(total), alikeness) * t.hop
 	if scan <= walk {
 		return Scan, 0
 	}
 	return Graph, int(min(float64(n), scan/t.hop+float64(ef)))
 }
+
+// alikeness is 1 for a filter that has nothing to do with what is searched for. Those that people write are about subjects, and what is searched for is
+// mostly of another one: with the papers of one category out of 118,747, a quarter of all, a walk for titles of all of them opens three times as many slots.
+const alikeness = 1.6
 
 // rowShare is what it costs to see that a slot does not count, in comparisons.
 const rowShare = 0.1

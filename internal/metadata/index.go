@@ -44,7 +44,7 @@ type Index struct {
 	moves  uint64          // Adds and Removes
 	size   int64           // bytes of what is counted as it comes and goes: fields, values and their papers, papers and their values
 
-	scopes scopes
+	answers answers
 }
 
 // field is what is known of one field. A field that no paper has is not kept.
@@ -320,6 +320,13 @@ func (x *Index) Fields() []Field {
 	}
 	slices.SortFunc(list, func(a, b Field) int { return strings.Compare(a.Name, b.Name) })
 	return list
+}
+
+// Version is how often the index has changed: what a set of the same version has is as it was.
+func (x *Index) Version() uint64 {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.moves
 }
 
 // Len is the number of papers.

@@ -532,13 +532,13 @@ func TestSelectWithin(t *testing.T) {
 		t.Errorf("one more paper: %v %v; the set of before has %d", set, err, before.Len())
 	}
 	x.Remove(4)
-	for i := range mostScopes + 1 {
+	for i := range mostAnswers + 1 {
 		if set, err := x.SelectWithin(parse(fmt.Sprintf("c = in AND n < %d", i)), nil); err != nil || set.Len() != min(1, max(0, i-1)) {
 			t.Errorf("scope %d: %v %v", i, set, err)
 		}
 	}
-	if len(x.scopes.sets) > mostScopes {
-		t.Errorf("%d scopes are kept", len(x.scopes.sets))
+	if len(x.answers.sets) > mostAnswers {
+		t.Errorf("%d scopes are kept", len(x.answers.sets))
 	}
 	if err := x.Check(); err != nil {
 		t.Error(err)

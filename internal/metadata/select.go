@@ -65,12 +65,9 @@ func (x *Index) Select(f *Filter) (*Set, error) {
 	if f.empty() {
 		return &Set{x.all.Clone(), x.moves}, nil
 	}
-	if err := x.check(f.root); err != nil {
+	b, err := x.meeting(f)
+	if err != nil {
 		return nil, err
-	}
-	b, shared := x.eval(f.root)
-	if shared {
-		b = b.Clone()
 	}
 	return &Set{b, x.moves}, nil
 }
@@ -98,22 +95,31 @@ func (x *Index) SelectWithin(scope, f *Filter) (*Set, error) {
 	return &Set{roaring.And(all, some), x.moves}, nil
 }
 
-// scopes are the papers of scopes, until one comes or goes: each call with a scope asks for them several times.
-type scopes struct {
+// answers are the papers of filters, until one comes or goes: a scope is asked for several times by each call, and people look at the pages of one filter.
+type answers struct {
 	mu   sync.Mutex
 	at   uint64                     // the index's moves
-	sets map[string]*roaring.Bitmap // by the text of the scope; they do not change
+	sets map[string]*roaring.Bitmap // by the text of the filter; they do not change
 }
 
-// mostScopes is how many are kept: a key with a filter has one.
-const mostScopes = 64
+// mostAnswers is how many are kept, mostFilter how long the text of one may be.
+const mostAnswers, mostFilter = 64, 1 << 10
 
 // scope gives the papers of a scope, in a bitmap that must not be changed. x.mu is held.
 func (x *Index) scope(scope *Filter) (*roaring.Bitmap, error) {
 	if scope.empty() {
 		return nil, fmt.Errorf("%w: it is empty", ErrScope)
 	}
-	s, name := &x.scopes, scope.String()
+	set, err := x.meeting(scope)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrScope, err)
+	}
+	return set, nil
+}
+
+// meeting gives the papers that meet a filter, in a bitmap that must not be changed. x.mu is held.
+func (x *Index) meeting(f *Filter) (*roaring.Bitmap, error) {
+	s, name := &x.answers, f.String()
 	s.mu.Lock()
 	if s.at != x.moves {
 		s.at, s.sets = x.moves, nil
@@ -123,16 +129,19 @@ func (x *Index) scope(scope *Filter) (*roaring.Bitmap, error) {
 	if set != nil {
 		return set, nil
 	}
-	if err := x.check(scope.root); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrScope, err)
+	if err := x.check(f.root); err != nil {
+		return nil, err
 	}
-	set, shared := x.eval(scope.root)
+	set, shared := x.eval(f.root)
 	if shared {
 		set = set.Clone()
 	}
+	if len(name) > mostFilter {
+		return set, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sets == nil || len(s.sets) >= mostScopes {
+	if s.sets == nil || len(s.sets) >= mostAnswers {
 		s.sets = map[string]*roaring.Bitmap{}
 	}
 	s.sets[name] = set

@@ -661,7 +661,7 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 			want = min(len(found), pool) // what is missing widens the search, and not the pool
 		}
 		begin := time.Now()
-		hits, missing, err := c.hits(found, l, r, want)
+		hits, missing, err := c.hits(found, chosen, l, r, want)
 		res.ended(ctx, c, StageFetch, begin)
 		switch {
 		case err != nil:
@@ -701,11 +701,11 @@ func (c *Collection) nearest(ctx context.Context, l *looking, r SearchRequest, r
 // hits reads the papers of candidates, the best first, until k are there. The input, which has moved meanwhile, is left out. A paper that is moving
 // is found where it was. missing counts candidates without a paper of their own, and those that came
 // after the first page.
-func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int) (hits []Hit, missing int, err error) {
+func (c *Collection) hits(found []candidate, chosen *metadata.Set, l *looking, r SearchRequest, k int) (hits []Hit, missing int, err error) {
 	hits = make([]Hit, 0, min(k, len(found)))
 	var moving map[string]bool // papers among the hits that are
 	// Who asks for more than the basic view, or has what is found looked into, reads all of the papers.
-	basic := r.Basic && r.Which.all() && !r.Explain && l.order.rerank == nil && !c.settings.Passages && !(l.apart != nil && l.apart.direct)
+	basic := r.Basic && !r.Explain && l.order.rerank == nil && !c.settings.Passages && !(l.apart != nil && l.apart.direct)
 	for from := 0; from < len(found) && len(hits) < k; {
 		part := found[from:min(len(found), from+k-len(hits)+1)] // a pool is larger than its answer
 		from += len(part)
@@ -714,6 +714,10 @@ func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int)
 			ordinals[i] = part[i].ordinal
 		}
 		records, present, err := c.records(ordinals, basic)
+		if err == nil && basic && chosen != nil && c.fields.index.Version() != chosen.Version() { // whether they still meet the filter is to be seen
+			basic = false
+			records, present, err = c.records(ordinals, basic)
+		}
 		if err != nil {
 			return nil, 0, storeError("read papers", err)
 		}
@@ -744,7 +748,7 @@ func (c *Collection) hits(found []candidate, l *looking, r SearchRequest, k int)
 				missing++
 				continue
 			}
-			if r.Which.meets(&records[i].Paper) && l.apart.takes(of.ordinal, &records[i].Paper) { // which may have changed since the search
+			if (basic || r.Which.meets(&records[i].Paper)) && l.apart.takes(of.ordinal, &records[i].Paper) { // which may have changed since the search
 				hits = append(hits, of.hit(records[i].Paper))
 			}
 		}
