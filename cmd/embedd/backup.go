@@ -73,7 +73,7 @@ func (c *verifyBackupCmd) Run(e *env) error {
 type restoreCmd struct {
 	outputFlags
 	Data  string `help:"Data directory to be made; default: data in the .embedd folder." placeholder:"DIR"`
-	Force bool   `help:"Put the backup in the place of a data directory that is there, which is kept under another name."`
+	Force bool   `help:"Put the backup in the place of a data directory that is there, which is kept under another name." env:"-"`
 	Dir   string `arg:"" help:"The backup's folder."`
 }
 

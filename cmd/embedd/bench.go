@@ -33,8 +33,8 @@ type benchCmd struct {
 
 type benchIndexCmd struct {
 	Corpus string `arg:"" help:"JSONL file or BEIR folder."`
-	Papers int    `short:"n" help:"Use the first N papers; 0: all." default:"0" placeholder:"N"`
-	Rounds int    `help:"Rounds, each of which measures both sides on a part of the corpus." default:"9" placeholder:"N"`
+	Papers int    `short:"n" help:"Use the first N papers; 0: all." default:"0" placeholder:"N" env:"-"`
+	Rounds int    `help:"Rounds, each of which measures both sides on a part of the corpus." default:"9" placeholder:"N" env:"-"`
 
 	outputFlags
 	Engine engineFlags `embed:""`
@@ -184,9 +184,9 @@ func median[T int64 | float64](values []T) T {
 
 type benchRelatedCmd struct {
 	Corpus  string `arg:"" help:"JSONL file or BEIR folder."`
-	Papers  int    `short:"n" help:"Use the first N papers; 0: all." default:"0" placeholder:"N"`
-	Calls   int    `help:"Calls of each side." default:"10000" placeholder:"N"`
-	Clients int    `help:"Clients at once, each with a connection of its own." default:"8" placeholder:"N"`
+	Papers  int    `short:"n" help:"Use the first N papers; 0: all." default:"0" placeholder:"N" env:"-"`
+	Calls   int    `help:"Calls of each side." default:"10000" placeholder:"N" env:"-"`
+	Clients int    `help:"Clients at once, each with a connection of its own." default:"8" placeholder:"N" env:"-"`
 
 	outputFlags
 	Engine engineFlags `embed:""`

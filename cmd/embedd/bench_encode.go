@@ -17,9 +17,9 @@ import (
 
 type benchEncodeCmd struct {
 	Corpus  string `arg:"" help:"JSONL file or BEIR folder."`
-	Papers  int    `short:"n" help:"Use the first N papers; 0: all." default:"1000" placeholder:"N"`
-	Rounds  int    `help:"Rounds, each of which measures every side." default:"7" placeholder:"N"`
-	Queries int    `help:"Short texts of a round, made of the titles." default:"400" placeholder:"N"`
+	Papers  int    `short:"n" help:"Use the first N papers; 0: all." default:"1000" placeholder:"N" env:"-"`
+	Rounds  int    `help:"Rounds, each of which measures every side." default:"7" placeholder:"N" env:"-"`
+	Queries int    `help:"Short texts of a round, made of the titles." default:"400" placeholder:"N" env:"-"`
 
 	outputFlags
 	Engine engineFlags `embed:""`

@@ -15,9 +15,9 @@ import (
 )
 
 type benchMemoryCmd struct {
-	Texts   int    `short:"n" help:"Texts to encode." default:"20000" placeholder:"N"`
-	Callers int    `help:"Callers at once." default:"8" placeholder:"N"`
-	Seed    uint64 `help:"Seed of the lengths; 0: another one each time." default:"0" placeholder:"N"`
+	Texts   int    `short:"n" help:"Texts to encode." default:"20000" placeholder:"N" env:"-"`
+	Callers int    `help:"Callers at once." default:"8" placeholder:"N" env:"-"`
+	Seed    uint64 `help:"Seed of the lengths; 0: another one each time." default:"0" placeholder:"N" env:"-"`
 
 	outputFlags
 	Engine engineFlags `embed:""`

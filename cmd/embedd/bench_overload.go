@@ -25,10 +25,10 @@ import (
 
 type benchOverloadCmd struct {
 	Corpus      string        `arg:"" help:"JSONL file or BEIR folder."`
-	Papers      int           `short:"n" help:"Index the first N papers; 0: all." default:"0" placeholder:"N"`
-	Phase       time.Duration `help:"How long each load lasts." default:"20s" placeholder:"TIME"`
-	Connections int           `help:"Connections that the calls are spread over." default:"16" placeholder:"N"`
-	Times       []float64     `help:"Loads, in multiples of the capacity." default:"1,2,5,10" placeholder:"N,..."`
+	Papers      int           `short:"n" help:"Index the first N papers; 0: all." default:"0" placeholder:"N" env:"-"`
+	Phase       time.Duration `help:"How long each load lasts." default:"20s" placeholder:"TIME" env:"-"`
+	Connections int           `help:"Connections that the calls are spread over." default:"16" placeholder:"N" env:"-"`
+	Times       []float64     `help:"Loads, in multiples of the capacity." default:"1,2,5,10" placeholder:"N,..." env:"-"`
 
 	outputFlags
 	Engine engineFlags `embed:""`

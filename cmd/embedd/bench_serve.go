@@ -25,13 +25,13 @@ import (
 type benchServeCmd struct {
 	Files   []string      `arg:"" optional:"" name:"file" help:"JSONL files or BEIR folders to index into a temporary data directory, instead of --data."`
 	Data    string        `help:"Data directory to serve." placeholder:"DIR"`
-	Queries string        `help:"JSONL file of queries in BEIR's form; default: the papers' titles." placeholder:"FILE"`
-	Only    []string      `help:"Parts to measure: related, text, vector, filter, explain, ingest; default: all." placeholder:"PART,..."`
-	Clients int           `help:"Clients at once, each with a connection of its own." default:"8" placeholder:"N"`
-	Rounds  int           `help:"Rounds, each of which measures every side." default:"7" placeholder:"N"`
-	Phase   time.Duration `help:"How long a side of a round lasts." default:"2s" placeholder:"TIME"`
-	Filter  string        `help:"Filter to search with." default:"categories:cs.CL AND listed >= \"2025-06-01\"" placeholder:"FILTER"`
-	Admin   string        `help:"Admin listener for the server that is measured, for profiles." placeholder:"[HOST]:PORT"`
+	Queries string        `help:"JSONL file of queries in BEIR's form; default: the papers' titles." placeholder:"FILE" env:"-"`
+	Only    []string      `help:"Parts to measure: related, text, vector, filter, explain, ingest; default: all." placeholder:"PART,..." env:"-"`
+	Clients int           `help:"Clients at once, each with a connection of its own." default:"8" placeholder:"N" env:"-"`
+	Rounds  int           `help:"Rounds, each of which measures every side." default:"7" placeholder:"N" env:"-"`
+	Phase   time.Duration `help:"How long a side of a round lasts." default:"2s" placeholder:"TIME" env:"-"`
+	Filter  string        `help:"Filter to search with." default:"categories:cs.CL AND listed >= \"2025-06-01\"" placeholder:"FILTER" env:"-"`
+	Admin   string        `help:"Admin listener for the server that is measured, for profiles." placeholder:"[HOST]:PORT" env:"-"`
 
 	outputFlags
 	Engine engineFlags `embed:""`

@@ -12,8 +12,8 @@ import (
 
 type benchVectorsCmd struct {
 	Corpus string `arg:"" help:"JSONL file or BEIR folder."`
-	Out    string `help:"File to write." required:"" type:"path" placeholder:"FILE"`
-	Papers int    `short:"n" help:"Use the first N papers; 0: all." default:"0" placeholder:"N"`
+	Out    string `help:"File to write." required:"" type:"path" placeholder:"FILE" env:"-"`
+	Papers int    `short:"n" help:"Use the first N papers; 0: all." default:"0" placeholder:"N" env:"-"`
 
 	Engine engineFlags `embed:""`
 }

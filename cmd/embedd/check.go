@@ -94,8 +94,8 @@ func printInspection(e *env, x *retrieval.Inspection) error {
 
 type repairCmd struct {
 	Data           string `help:"Data directory; default: data in the .embedd folder." placeholder:"DIR"`
-	DropDerived    bool   `help:"Remove what can be made anew from the papers: the snapshots of the index, of the words and of the works."`
-	AcceptDataLoss bool   `help:"Keep what is whole of a store that has lost something, and give up the rest for good."`
+	DropDerived    bool   `help:"Remove what can be made anew from the papers: the snapshots of the index, of the words and of the works." env:"-"`
+	AcceptDataLoss bool   `help:"Keep what is whole of a store that has lost something, and give up the rest for good." env:"-"`
 }
 
 func (repairCmd) Help() string {

@@ -13,8 +13,8 @@ import (
 
 type compareCmd struct {
 	Texts    []string `arg:"" optional:"" help:"Texts to compare."`
-	PaperID  []string `name:"paper-id" sep:"none" help:"Stored papers to compare, after the texts; may be given several times." placeholder:"ID"`
-	Papers   []string `sep:"none" help:"Papers to compare, after those, from a file as embedd index reads it; they need not be stored." placeholder:"FILE"`
+	PaperID  []string `name:"paper-id" sep:"none" help:"Stored papers to compare, after the texts; may be given several times." placeholder:"ID" env:"-"`
+	Papers   []string `sep:"none" help:"Papers to compare, after those, from a file as embedd index reads it; they need not be stored." placeholder:"FILE" env:"-"`
 	ToText   []string `name:"to-text" sep:"none" help:"Compare with this text, instead of each with each; may be given several times." placeholder:"TEXT"`
 	ToID     []string `name:"to-paper-id" sep:"none" help:"Compare with this stored paper." placeholder:"ID"`
 	ToPapers []string `name:"to-papers" sep:"none" help:"Compare with the papers of a file." placeholder:"FILE"`

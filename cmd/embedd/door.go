@@ -23,7 +23,7 @@ type doorFlags struct {
 	TLSCert  string `name:"tls-cert" help:"The server's certificate, in PEM, with the chain behind it; it then speaks TLS." placeholder:"FILE"`
 	TLSKey   string `name:"tls-key" help:"Private key of --tls-cert, in PEM." placeholder:"FILE"`
 	ClientCA string `name:"client-ca" help:"Authorities that the certificate of each client must come from, in PEM." placeholder:"FILE"`
-	Insecure bool   `help:"Listen on an address that other machines reach without keys or without TLS all the same."`
+	Insecure bool   `help:"Listen on an address that other machines reach without keys or without TLS all the same." env:"EMBEDD_SERVE_INSECURE"`
 
 	MaxConnections           int      `help:"Connections at once." default:"1024" placeholder:"N"`
 	MaxConnectionsPerAddress int      `help:"Connections at once from one address, 0: as many as in all; raise it behind a proxy that opens one for each call." default:"64" placeholder:"N"`

@@ -25,7 +25,7 @@ type engineFlags struct {
 	Models         string   `help:"Folder of the models; default: models in the .embedd folder." placeholder:"DIR"`
 	Library        string   `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
 	Provider       string   `help:"What computes the graph: cpu, openvino or cuda; the last two need a library that has them, see docs/models.md." enum:"cpu,openvino,cuda" default:"cpu"`
-	Workers        int      `help:"Runs of the encoder at once; 0: one for each core." default:"0" placeholder:"N"`
+	Workers        int      `help:"Runs of a model at once; 0: one for each core." default:"0" placeholder:"N"`
 	QueryCache     int      `help:"Vectors of queries that are kept for the next time; 0: none." default:"4096" placeholder:"N"`
 	Reranker       []string `help:"Id of a cross-encoder that searches can be re-ranked by; may be given several times, the first is the usual one. See docs/search.md." placeholder:"ID"`
 	M              int      `help:"HNSW: links of a new paper on each level of the graph." default:"${m}" placeholder:"N"`

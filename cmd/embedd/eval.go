@@ -23,10 +23,10 @@ type evalCmd struct {
 	Dir         string `arg:"" help:"A BEIR folder: corpus.jsonl[.gz], queries.jsonl, qrels.tsv or qrels/test.tsv."`
 	Task        string `help:"Use queries-TASK.jsonl and qrels-TASK.tsv of the folder, where it has several." placeholder:"TASK"`
 	ExcludeSelf bool   `help:"Leave out the document that has the query's own id: for tasks from paper to paper."`
-	Mode        string `help:"What to measure: dense, by vectors, exact and with HNSW; lexical, by words; hybrid, by both; all." enum:"all,dense,lexical,hybrid" default:"all"`
-	Sentences   bool   `help:"Make the collection keep the vectors of sentences, and measure the searches that re-score by them too."`
+	Mode        string `help:"What to measure: dense, by vectors, exact and with HNSW; lexical, by words; hybrid, by both; all." enum:"all,dense,lexical,hybrid" default:"all" env:"EMBEDD_EVAL_MODE"`
+	Sentences   bool   `help:"Make the collection keep the vectors of sentences, and measure the searches that re-score by them too." env:"EMBEDD_EVAL_SENTENCES"`
 	ByTitle     bool   `help:"Known-item search instead: each paper is searched by its own title."`
-	Data        string `help:"Keep the indexed papers in this data directory, so that the next run need not encode them; default: a temporary one." placeholder:"DIR"`
+	Data        string `help:"Keep the indexed papers in this data directory, so that the next run need not encode them; default: a temporary one." placeholder:"DIR" env:"EMBEDD_EVAL_DATA"`
 
 	rerankFlags
 	outputFlags

@@ -14,7 +14,7 @@ import (
 type exportCmd struct {
 	Filter  string `help:"Which papers, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
 	Vectors bool   `help:"With the papers' vectors."`
-	JSON    bool   `name:"json" hidden:"" help:"It is JSON anyway."`
+	JSON    bool   `name:"json" hidden:"" help:"It is JSON anyway." env:"-"`
 
 	clientFlags
 }

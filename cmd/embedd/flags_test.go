@@ -70,3 +70,70 @@ func TestRangesOfTheIndex(t *testing.T) {
 		}
 	}
 }
+
+// sameInOtherWords are the variables that mean one thing of which the help of several commands speaks in several ways.
+var sameInOtherWords = map[string]string{
+	"EMBEDD_DATA":   "a data directory",
+	"EMBEDD_FILTER": "papers that are read",
+	"EMBEDD_ROLE":   "the role of texts",
+	"EMBEDD_KEYS":   "the keys file",
+}
+
+// A variable of the environment means one thing, whatever the command.
+func TestVariablesHaveOneMeaning(t *testing.T) {
+	first := map[string]*kong.Flag{}
+	eachFlag(t, func(command string, f *kong.Flag) {
+		for _, name := range f.Envs {
+			switch other := first[name]; {
+			case other == nil:
+				first[name] = f
+			case other.Enum != f.Enum || other.Default != f.Default || other.Help != f.Help && sameInOtherWords[name] == "":
+				t.Errorf("%s: for %s it is\n  %s (%s; %s)\nand for another command\n  %s (%s; %s)", name, command, f.Help, f.Enum, f.Default, other.Help, other.Enum, other.Default)
+			}
+		}
+	})
+	if len(first) < 50 {
+		t.Errorf("only %d variables", len(first))
+	}
+}
+
+// What removes or changes something is said on the command line.
+func TestNothingIsRemovedByTheEnvironment(t *testing.T) {
+	want := map[string]bool{
+		"embedd delete --filter": true, "embedd collections delete --yes": true, "embedd restore --force": true, "embedd repair --drop-derived": true,
+		"embedd repair --accept-data-loss": true, "embedd update --set": true, "embedd update --unset": true, "embedd update --file": true,
+		"embedd search --store": true, "embedd models pull --force": true, "embedd models import --force": true,
+	}
+	eachFlag(t, func(command string, f *kong.Flag) {
+		name := command + " --" + f.Name
+		if want[name] && len(f.Envs) > 0 {
+			t.Errorf("%s is taken from %v", name, f.Envs)
+		}
+		if (f.Name == "force" || f.Name == "yes") && !want[name] {
+			t.Errorf("%s is not looked at", name)
+		}
+		delete(want, name)
+	})
+	for name := range want {
+		t.Errorf("there is no %s", name)
+	}
+}
+
+// eachFlag calls do with the flags of all commands.
+func eachFlag(t *testing.T, do func(command string, f *kong.Flag)) {
+	t.Helper()
+	parser, err := newParser(&cli{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walk func(n *kong.Node)
+	walk = func(n *kong.Node) {
+		for _, f := range n.Flags {
+			do(n.FullPath(), f)
+		}
+		for _, child := range n.Children {
+			walk(child)
+		}
+	}
+	walk(parser.Model.Node)
+}

@@ -23,7 +23,7 @@ import (
 
 type indexCmd struct {
 	Files []string `arg:"" name:"file" help:"JSONL files (.gz too), BEIR folders, or - for standard input."`
-	Mode  string   `help:"Which papers are taken: all (upsert), only those that are not stored (insert), only those that are (update). The others are rejected." enum:"upsert,insert,update" default:"upsert"`
+	Mode  string   `help:"Which papers are taken: all (upsert), only those that are not stored (insert), only those that are (update). The others are rejected." enum:"upsert,insert,update" default:"upsert" env:"EMBEDD_INDEX_MODE"`
 
 	outputFlags
 	clientFlags

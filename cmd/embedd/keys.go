@@ -17,15 +17,15 @@ type keysCmd struct {
 
 // keysFlags name the keys file.
 type keysFlags struct {
-	Keys string `help:"The keys file; made where there is none." required:"" placeholder:"FILE"`
+	Keys string `help:"The keys file; keys create makes it where there is none." required:"" placeholder:"FILE"`
 }
 
 type keysCreateCmd struct {
-	Role    string        `help:"What the key is good for: read, write or admin; each may do what those before it may." enum:"read,write,admin" default:"read"`
+	Role    string        `help:"What the key is good for: read, write or admin; each may do what those before it may." enum:"read,write,admin" default:"read" env:"EMBEDD_KEY_ROLE"`
 	Name    string        `help:"Whose key it is, for lists." placeholder:"NAME"`
 	Expires time.Duration `help:"How long it is good for, as 720h; 0: until it is revoked." default:"0" placeholder:"TIME"`
 	Origin  []string      `help:"Make a key for a web page, that everybody can see: it only reads, and only for pages of this origin; can be given more than once." placeholder:"https://HOST"`
-	Filter  string        `help:"Make a key for a part of the papers, as categories:cs.CL: for who has it there are no others, and it only reads. See docs/filters.md." placeholder:"FILTER"`
+	Filter  string        `help:"Make a key for a part of the papers, as categories:cs.CL: for who has it there are no others, and it only reads. See docs/filters.md." placeholder:"FILTER" env:"EMBEDD_KEY_FILTER"`
 
 	Collections []string `help:"Make a key for these collections only, by their own names or by aliases, which it then follows; a,b,c." placeholder:"NAME"`
 

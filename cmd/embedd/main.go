@@ -57,7 +57,7 @@ type cli struct {
 
 const description = `Finds related papers with a sentence encoder and an HNSW index, in one process.
 
-Each flag can be set by the environment variable shown with it; the flag wins.
+A flag can be set by the environment variable shown with it; the flag wins. What removes or changes something has none.
 
 Example:
   embedd serve --samples samples/papers.jsonl
@@ -88,12 +88,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	defer stop()
 	var c cli
 	exited := -1
-	parser, err := kong.New(&c,
-		kong.Name("embedd"), kong.Description(description), kong.DefaultEnvars("EMBEDD"),
-		kong.Vars{"model": models.Default, "m": fmt.Sprint(usualM), "ef": fmt.Sprint(usualEfConstruction), "neighbours": fmt.Sprint(usualNeighbours)},
-		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(withDefault),
-	)
+	parser, err := newParser(&c, kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }))
 	if err != nil {
 		fmt.Fprintln(stderr, "embedd: error:", err)
 		return 2
@@ -103,7 +98,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "embedd: error: %v\nSee: %s --help\n", err, commandOf(err))
+		fmt.Fprintf(stderr, "embedd: error: %s\nSee: %s --help\n", wrongUsage(err), commandOf(err))
 		return 2
 	}
 	err = parsed.Run(&env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, flags: parsed.Flags(), given: givenFlags(parsed)})
@@ -116,6 +111,29 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	}
 	fmt.Fprintln(stderr, "embedd: error:", explain(err))
 	return 1
+}
+
+// newParser is the parser of a command line, and of the environment.
+func newParser(c *cli, more ...kong.Option) (*kong.Kong, error) {
+	return kong.New(c, append([]kong.Option{
+		kong.Name("embedd"), kong.Description(description), kong.DefaultEnvars("EMBEDD"),
+		kong.Vars{"model": models.Default, "m": fmt.Sprint(usualM), "ef": fmt.Sprint(usualEfConstruction), "neighbours": fmt.Sprint(usualNeighbours)},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(withDefault),
+	}, more...)...)
+}
+
+// wrongUsage is the message of an error about the command line. It names the variable that a value came from.
+func wrongUsage(err error) string {
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && !strings.Contains(err.Error(), "(from envar") {
+		e := &env{given: givenFlags(wrong.Context)}
+		for _, f := range wrong.Context.Flags() {
+			if name := e.inEnvironment(f); name != "" && strings.HasPrefix(err.Error(), "--"+f.Name+" ") {
+				return fmt.Sprintf("%v (from the environment variable %s)", err, name)
+			}
+		}
+	}
+	return strings.ReplaceAll(err.Error(), "(from envar ", "(from the environment variable ")
 }
 
 // commandOf is the command that was wrongly used, as far as it was understood.

@@ -99,7 +99,7 @@ func (c *modelsListCmd) Run(e *env) error {
 type modelsPullCmd struct {
 	ID       string `arg:"" optional:"" help:"Id of the model; default: ${model}."`
 	Manifest string `help:"Pull the model that this manifest describes, instead of one that embedd knows." placeholder:"FILE"`
-	Force    bool   `help:"Fetch the files even if the right ones are there; with --manifest, replace another model of the same id."`
+	Force    bool   `help:"Fetch the files even if the right ones are there; with --manifest, replace another model of the same id." env:"-"`
 	modelsFlags
 }
 

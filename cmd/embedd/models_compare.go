@@ -11,7 +11,7 @@ type modelsCompareCmd struct {
 	One    string `arg:"" help:"Id of a model."`
 	Other  string `arg:"" help:"Id of the model that it is compared with."`
 	Corpus string `arg:"" help:"JSONL file or BEIR folder with texts."`
-	Papers int    `short:"n" help:"Use the first N papers; 0: all." default:"1000" placeholder:"N"`
+	Papers int    `short:"n" help:"Use the first N papers; 0: all." default:"1000" placeholder:"N" env:"-"`
 
 	Library string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
 	outputFlags

@@ -27,7 +27,7 @@ type modelsImportCmd struct {
 	Texts     string  `help:"Papers that int8 is calibrated with, as for embedd index, the first 2,000 of them; default: the sample papers." placeholder:"FILE"`
 	Twin      string  `help:"Id of the float32 model of the same network, which embedd models verify compares an int8 model with." placeholder:"ID"`
 	License   string  `help:"SPDX identifier of the weights' licence." placeholder:"ID"`
-	Force     bool    `help:"Replace a model of the same id."`
+	Force     bool    `help:"Replace a model of the same id." env:"-"`
 	Library   string  `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
 	outputFlags
 	modelsFlags

@@ -27,7 +27,7 @@ type orderFlags struct {
 	MinBand         string   `help:"No hits of a weaker band: related or strong; see docs/search.md." enum:"any,related,strong" default:"any"`
 	Autocut         bool     `help:"End the answer before its largest drop in score, where one stands out."`
 	Facet           []string `help:"Count the values of this field among all papers that meet the filter." placeholder:"FIELD"`
-	PageToken       string   `help:"next_page_token of the answer before, for the hits after it." placeholder:"TOKEN"`
+	PageToken       string   `help:"next_page_token of the answer before, for the hits after it." placeholder:"TOKEN" env:"-"`
 }
 
 // apply sets them in a request.

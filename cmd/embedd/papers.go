@@ -74,7 +74,7 @@ func expiryText(p *embeddv1.Paper) string {
 type listCmd struct {
 	Filter    string `help:"Which papers, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
 	PageSize  *int32 `help:"Papers at most; default 100." placeholder:"N"`
-	PageToken string `help:"Go on after the page that gave this token." placeholder:"TOKEN"`
+	PageToken string `help:"Go on after the page that gave this token." placeholder:"TOKEN" env:"-"`
 
 	outputFlags
 	clientFlags
@@ -113,7 +113,7 @@ func (c *listCmd) Run(e *env) (err error) {
 
 type deleteCmd struct {
 	IDs    []string `arg:"" optional:"" name:"id" help:"Ids of the papers."`
-	Filter string   `help:"Instead of ids: all papers that meet this, as year < 1990; see docs/filters.md." placeholder:"FILTER"`
+	Filter string   `help:"Instead of ids: all papers that meet this, as year < 1990; see docs/filters.md." placeholder:"FILTER" env:"-"`
 	DryRun bool     `help:"Count what would be removed, and remove nothing."`
 
 	outputFlags

@@ -11,8 +11,8 @@ type scoreCmd struct {
 	Query string   `arg:"" help:"Text that the others are compared with."`
 	Texts []string `arg:"" optional:"" help:"The texts; none: one a line from standard input."`
 
-	Model   string `help:"Id of a cross-encoder; see embedd models import." required:"" placeholder:"ID"`
-	Workers int    `help:"Runs of the model at once; 0: one for each core." default:"0" placeholder:"N"`
+	Model   string `help:"Id of a cross-encoder; see embedd models import." required:"" placeholder:"ID" env:"EMBEDD_SCORE_MODEL"`
+	Workers int    `help:"Runs of a model at once; 0: one for each core." default:"0" placeholder:"N"`
 	Library string `help:"ONNX Runtime's shared library; default: lib in the .embedd folder." placeholder:"FILE"`
 	outputFlags
 	modelsFlags

@@ -50,7 +50,7 @@ type inputFlags struct {
 
 type searchCmd struct {
 	inputFlags
-	Store bool `help:"Store the paper of --paper, where it is not known."`
+	Store bool `help:"Store the paper of --paper, where it is not known." env:"-"`
 	searchFlags
 	orderFlags
 	rerankFlags

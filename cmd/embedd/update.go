@@ -20,9 +20,9 @@ import (
 
 type updateCmd struct {
 	ID    string   `arg:"" optional:"" help:"Id of the paper."`
-	Set   []string `help:"A field and its new value, as year=2020 or metadata.venue_type=journal; a value that is JSON is taken as such." placeholder:"FIELD=VALUE" sep:"none"`
-	Unset []string `help:"A field to take away." placeholder:"FIELD" sep:"none"`
-	File  string   `help:"Instead of an id: a JSONL file of updates, or - for standard input." placeholder:"FILE"`
+	Set   []string `help:"A field and its new value, as year=2020 or metadata.venue_type=journal; a value that is JSON is taken as such." placeholder:"FIELD=VALUE" sep:"none" env:"-"`
+	Unset []string `help:"A field to take away." placeholder:"FIELD" sep:"none" env:"-"`
+	File  string   `help:"Instead of an id: a JSONL file of updates, or - for standard input." placeholder:"FILE" env:"-"`
 
 	outputFlags
 	clientFlags
