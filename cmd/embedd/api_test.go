@@ -80,6 +80,36 @@ func TestAPI(t *testing.T) {
 	}
 }
 
+// writingBlock is a request of docs/writing.md, or the requests of a stream.
+var writingBlock = regexp.MustCompile("(?s)\n```json (\\w+)\n(.*?)\n```\n")
+
+// Each request that docs/writing.md shows is sent by grpcurl, in order, and succeeds.
+func TestWritingIsAsItsDocumentShows(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "writing.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	curl, addr := buildGrpcurl(t), freeAddress(t)
+	serveProcess(t, addr, "127.0.0.1:0", "--data", filepath.Join(t.TempDir(), "data"))
+	blocks := writingBlock.FindAllSubmatch(text, -1)
+	if n := bytes.Count(text, []byte("\n```json ")); n != len(blocks) || n < 5 {
+		t.Fatalf("%d requests are read of the %d that the document shows", len(blocks), n)
+	}
+	for _, block := range blocks {
+		method, request := string(block[1]), string(block[2])
+		out, err := exec.Command(curl, "-plaintext", "-emit-defaults", "-d", request, addr, "embedd.v1.PaperService/"+method).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v\n%s\n%s", method, err, request, out)
+		}
+		if method == "DeletePapers" && !bytes.Contains(out, []byte(`"deleted": "1"`)) {
+			t.Errorf("%s: is not of one paper\n%s", request, out)
+		}
+		if method == "IngestPapers" && bytes.Count(out, []byte(`"stored": {`)) != strings.Count(request, `"paper":`) {
+			t.Errorf("%s: a paper is not stored\n%s", request, out)
+		}
+	}
+}
+
 // buildGrpcurl builds the client that docs/api.md speaks of, at the version of tools/go.mod.
 func buildGrpcurl(t *testing.T) string {
 	t.Helper()
