@@ -127,5 +127,9 @@ goldens: setup ## Write the golden vectors of the models that come with embedd i
 	bin/embedd models golden models/manifests/*.json
 
 .PHONY: clean
-clean: ## Remove what was built, and the data directory; libraries and models stay
-	rm -rf bin .embedd/data tools/node_modules
+clean: ## Remove what was built; libraries, models and papers stay
+	rm -rf bin tools/node_modules
+
+.PHONY: clean-data
+clean-data: ## Remove all papers of the default data directory, .embedd/data, for good
+	rm -rf .embedd/data

@@ -190,7 +190,10 @@ func (f engineFlags) complete(s collections.Settings) (collections.Settings, err
 	m, err := models.Open(f.Models, s.Model)
 	switch {
 	case errors.Is(err, models.ErrMissing):
-		return s, wrongSetting("model", "%.100q is not there; embedd models list shows those that are", s.Model)
+		if _, unknown := models.Find(s.Model); unknown == nil {
+			return s, wrongSetting("model", "%q is not there yet; bring it, where the server is, with: embedd models pull %s", s.Model, s.Model)
+		}
+		return s, wrongSetting("model", "%.100q is not there; embedd models list shows those that are, and those that embedd models pull brings", s.Model)
 	case err != nil:
 		return s, wrongSetting("model", "%v", err)
 	case m.Task == models.TaskScore:
