@@ -339,6 +339,7 @@ func TestSelectRefuses(t *testing.T) {
 	}{
 		{`year = 1 AND category = "x"`, 14, "no paper has a field metadata.category; is it metadata.categories?"},
 		{`yaer = 1`, 1, "is it year?"},
+		{`bogus = 1`, 1, "no paper has a field metadata.bogus, nor one of a like name; GetInfo and embedd info list the fields"},
 		{`at > june`, 6, `metadata.at is a date, and cannot be compared with "june"; write a year`},
 		{`at > 5`, 6, "is a date"},
 		{`n = one`, 5, "metadata.n is a number"},

@@ -80,7 +80,7 @@ func (p *parser) parse() (*Filter, *Error) {
 	lib.Init(trimmed)
 	parsed, err := lib.Parse()
 	if err != nil {
-		return nil, p.explain(err)
+		return nil, p.hint(p.explain(err))
 	}
 	if p.octal != nil {
 		return nil, p.errorf(p.lead+int(p.octal.Position.Offset), "a number does not begin with 0; put it into quotes if it is a string")
@@ -234,7 +234,7 @@ func (p *parser) condition(e *expr.Expr) (*node, *Error) {
 		if call != nil {
 			return p.errorf(p.at(e), "there is no function %s; a condition is a field, an operator and a value", shorten(call.GetFunction()))
 		}
-		return p.errorf(p.at(e), "expected an operator and a value after the name of a field; a filter does not search in texts")
+		return p.hint(p.errorf(p.at(e), "expected an operator and a value after the name of a field; a filter does not search in texts"))
 	})
 }
 

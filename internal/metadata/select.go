@@ -336,9 +336,12 @@ func (x *Index) unknown(name string) string {
 	})
 	var names []string
 	for _, c := range near[:3] {
-		if len(names) == 0 || c.distance <= len(bare)/2 {
+		if c.distance <= len(bare)/2 {
 			names = append(names, shorten(quoteName(c.name)))
 		}
+	}
+	if len(names) == 0 {
+		return fmt.Sprintf("no paper has a field %s, nor one of a like name; GetInfo and embedd info list the fields", shorten(quoteName(name)))
 	}
 	return fmt.Sprintf("no paper has a field %s; is it %s?", shorten(quoteName(name)), strings.Join(names, ", or "))
 }
