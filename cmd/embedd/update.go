@@ -137,7 +137,11 @@ func (c *updateCmd) one() func() (*embeddv1.MetadataUpdate, error) {
 			}
 			values[field] = json.RawMessage("null")
 		}
-		return updateOf(c.ID, values)
+		u, err := updateOf(c.ID, values)
+		if err != nil {
+			return nil, fmt.Errorf("--set, --unset: %w", err)
+		}
+		return u, nil
 	}
 }
 
@@ -163,8 +167,39 @@ func valueOf(field, value string) json.RawMessage {
 	return text
 }
 
+// fieldForms are the fields of a paper that an update changes, and what a value of each looks like. Of title and abstract the server says that it
+// does not change them.
+var fieldForms = map[string]string{
+	"authors": `a list of texts, as ["A. Author", "B. Author"]`, "year": "a whole number", "venue": "a text", "doi": "a text", "arxiv_id": "a text",
+	"url": "a text", "expires": "a time, as 2030-12-31T23:59:59Z", "metadata": `an object, as {"read": true}`, "title": "a text", "abstract": "a text",
+}
+
+// checkUpdate refuses a field that a paper does not have, and a value that a field cannot have.
+func checkUpdate(values map[string]json.RawMessage) error {
+	for _, field := range slices.Sorted(maps.Keys(values)) {
+		if name, ok := strings.CutPrefix(field, "metadata."); ok && name != "" {
+			continue
+		}
+		form, ok := fieldForms[field]
+		if !ok {
+			return fmt.Errorf("a paper has no field %s; what is not authors, year, venue, doi, arxiv_id, url or expires is metadata, and is written metadata.%s", printable(field), printable(field))
+		}
+		one, err := json.Marshal(map[string]json.RawMessage{field: values[field]})
+		if err != nil {
+			return fmt.Errorf("%s: %w", field, err)
+		}
+		if protojson.Unmarshal(one, &embeddv1.Paper{}) != nil {
+			return fmt.Errorf("%s: is %s; must be %s", field, printable(firstRunes(string(values[field]), 60)), form)
+		}
+	}
+	return nil
+}
+
 // updateOf puts an update into the words of the wire.
 func updateOf(id string, values map[string]json.RawMessage) (*embeddv1.MetadataUpdate, error) {
+	if err := checkUpdate(values); err != nil {
+		return nil, err
+	}
 	paper, members := map[string]json.RawMessage{}, map[string]json.RawMessage{}
 	u := &embeddv1.MetadataUpdate{Id: id, Paper: &embeddv1.Paper{}, UpdateMask: &fieldmaskpb.FieldMask{}}
 	for _, field := range slices.Sorted(maps.Keys(values)) {
