@@ -31,7 +31,7 @@ type clientFlags struct {
 
 // placeFlags say whom a subcommand talks to.
 type placeFlags struct {
-	Server string      `help:"Address of a running server." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
+	Server string      `help:"Address of a running server; without a port, 50051." default:"127.0.0.1:50051" placeholder:"HOST[:PORT]"`
 	Reach  reachFlags  `embed:"" group:"With --server:"`
 	Data   string      `help:"Open this data directory without a server." placeholder:"DIR"`
 	Engine engineFlags `embed:"" group:"With --data:"`
@@ -247,6 +247,9 @@ func dial(target string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 func explainCall(target string, err error) error {
 	switch st := status.Convert(err); {
 	case st.Code() == codes.Unavailable && strings.HasPrefix(st.Message(), "connection error"):
+		if strings.Contains(st.Message(), "unknown authority") {
+			return status.Errorf(codes.Unavailable, "the certificate of the server at %s comes from no authority that this machine knows; give the authority's, or the certificate itself where it is its own, with --ca FILE (%s)", target, st.Message())
+		}
 		if strings.Contains(st.Message(), "server preface") || strings.Contains(st.Message(), "tls: ") || strings.Contains(st.Message(), "x509: ") {
 			return status.Errorf(codes.Unavailable, "the server at %s and this client do not agree on TLS (%s); see --tls, --ca and --cert", target, st.Message())
 		}

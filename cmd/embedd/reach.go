@@ -23,8 +23,40 @@ type reachFlags struct {
 	Insecure bool   `help:"Send the key to another machine without TLS all the same."`
 }
 
+// defaultPort is where a server listens that is not told otherwise.
+const defaultPort = "50051"
+
+// serverAddress is an address that was asked for with its port. Other forms that gRPC knows, as unix:PATH, stay as they are.
+func serverAddress(asked string) (string, error) {
+	scheme, _, isURL := strings.Cut(asked, "://")
+	switch {
+	case strings.TrimSpace(asked) == "":
+		return "", errors.New("--server: is empty, and so is EMBEDD_SERVER where that is set; give HOST:PORT, or open a data directory with --data DIR")
+	case isURL && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")):
+		return "", fmt.Errorf("--server: %q is a URL, and a server of embedd has none: it speaks gRPC; give HOST:PORT, and --tls for TLS", asked)
+	case isURL || strings.Contains(asked, "/") || strings.HasPrefix(asked, "unix:"), strings.HasPrefix(asked, "unix-abstract:"):
+		return asked, nil
+	}
+	host, port, err := net.SplitHostPort(asked)
+	switch {
+	case err == nil && port == "":
+		return net.JoinHostPort(host, defaultPort), nil
+	case err == nil:
+		return asked, nil
+	case net.ParseIP(strings.Trim(asked, "[]")) != nil:
+		return net.JoinHostPort(strings.Trim(asked, "[]"), defaultPort), nil
+	case strings.Contains(asked, ":"):
+		return "", fmt.Errorf("--server: %q is no HOST:PORT: %w", asked, err)
+	}
+	return net.JoinHostPort(asked, defaultPort), nil
+}
+
 // dial makes a connection to a server; nothing is sent before the first call.
-func (f *reachFlags) dial(target string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+func (f *reachFlags) dial(asked string, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	target, err := serverAddress(asked)
+	if err != nil {
+		return nil, err
+	}
 	encrypted := f.TLS || f.CA != "" || f.Cert != "" || f.CertKey != ""
 	if encrypted {
 		c, err := certs.Client(certs.Files{Cert: f.Cert, Key: f.CertKey, CA: f.CA})
@@ -52,7 +84,7 @@ func (f *reachFlags) dial(target string, more ...grpc.DialOption) (*grpc.ClientC
 // loopbackTarget tells whether a target is this machine.
 func loopbackTarget(target string) bool {
 	host, _, err := net.SplitHostPort(target)
-	if err != nil {
+	if err != nil { // as unix:PATH
 		host = target
 	}
 	ip := net.ParseIP(host)
