@@ -43,8 +43,8 @@ func (c *backupCmd) Run(e *env) (err error) {
 	if c.JSON {
 		return printMessage(e.stdout, res)
 	}
-	_, err = fmt.Fprintf(e.stdout, "backup %s: %d papers at revision %d, %d files, %.1f MiB, in %s\n",
-		res.GetName(), res.GetPapers(), res.GetRevision(), res.GetFiles(), float64(res.GetBytes())/(1<<20), res.GetPath())
+	_, err = fmt.Fprintf(e.stdout, "backup %s: %s at revision %d, %d files, %.1f MiB, in %s\n",
+		res.GetName(), papersText(res.GetPapers()), res.GetRevision(), res.GetFiles(), float64(res.GetBytes())/(1<<20), res.GetPath())
 	return err
 }
 

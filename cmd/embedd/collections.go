@@ -36,7 +36,7 @@ type collectionsCreateCmd struct {
 	M              int32    `help:"HNSW: links of a new paper on each level of the graph; 0: the server's." default:"0" placeholder:"N" env:"-"`
 	EfConstruction int32    `help:"HNSW: candidates looked at for these links; 0: the server's." default:"0" placeholder:"N" env:"-"`
 
-	Server       string     `help:"Address of a running server." default:"127.0.0.1:50051" placeholder:"HOST:PORT"`
+	Server       string     `help:"Address of a running server; without a port, 50051." default:"127.0.0.1:50051" placeholder:"HOST[:PORT]"`
 	Reach        reachFlags `embed:"" group:"With --server:"`
 	Data         string     `help:"Open this data directory without a server." placeholder:"DIR"`
 	DefaultModel string     `help:"Model of the data directory's default collection." group:"With --data:" default:"${model}" placeholder:"ID"`
@@ -247,7 +247,7 @@ func (c *collectionsDeleteCmd) Run(e *env) (err error) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stderr, "Remove collection %s with its %d papers and its backups, for good? Type its name to do so: ", c.Name, res.GetCollection().GetCounts().GetPapers())
+		fmt.Fprintf(e.stderr, "Remove collection %s with %s and its backups, for good? Type its name to do so: ", c.Name, papersText(res.GetCollection().GetCounts().GetPapers()))
 		line, err := bufio.NewReader(e.stdin).ReadString('\n')
 		if err != nil || strings.TrimSpace(line) != c.Name {
 			return errors.New("nothing was removed")
@@ -257,7 +257,7 @@ func (c *collectionsDeleteCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(e.stdout, "deleted collection %s with %d papers\n", c.Name, res.GetPapers())
+	_, err = fmt.Fprintf(e.stdout, "deleted collection %s with %s\n", c.Name, papersText(res.GetPapers()))
 	return err
 }
 

@@ -51,6 +51,8 @@ func (c *compareCmd) Run(e *env) (err error) {
 	switch {
 	case len(left) == 0:
 		return errors.New("there is nothing to compare: give texts, --paper-id or --papers")
+	case len(left) == 1 && len(right) == 0:
+		return errors.New("there is one thing, and nothing to compare it with: give a second one, or --to-text, --to-paper-id or --to-papers")
 	case c.Pairs && len(left) != len(right):
 		return fmt.Errorf("--pairs: there are %d things, and %d to compare them with by --to-text, --to-paper-id and --to-papers; give as many", len(left), len(right))
 	}

@@ -19,7 +19,7 @@ func configuration(flags []*kong.Flag) any {
 		Runtime map[string]string `json:"environment,omitempty"`
 	}{Version: version, Commit: commit(), Go: runtime.Version(), Cores: runtime.GOMAXPROCS(0), Flags: map[string]any{}, Runtime: map[string]string{}}
 	for _, f := range flags {
-		if f.Name == "help" || !f.Target.IsValid() || !f.Target.CanInterface() {
+		if f.Name == "help" || f.Name == "version" || !f.Target.IsValid() || !f.Target.CanInterface() {
 			continue
 		}
 		value := f.Target.Interface()

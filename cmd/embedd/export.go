@@ -57,7 +57,7 @@ func (c *exportCmd) Run(e *env) (err error) {
 			if err := out.Flush(); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(e.stderr, "embedd: %d papers\n", n)
+			_, err = fmt.Fprintf(e.stderr, "embedd: %s\n", papersText(n))
 			return err
 		}
 		if err != nil {

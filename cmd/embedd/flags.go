@@ -64,7 +64,11 @@ func (e *env) again(but ...string) string {
 		if slices.Contains(e.given[:i], f) || slices.Contains(but, f.Name) || isSecret(f.Name) {
 			continue
 		}
-		out.WriteString(" --" + f.Name)
+		if f.Short != 0 {
+			out.WriteString(" -" + string(f.Short))
+		} else {
+			out.WriteString(" --" + f.Name)
+		}
 		switch text := flagText(f); {
 		case !f.IsBool():
 			out.WriteString(" " + shellWord(text))
@@ -74,6 +78,9 @@ func (e *env) again(but ...string) string {
 	}
 	return out.String()
 }
+
+// program is this program as it was called, as a word of a shell's command line.
+func program() string { return shellWord(os.Args[0]) }
 
 // flagText is a flag's value as it would be given.
 func flagText(f *kong.Flag) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"testing"
 
 	"github.com/alecthomas/kong"
@@ -19,10 +20,22 @@ func TestShellWord(t *testing.T) {
 	}
 }
 
+// The program is called again as it was called.
+func TestProgram(t *testing.T) {
+	before := os.Args[0]
+	defer func() { os.Args[0] = before }()
+	for called, want := range map[string]string{"embedd": "embedd", "bin/embedd": "bin/embedd", "/opt/my tools/embedd": "'/opt/my tools/embedd'"} {
+		os.Args[0] = called
+		if got := program(); got != want {
+			t.Errorf("called as %s, it is called %s", called, got)
+		}
+	}
+}
+
 // A command that goes on with the flags of another has them as they were given, those too that need no value.
 func TestFlagsAgain(t *testing.T) {
 	var c struct {
-		K         *int32
+		K         *int32 `short:"k"`
 		Exact     bool
 		Sentences *bool `negatable:""`
 		Rerank    candidates
@@ -31,7 +44,7 @@ func TestFlagsAgain(t *testing.T) {
 		Key       string
 	}
 	for want, given := range map[string]string{
-		"--k 5": "--k=5", "--exact": "--exact", "--exact=false": "--exact=false", "--sentences": "--sentences", "--sentences=false": "--no-sentences",
+		"-k 5": "--k=5", "--exact": "--exact", "--exact=false": "--exact=false", "--sentences": "--sentences", "--sentences=false": "--no-sentences",
 		"--rerank": "--rerank", "--rerank=50": "--rerank=50", "--exclude a,b": "--exclude=a,b", "--filter 'a b'": "--filter=a b",
 	} {
 		parser, err := kong.New(&c)

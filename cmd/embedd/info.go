@@ -107,7 +107,7 @@ func fieldLine(f *embeddv1.Field) string {
 	if f.GetRepeated() {
 		kind += ", several"
 	}
-	return fmt.Sprintf("%s; %d values in %d papers", kind, f.GetValues(), f.GetPapers())
+	return fmt.Sprintf("%s; %d values in %s", kind, f.GetValues(), papersText(f.GetPapers()))
 }
 
 // memoryLine is what the server may take of memory. Without a server there are no limits.

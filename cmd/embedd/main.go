@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 	"google.golang.org/grpc/status"
 
+	"embedd/internal/retrieval"
 	"embedd/internal/telemetry"
 	"embedd/models"
 )
@@ -25,6 +26,8 @@ import (
 const version = "0.1.0-dev"
 
 type cli struct {
+	PrintVersion kong.VersionFlag `name:"version" hidden:"" env:"-"`
+
 	Serve        serveCmd        `cmd:"" help:"Serve a data directory over gRPC."`
 	Index        indexCmd        `cmd:"" help:"Add papers from JSONL files: BEIR's form or embedd's own."`
 	Search       searchCmd       `cmd:"" help:"Find the papers nearest to a text, a paper or a vector."`
@@ -33,6 +36,7 @@ type cli struct {
 	Explain      explainCmd      `cmd:"" help:"Show which sentences make a stored paper alike to a text or another paper."`
 	Get          getCmd          `cmd:"" help:"Show one paper."`
 	List         listCmd         `cmd:"" help:"List the papers in the order of their ids."`
+	Count        countCmd        `cmd:"" help:"Count papers, and the values of their fields."`
 	Export       exportCmd       `cmd:"" help:"Write the papers as JSONL, in the order of storing."`
 	Update       updateCmd       `cmd:"" help:"Change facts and metadata of stored papers."`
 	Delete       deleteCmd       `cmd:"" help:"Remove papers."`
@@ -101,7 +105,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		fmt.Fprintf(stderr, "embedd: error: %s\nSee: %s --help\n", wrongUsage(err), commandOf(err))
 		return 2
 	}
-	err = parsed.Run(&env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, flags: parsed.Flags(), given: givenFlags(parsed)})
+	e := &env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, flags: parsed.Flags(), given: givenFlags(parsed)}
+	err = parsed.Run(e)
 	switch {
 	case err == nil:
 		return 0
@@ -109,15 +114,30 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 		fmt.Fprintln(stderr, "embedd: interrupted")
 		return 130
 	}
-	fmt.Fprintln(stderr, "embedd: error:", explain(err))
+	fmt.Fprintln(stderr, "embedd: error:", explain(err)+e.advice(err))
 	return 1
+}
+
+// advice is what to do about an error, behind its message, where that depends on the command; it begins with "; ".
+func (e *env) advice(err error) string {
+	if !errors.Is(err, retrieval.ErrInUse) {
+		return ""
+	}
+	data := e.flag("data")
+	if e.flag("server") == nil || data == nil {
+		return "; stop that first, or use another data directory"
+	}
+	if name := e.inEnvironment(data); name != "" {
+		return "; if that is a server, ask it: unset " + name + ", and give --server if it does not listen where embedd serve does by itself; or stop it"
+	}
+	return "; if that is a server, ask it: leave out --data, and give --server if it does not listen where embedd serve does by itself; or stop it"
 }
 
 // newParser is the parser of a command line, and of the environment.
 func newParser(c *cli, more ...kong.Option) (*kong.Kong, error) {
 	return kong.New(c, append([]kong.Option{
 		kong.Name("embedd"), kong.Description(description), kong.DefaultEnvars("EMBEDD"),
-		kong.Vars{"model": models.Default, "m": fmt.Sprint(usualM), "ef": fmt.Sprint(usualEfConstruction), "neighbours": fmt.Sprint(usualNeighbours)},
+		kong.Vars{"model": models.Default, "m": fmt.Sprint(usualM), "ef": fmt.Sprint(usualEfConstruction), "neighbours": fmt.Sprint(usualNeighbours), "version": "embedd " + version},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(withDefault),
 	}, more...)...)
 }

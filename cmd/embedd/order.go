@@ -15,18 +15,18 @@ import (
 
 // orderFlags change the order of an answer, or end it.
 type orderFlags struct {
-	Feedback        bool     `help:"Search twice: the second time also with what the first two hits have in common."`
-	Diversity       float64  `help:"How much a hit is to differ from those before it, 0 to 1; 0: not at all." default:"0" placeholder:"SHARE"`
-	GroupBy         string   `help:"A field, of whose values each has --per-group hits at most, as venue." placeholder:"FIELD"`
-	PerGroup        int32    `help:"Hits for each value of --group-by." default:"1" placeholder:"N"`
-	HalfLife        *float64 `help:"The age in years at which a paper counts half as much." placeholder:"YEARS"`
-	DateField       string   `help:"The field with a paper's date, for --half-life, --published-after and --published-before; default: year." placeholder:"FIELD"`
-	PublishedAfter  string   `help:"Papers from this date on: YYYY, YYYY-MM or YYYY-MM-DD." placeholder:"DATE"`
-	PublishedBefore string   `help:"Papers up to this date." placeholder:"DATE"`
-	MinCosine       *float64 `help:"No hits with a lower cosine, -1 to 1." placeholder:"COSINE"`
-	MinBand         string   `help:"No hits of a weaker band: related or strong; see docs/search.md." enum:"any,related,strong" default:"any"`
-	Autocut         bool     `help:"End the answer before its largest drop in score, where one stands out."`
-	Facet           []string `help:"Count the values of this field among all papers that meet the filter." placeholder:"FIELD"`
+	Feedback        bool     `help:"Search twice: the second time also with what the first two hits have in common." group:"How they are found:"`
+	Diversity       float64  `help:"How much a hit is to differ from those before it, 0 to 1; 0: not at all." default:"0" placeholder:"SHARE" group:"Their order:"`
+	GroupBy         string   `help:"A field, of whose values each has --per-group hits at most, as venue." placeholder:"FIELD" group:"Their order:"`
+	PerGroup        int32    `help:"Hits for each value of --group-by." default:"1" placeholder:"N" group:"Their order:"`
+	HalfLife        *float64 `help:"The age in years at which a paper counts half as much." placeholder:"YEARS" group:"Their order:"`
+	DateField       string   `help:"The field with a paper's date, for --half-life, --published-after and --published-before; default: year." placeholder:"FIELD" group:"Which papers:"`
+	PublishedAfter  string   `help:"Papers from this date on: YYYY, YYYY-MM or YYYY-MM-DD." placeholder:"DATE" group:"Which papers:"`
+	PublishedBefore string   `help:"Papers up to this date." placeholder:"DATE" group:"Which papers:"`
+	MinCosine       *float64 `help:"No hits with a lower cosine, -1 to 1." placeholder:"COSINE" group:"Which papers:"`
+	MinBand         string   `help:"No hits of a weaker band: related or strong; see docs/search.md." enum:"any,related,strong" default:"any" group:"Which papers:"`
+	Autocut         bool     `help:"End the answer before its largest drop in score, where one stands out." group:"Their order:"`
+	Facet           []string `help:"Count the values of this field among all papers that meet the filter." placeholder:"FIELD" group:"What is told:"`
 	PageToken       string   `help:"next_page_token of the answer before, for the hits after it." placeholder:"TOKEN" env:"-"`
 }
 
@@ -45,11 +45,17 @@ func (f *orderFlags) apply(r *embeddv1.SearchRequest) error {
 	}
 	r.HalfLife, r.DateField, r.PublishedAfter, r.PublishedBefore = f.HalfLife, f.DateField, f.PublishedAfter, f.PublishedBefore
 	r.MinCosine, r.Autocut, r.PageToken = f.MinCosine, f.Autocut, f.PageToken
-	for _, field := range f.Facet {
-		r.Facets = append(r.Facets, &embeddv1.FacetRequest{Field: field})
-	}
+	r.Facets = facets(f.Facet)
 	r.MinBand = embeddv1.Band(embeddv1.Band_value["BAND_"+strings.ToUpper(f.MinBand)]) // any is none of them, and so unspecified
 	return nil
+}
+
+// facets asks for the values of fields.
+func facets(fields []string) (all []*embeddv1.FacetRequest) {
+	for _, field := range fields {
+		all = append(all, &embeddv1.FacetRequest{Field: field})
+	}
+	return all
 }
 
 // request is a search by these flags.
@@ -131,7 +137,7 @@ func (f *clientFlags) ask(e *env, req *embeddv1.SearchRequest, asJSON bool, comm
 		return printMessage(e.stdout, res)
 	}
 	warnTruncated(e.stderr, "the text", res.GetTextUse())
-	if err := printAnswer(e, res); err != nil || res.GetNextPageToken() == "" {
+	if err := printAnswer(e, res, req.GetFilter()); err != nil || res.GetNextPageToken() == "" {
 		return err
 	}
 	words := ""
@@ -141,13 +147,16 @@ func (f *clientFlags) ask(e *env, req *embeddv1.SearchRequest, asJSON bool, comm
 	for _, arg := range args {
 		words += " " + shellWord(arg)
 	}
-	fmt.Fprintf(e.stderr, "There are more: embedd %s%s --page-token=%s%s\n", command, e.again("page-token"), res.GetNextPageToken(), words)
+	fmt.Fprintf(e.stderr, "There are more: %s %s%s --page-token=%s%s\n", program(), command, e.again("page-token"), res.GetNextPageToken(), words)
 	return nil
 }
 
-// printAnswer writes an answer for people: its hits and facets as tables.
-func printAnswer(e *env, res *embeddv1.SearchResponse) error {
+// printAnswer writes the answer to a search with a filter, if it had one, for people: its hits and facets as tables.
+func printAnswer(e *env, res *embeddv1.SearchResponse, filter string) error {
 	print := printHits
+	if len(res.GetHits()) == 0 {
+		print = func(io.Writer, []*embeddv1.Hit) error { return noPapers(e, filter) }
+	}
 	if slices.ContainsFunc(res.GetHits(), func(h *embeddv1.Hit) bool { return h.GetExplanation() != nil }) {
 		print = printExplained
 	}

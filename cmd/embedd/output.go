@@ -110,6 +110,15 @@ func citation(p *embeddv1.Paper) string {
 	return s
 }
 
+// noPapers says that an answer is empty and, where a filter was asked with, what it may have been about.
+func noPapers(e *env, filter string) error {
+	if filter != "" {
+		fmt.Fprintln(e.stderr, "embedd: note: a filter compares values whole, upper and lower case apart: venue = \"ACL\" is another than \"acl\" and \"ACL 2021\", and \"ACL*\" is all that begins so; embedd info lists the fields")
+	}
+	_, err := fmt.Fprintln(e.stdout, "no papers")
+	return err
+}
+
 // printHits writes hits as a table.
 func printHits(w io.Writer, hits []*embeddv1.Hit) error {
 	banded := false
@@ -133,6 +142,14 @@ func printHits(w io.Writer, hits []*embeddv1.Hit) error {
 		t.row(append(cells, h.GetPaper().GetId(), paper)...)
 	}
 	return t.flush()
+}
+
+// papersText is a number of papers in words.
+func papersText[N int | int32 | int64 | uint64](n N) string {
+	if n == 1 {
+		return "1 paper"
+	}
+	return fmt.Sprintf("%d papers", n)
 }
 
 // shortPath is a path as seen from the working directory, where it lies below it.

@@ -98,6 +98,9 @@ func (c *listCmd) Run(e *env) (err error) {
 	if c.JSON {
 		return printMessage(e.stdout, res)
 	}
+	if len(res.GetPapers()) == 0 {
+		return noPapers(e, c.Filter)
+	}
 	t := newTable(e.stdout, "ID", "PAPER")
 	for _, p := range res.GetPapers() {
 		t.row(p.GetId(), citation(p))
@@ -106,13 +109,48 @@ func (c *listCmd) Run(e *env) (err error) {
 		return err
 	}
 	if token := res.GetNextPageToken(); token != "" {
-		fmt.Fprintf(e.stderr, "There are more: embedd list%s --page-token=%s\n", e.again("page-token"), token) // a token may begin with -
+		fmt.Fprintf(e.stderr, "There are more: %s list%s --page-token=%s\n", program(), e.again("page-token"), token) // a token may begin with -
 	}
 	return nil
 }
 
+type countCmd struct {
+	Filter string   `help:"Which papers, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
+	Facet  []string `help:"Count the values of this field among all papers that meet the filter." placeholder:"FIELD"`
+
+	outputFlags
+	clientFlags
+}
+
+func (countCmd) Help() string {
+	return `Example:
+  embedd count --filter 'year >= 2020' --facet venue --facet year`
+}
+
+func (c *countCmd) Run(e *env) (err error) {
+	cl, err := c.open(e, false)
+	if err != nil {
+		return err
+	}
+	defer finish(&err, cl.close)
+	res, err := cl.papers.CountPapers(e.ctx, &embeddv1.CountPapersRequest{Filter: c.Filter, Facets: facets(c.Facet)})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printMessage(e.stdout, res)
+	}
+	if res.GetPapers() == 0 {
+		return noPapers(e, c.Filter)
+	}
+	if _, err := fmt.Fprintln(e.stdout, papersText(res.GetPapers())); err != nil {
+		return err
+	}
+	return printFacets(e.stdout, res.GetFacets())
+}
+
 type deleteCmd struct {
-	IDs    []string `arg:"" optional:"" name:"id" help:"Ids of the papers."`
+	IDs    []string `arg:"" optional:"" name:"id" help:"Ids that the papers are stored with."`
 	Filter string   `help:"Instead of ids: all papers that meet this, as year < 1990; see docs/filters.md." placeholder:"FILTER" env:"-"`
 	DryRun bool     `help:"Count what would be removed, and remove nothing."`
 
@@ -152,8 +190,17 @@ func (c *deleteCmd) Run(e *env) (err error) {
 		what = "would delete"
 	}
 	fmt.Fprintf(e.stdout, "%s %d\n", what, res.GetDeleted())
-	for _, id := range res.GetNotFound() {
+	for i, id := range res.GetNotFound() {
+		if i < maxLookedUp { // papers are removed by the id that they were stored with, and by no other
+			if got, err := cl.papers.GetPaper(e.ctx, &embeddv1.GetPaperRequest{Id: id}); err == nil {
+				fmt.Fprintf(e.stderr, "embedd: note: %q is another id of the paper %q, which stays; give the id that it is stored with, as embedd get shows it\n", id, got.GetPaper().GetId())
+				continue
+			}
+		}
 		fmt.Fprintf(e.stderr, "embedd: note: no paper has the id %q\n", id)
 	}
 	return nil
 }
+
+// maxLookedUp is of how many ids that no paper is stored with it is looked up whether they are other ids of one.
+const maxLookedUp = 20

@@ -11,8 +11,8 @@ import (
 
 // rerankFlags have a search's best ordered anew.
 type rerankFlags struct {
-	Rerank candidates `help:"Order the best anew by a cross-encoder of the server (embedd serve --reranker ID): 20 of them, or with --rerank=N as many, 1 to 100."`
-	Model  string     `name:"rerank-model" help:"The cross-encoder, where the server has several; default: its first." placeholder:"ID"`
+	Rerank candidates `help:"Order the best anew by a cross-encoder of the server (embedd serve --reranker ID): 20 of them, or with --rerank=N as many, 1 to 100." group:"Their order:"`
+	Model  string     `name:"rerank-model" help:"The cross-encoder, where the server has several; default: its first." placeholder:"ID" group:"Their order:"`
 }
 
 // wanted is what the flags ask for; nil for nothing.

@@ -14,16 +14,16 @@ import (
 // searchFlags tune a search; nil means the server's default.
 type searchFlags struct {
 	K        *int32   `short:"k" help:"Hits at most; default 10." placeholder:"N"`
-	Recall   *float64 `help:"Share of the exact answer that is wanted on average, 0.5 to 0.9999; default 0.99." placeholder:"SHARE"`
-	Ef       *int32   `help:"HNSW: candidates looked at, instead of --recall; more is slower and nearer to exact." placeholder:"N"`
-	Exact    bool     `help:"Compare with every paper by its vector."`
-	Filter   string   `help:"Which papers may be in the answer, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
-	Mode     string   `help:"By what papers are found: dense, by the encoder's vectors; lexical, by words; hybrid, by both; auto is hybrid for a text, dense otherwise." enum:"auto,dense,lexical,hybrid" default:"auto"`
-	Fusion   string   `help:"How a hybrid search joins the two: convex, a weighted sum of the scores; rrf, of the inverse ranks." enum:"auto,convex,rrf" default:"auto"`
-	Weight   *float64 `name:"dense-weight" help:"The weight of the vectors in a hybrid search, 0 to 1; default 0.4." placeholder:"W"`
-	Exclude  []string `help:"Papers that shall not be in the answer, by any of their ids, and neither other versions of the same work." placeholder:"ID,..."`
-	SameWork bool     `help:"Let other versions of the same work be in the answer."`
-	Plan     string   `help:"Force a way to search, for measurements: graph or scan; auto takes the faster." enum:"auto,graph,scan" default:"auto"`
+	Filter   string   `help:"Which papers may be in the answer, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER" group:"Which papers:"`
+	Exclude  []string `help:"Papers that shall not be in the answer, by any of their ids, and neither other versions of the same work." placeholder:"ID,..." group:"Which papers:"`
+	SameWork bool     `help:"Let other versions of the same work be in the answer." group:"Which papers:"`
+	Recall   *float64 `help:"Share of the exact answer that is wanted on average, 0.5 to 0.9999; default 0.99." placeholder:"SHARE" group:"How they are found:"`
+	Ef       *int32   `help:"HNSW: candidates looked at, instead of --recall; more is slower and nearer to exact." placeholder:"N" group:"How they are found:"`
+	Exact    bool     `help:"Compare with every paper by its vector." group:"How they are found:"`
+	Mode     string   `help:"By what papers are found: dense, by the encoder's vectors; lexical, by words; hybrid, by both; auto is hybrid for a text, dense otherwise." enum:"auto,dense,lexical,hybrid" default:"auto" group:"How they are found:"`
+	Fusion   string   `help:"How a hybrid search joins the two: convex, a weighted sum of the scores; rrf, of the inverse ranks." enum:"auto,convex,rrf" default:"auto" group:"How they are found:"`
+	Weight   *float64 `name:"dense-weight" help:"The weight of the vectors in a hybrid search, 0 to 1; default 0.4." placeholder:"W" group:"How they are found:"`
+	Plan     string   `help:"Force a way to search, for measurements: graph or scan; auto takes the faster." enum:"auto,graph,scan" default:"auto" group:"How they are found:"`
 }
 
 // plan is the flag in the words of the wire.
@@ -43,19 +43,19 @@ func (f *searchFlags) fusion() embeddv1.Fusion {
 // inputFlags are a thing to compare with.
 type inputFlags struct {
 	Text    []string `arg:"" optional:"" help:"The text to compare with."`
-	PaperID string   `name:"paper-id" help:"Compare with a stored paper instead." placeholder:"ID"`
-	Vector  string   `help:"Compare with a vector instead: a file with a JSON array, or - for standard input." placeholder:"FILE"`
-	Paper   string   `help:"Compare with a paper that need not be stored instead: a file with a line as for embedd index, or - for standard input." placeholder:"FILE"`
+	PaperID string   `name:"paper-id" help:"Compare with a stored paper instead." placeholder:"ID" group:"What is asked with:"`
+	Vector  string   `help:"Compare with a vector instead: a file with a JSON array, or - for standard input." placeholder:"FILE" group:"What is asked with:"`
+	Paper   string   `help:"Compare with a paper that need not be stored instead: a file with a line as for embedd index, or - for standard input." placeholder:"FILE" group:"What is asked with:"`
 }
 
 type searchCmd struct {
 	inputFlags
-	Store bool `help:"Store the paper of --paper, where it is not known." env:"-"`
+	Store bool `help:"Store the paper of --paper, where it is not known." env:"-" group:"What is asked with:"`
 	searchFlags
 	orderFlags
 	rerankFlags
-	Sentences *bool `help:"Re-score the best hundred by their sentences, where the collection keeps them; default: where it does." negatable:""`
-	Explain   bool  `help:"Show why: for each of the first 10 hits the sentences that are most alike, and the rarest words that both have."`
+	Sentences *bool `help:"Re-score the best hundred by their sentences, where the collection keeps them; default: where it does." negatable:"" group:"How they are found:"`
+	Explain   bool  `help:"Show why: for each of the first 10 hits the sentences that are most alike, and the rarest words that both have." group:"What is told:"`
 	outputFlags
 	clientFlags
 }
@@ -63,6 +63,7 @@ type searchCmd struct {
 func (searchCmd) Help() string {
 	return `Example:
   embedd search "efficient attention for long documents" -k 5
+  embedd search "efficient attention for long documents" --filter 'year >= 2021 AND venue:*' --facet venue --facet year
   embedd search "efficient attention for long documents" --rerank=50
   embedd search "efficient attention for long documents" --explain`
 }
@@ -140,6 +141,9 @@ func (c *relatedCmd) Run(e *env) (err error) {
 	}
 	if c.JSON {
 		return printMessage(e.stdout, res)
+	}
+	if len(res.GetHits()) == 0 {
+		return noPapers(e, c.Filter)
 	}
 	return printHits(e.stdout, res.GetHits())
 }

@@ -100,7 +100,7 @@ func lockDir(fsys vfs.FS, dir string) (*pebble.Lock, error) {
 	var path *fs.PathError
 	var errno syscall.Errno
 	if !errors.As(err, &path) && (!errors.As(err, &errno) || errno == syscall.EAGAIN || errno == syscall.EACCES) {
-		return nil, fmt.Errorf("%w: another embedd process has it open; if that is a server, ask it: leave out --data, and EMBEDD_DATA; or stop it, or use another data directory", ErrLocked)
+		return nil, fmt.Errorf("%w: another embedd process has it open", ErrLocked)
 	}
 	return nil, fmt.Errorf("it cannot be written: %w", err)
 }
