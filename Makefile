@@ -98,6 +98,11 @@ fuzz-tokenizer: setup ## Compare the tokens of 20,000 random texts with those of
 	@.embedd/fuzz/bin/python embed/testdata/golden/fuzz_texts.py --tokenizer .embedd/models/all-MiniLM-L6-v2/tokenizer.json --texts 20000 .embedd/fuzz/texts.jsonl
 	EMBEDD_TOKEN_TEXTS=$(CURDIR)/.embedd/fuzz/texts.jsonl go test -count=1 -v -run TestTokensOfRandomTexts ./embed
 
+.PHONY: test-clients
+test-clients: setup ## Run the Python client of docs/clients.md (downloads 10 MB)
+	@.embedd/clients/bin/python -c 'import grpc_tools' 2>/dev/null || { python3 -m venv .embedd/clients && .embedd/clients/bin/pip install --quiet grpcio==1.85.3 grpcio-tools==1.85.1; }
+	EMBEDD_TEST_PYTHON=$(CURDIR)/.embedd/clients/bin/python go test -count=1 -v -run TestPythonClient ./cmd/embedd
+
 .PHONY: test-openvino
 test-openvino: setup ## Test the OpenVINO provider (downloads 80 MB)
 	@test -d .embedd/openvino || { mkdir -p .embedd/openvino && python3 -m venv .embedd/openvino && .embedd/openvino/bin/pip install --quiet --no-deps onnxruntime-openvino==1.24.1; }
