@@ -104,6 +104,19 @@ func loopback(addr net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
+// shownAddress is where a listener listens, with the host as it was asked for: of 0.0.0.0 a listener itself says [::].
+func shownAddress(asked string, addr net.Addr) string {
+	host, _, err := net.SplitHostPort(asked)
+	if err != nil || host == "" {
+		return addr.String()
+	}
+	_, port, err := net.SplitHostPort(addr.String()) // asked may have been for any
+	if err != nil {
+		return addr.String()
+	}
+	return net.JoinHostPort(host, port)
+}
+
 func (f *doorFlags) tls(log *slog.Logger) (*tls.Config, error) {
 	c, ends, err := certs.Server(certs.Files{Cert: f.TLSCert, Key: f.TLSKey, CA: f.ClientCA}, func(err error) {
 		if err != nil {

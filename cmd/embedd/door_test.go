@@ -96,3 +96,19 @@ func TestLoopbackTargets(t *testing.T) {
 		}
 	}
 }
+
+// An address is shown as it was asked for, with the port that it came to have.
+func TestShownAddress(t *testing.T) {
+	for _, c := range []struct{ asked, is, want string }{
+		{"0.0.0.0:0", "[::]:1234", "0.0.0.0:1234"}, {"[::]:50051", "[::]:50051", "[::]:50051"}, {"localhost:50051", "127.0.0.1:50051", "localhost:50051"},
+		{":50051", "[::]:50051", "[::]:50051"}, {"127.0.0.1:0", "127.0.0.1:9", "127.0.0.1:9"},
+	} {
+		addr, err := net.ResolveTCPAddr("tcp", c.is)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := shownAddress(c.asked, addr); got != c.want {
+			t.Errorf("%s at %s is shown as %s, want %s", c.asked, c.is, got, c.want)
+		}
+	}
+}

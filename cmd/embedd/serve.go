@@ -148,7 +148,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 			return err
 		}
 	}
-	fmt.Fprintf(e.stdout, "\nServing gRPC on %s until Ctrl-C.\n", l.Addr())
+	fmt.Fprintf(e.stdout, "\nServing gRPC on %s until Ctrl-C.\n", shownAddress(c.Listen, l.Addr()))
 	select {
 	case <-e.ctx.Done():
 		c.Stop.drain(e)
@@ -267,7 +267,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits 
 		t.row("  collections", others)
 	}
 	t.row("  memory", fmt.Sprintf("%d MiB at most", limits.Memory>>20))
-	t.row("  listen", addr.String())
+	t.row("  listen", shownAddress(c.Listen, addr))
 	t.row("  door", c.Door.describe(limits))
 	t.row("  admin", cmp.Or(c.Admin, "none"))
 	t.row("  log", c.LogLevel+", "+c.LogFormat)
