@@ -66,10 +66,20 @@ func TestNothingIsToldBeforeItIsOnDisk(t *testing.T) {
 			})
 			s := open(t, "store", &Options{FS: errorfs.Wrap(vfs.NewMem(), stuck)})
 			put(t, s, "a")
+			before, err := getEntry(s.db, "a")
+			if err != nil {
+				t.Fatal(err)
+			}
 			close(hold)
 			written, asked := make(chan error, 1), make(chan error, 1)
 			go func() { written <- test.write(s) }()
 			<-syncs
+			for { // the log may be synced before the write can be seen, and who asks then is before it
+				if now, err := getEntry(s.db, "a"); err != nil || now != before {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
 			go func() { asked <- test.ask(s) }()
 			select {
 			case err := <-asked:
