@@ -41,7 +41,7 @@ type Query struct {
 	// Ef is the length of the candidate list: more is slower and nearer to exact. 0 chooses it by Recall. Less than K needs is
 	// raised: see Answer.Ef.
 	Ef int
-	// Recall is the share of the exact answer that is wanted on average, 0.5 to 0.9999, where Ef is 0; 0 is DefaultRecall. It
+	// Recall is the share of the exact answer that is wanted on average, 0.5 to 0.9999, where Ef is 0; 0 is DefaultRecall of 128 neighbours or K. It
 	// holds for queries like the vectors of the index, as far as Calibrate has measured it.
 	Recall float64
 	// Filter, when it is not nil, has the labels that may be in the answer.
@@ -100,6 +100,10 @@ func (x *Index) Search(v []float32, q Query) (Answer, error) {
 	return answer, nil
 }
 
+// oneEf is the K up to which queries that say neither Ef nor Recall have one Ef, that of it, so that their answers are beginnings of each other: with the
+// Ef of 10 one answer in ten was none of that for 100.
+const oneEf = 128
+
 // checkQuery checks a query and fills in its Ef.
 func (x *Index) checkQuery(v []float32, q *Query) error {
 	if q.K < 1 || q.K > maxSlots {
@@ -117,8 +121,12 @@ func (x *Index) checkQuery(v []float32, q *Query) error {
 	if err := x.checkVector(v); err != nil {
 		return err
 	}
-	if q.Ef == 0 {
-		q.Ef = x.tuning.Load().ef(cmp.Or(q.Recall, DefaultRecall), q.K, x.Len())
+	switch {
+	case q.Ef != 0:
+	case q.Recall != 0:
+		q.Ef = x.tuning.Load().ef(q.Recall, q.K, x.Len())
+	default:
+		q.Ef = x.tuning.Load().ef(DefaultRecall, max(q.K, oneEf), x.Len())
 	}
 	q.Ef = max(min(q.Ef, maxSlots), x.opt.Code.enough(q.K))
 	return nil

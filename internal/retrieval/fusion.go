@@ -133,8 +133,16 @@ func (c *Collection) findOnce(ctx context.Context, l *looking, within lexical.Se
 	if l.mode != Lexical {
 		var there bool
 		if near, there = c.kept(l, res); !there {
-			if near, err = c.near(ctx, l, res); err != nil {
+			more := c.beyondKept(l)
+			l.query.K += more
+			near, err = c.near(ctx, l, res)
+			l.query.K -= more
+			if err != nil {
 				return nil, false, err
+			}
+			if more > 0 {
+				near = c.keptFirst(l, near)
+				near = near[:min(len(near), k)]
 			}
 		}
 	}

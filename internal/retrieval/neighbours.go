@@ -219,6 +219,56 @@ func (c *Collection) kept(l *looking, res *SearchResult) ([]ann.Neighbor, bool) 
 	return near, true
 }
 
+// beyondKept tells, of a search for more than a kept list has, how many more are to be searched for so that the list can come first; 0 where there is none.
+func (c *Collection) beyondKept(l *looking) int {
+	n := &c.neighbours
+	if !l.kept || len(l.selves) != 1 || l.query.K-1 <= n.size {
+		return 0
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if list := n.lists[l.selves[0]]; list == nil || !list.whole || len(list.near) < n.size {
+		return 0
+	}
+	return n.size
+}
+
+// keptFirst puts the kept list before what a search found beyond it, so that the answer for fewer is the beginning of that for more (invariant 6). What
+// the search found nearer, and the list has not, comes into the list, for the next time.
+func (c *Collection) keptFirst(l *looking, near []ann.Neighbor) []ann.Neighbor {
+	n := &c.neighbours
+	self := l.selves[0]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	list := n.lists[self]
+	if list == nil || !list.whole || len(list.near) < n.size {
+		return near
+	}
+	out, in := []ann.Neighbor{{Label: self}}, map[uint64]bool{self: true}
+	for _, x := range list.near {
+		if !c.index.Contains(uint64(x.ordinal)) { // whoever asks for fewer makes it anew
+			return near
+		}
+		out = append(out, ann.Neighbor{Label: uint64(x.ordinal), Distance: x.distance})
+		in[uint64(x.ordinal)] = true
+	}
+	last := list.near[len(list.near)-1]
+	var missed []neighbour
+	for _, x := range near {
+		switch y := (neighbour{uint32(x.Label), x.Distance}); {
+		case in[x.Label]:
+		case x.Label <= math.MaxUint32 && y.compare(last) < 0:
+			missed = append(missed, y)
+		default:
+			out = append(out, x)
+		}
+	}
+	for _, x := range missed {
+		n.offer(list, x, c.store.Revision(), time.Now())
+	}
+	return out
+}
+
 // Materialised says as of when a kept list of neighbours is.
 type Materialised struct {
 	// Version of the collection, and time, at which the list last changed; it is up to date with what came after.

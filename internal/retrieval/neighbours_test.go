@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"embedd/ann"
 	"embedd/internal/testkit"
 )
 
@@ -158,4 +159,65 @@ func TestANeighbourAtTheEdgeOfACluster(t *testing.T) {
 	if err != nil || res.Materialised == nil || len(res.Hits) != 1 || res.Hits[0].Paper.ID != "n" {
 		t.Errorf("nearest to x: %+v, %v", res, err)
 	}
+}
+
+// What is kept of a paper is the beginning of what is searched for beyond it, and what the search has that the list lacks comes into the list.
+func TestKeptNeighboursComeFirst(t *testing.T) {
+	c := openKeeping(t, t.TempDir(), 12)
+	all := words(t, 400)
+	put(t, c, all...)
+	if err := c.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	related := func(id string, k int) []string {
+		t.Helper()
+		res, err := c.Search(t.Context(), SearchRequest{Input: Input{PaperID: id}, K: &k, SameWork: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Hits) != k {
+			t.Errorf("%s: %d hits, want %d", id, len(res.Hits), k)
+		}
+		return ids(res.Hits)
+	}
+	for i := range 60 {
+		id := all[i].ID
+		ordinal, err := c.store.Ordinal(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := related(id, 12)
+		// As if the third had been missed, and another one were last in its place.
+		c.neighbours.mu.Lock()
+		list := c.neighbours.lists[ordinal]
+		missed := list.near[2]
+		next := thirteenth(t, c, id)
+		list.near = append(slices.Delete(list.near, 2, 3), next)
+		c.neighbours.mu.Unlock()
+		few, many := related(id, 10), related(id, 50)
+		if !slices.Equal(many[:10], few) || slices.Contains(many, whole[2]) {
+			t.Errorf("%s: for 50 %v, for 10 %v; it lacks %s", id, many, few, whole[2])
+		}
+		if again := related(id, 12); !slices.Equal(again, whole) || !slices.ContainsFunc(c.neighbours.lists[ordinal].near, func(x neighbour) bool { return x.ordinal == missed.ordinal }) {
+			t.Errorf("%s: %v after the search, want %v", id, again, whole)
+		}
+	}
+	if err := c.checkNeighbours(); err != nil {
+		t.Error(err)
+	}
+}
+
+// thirteenth is the thirteenth neighbour of a paper.
+func thirteenth(t *testing.T, c *Collection, id string) neighbour {
+	t.Helper()
+	v, self, err := c.vectorOf("id", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := c.index.Search(v, ann.Query{K: 14, Plan: ann.Scan})
+	if err != nil {
+		t.Fatal(err)
+	}
+	near := slices.DeleteFunc(answer.Neighbors, func(x ann.Neighbor) bool { return x.Label == self })
+	return neighbour{uint32(near[12].Label), near[12].Distance}
 }

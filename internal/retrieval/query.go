@@ -389,7 +389,7 @@ func (r *SearchRequest) look(k int) (*looking, error) {
 
 // query checks the parameters of a request, and puts them into the index's words.
 func (r *SearchRequest) query(k int) (ann.Query, error) {
-	q := ann.Query{K: k, Recall: DefaultRecall, Plan: r.Plan}
+	q := ann.Query{K: k, Plan: r.Plan}
 	switch {
 	case k < 1 || k > MaxK:
 		return q, invalid("k", "is %d; must be 1 to %d", k, MaxK)

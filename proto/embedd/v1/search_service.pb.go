@@ -33,7 +33,7 @@ type SearchRequest struct {
 	Exact bool      `protobuf:"varint,4,opt,name=exact,proto3" json:"exact,omitempty"`
 	View  PaperView `protobuf:"varint,5,opt,name=view,proto3,enum=embedd.v1.PaperView" json:"view,omitempty"`
 	// Share of the exact answer that is wanted on average, 0.5 to 0.9999, from which the server chooses ef by what it has measured on
-	// its own papers; 0.99 when absent. Not together with ef.
+	// its own papers. Absent: 0.99 of a hundred hits, so that the answers for k up to 100 are the beginnings of each other. Not together with ef.
 	Recall *float64 `protobuf:"fixed64,6,opt,name=recall,proto3,oneof" json:"recall,omitempty"`
 	// Forces a way to search, for measurements. Not together with exact. Without effect where the key has a filter.
 	Plan Plan `protobuf:"varint,7,opt,name=plan,proto3,enum=embedd.v1.Plan" json:"plan,omitempty"`
