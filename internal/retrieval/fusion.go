@@ -88,8 +88,9 @@ type looking struct {
 	selfIDs []string
 	query   ann.Query
 	exact   bool
-	scoped  bool // the key has a filter
-	kept    bool // a kept list of neighbours may answer
+	scoped  bool        // the key has a filter
+	kept    bool        // a kept list of neighbours may answer
+	first   []neighbour // what is kept, as it was when the search began, of a search that goes beyond it
 	// sentences re-score the best of what was found by vectors.
 	sentences bool
 

@@ -244,15 +244,18 @@ func (c *Collection) keptFirst(l *looking, near []ann.Neighbor) []ann.Neighbor {
 	if list == nil || !list.whole || len(list.near) < n.size {
 		return near
 	}
+	if l.first == nil { // a search that is widened goes on with what it had
+		l.first = slices.Clone(list.near)
+	}
 	out, in := []ann.Neighbor{{Label: self}}, map[uint64]bool{self: true}
-	for _, x := range list.near {
+	for _, x := range l.first {
 		if !c.index.Contains(uint64(x.ordinal)) { // whoever asks for fewer makes it anew
 			return near
 		}
 		out = append(out, ann.Neighbor{Label: uint64(x.ordinal), Distance: x.distance})
 		in[uint64(x.ordinal)] = true
 	}
-	last := list.near[len(list.near)-1]
+	last := l.first[len(l.first)-1]
 	var missed []neighbour
 	for _, x := range near {
 		switch y := (neighbour{uint32(x.Label), x.Distance}); {
