@@ -85,8 +85,8 @@ func (t *tuning) at(k int, miss float64) float64 {
 }
 
 // plan tells which way is faster for a list of ef, where total of n slots count, and after how many opened slots the other way is to
-// be taken: a walk through slots that do not count opens 1 in n/total that does, unless the filter is against it. To give up when the
-// scan could have been made costs at most twice the better way.
+// be taken: of the slots that a walk opens, total/n would count if the filter had nothing to do with what is searched for, and fewer do, see
+// alikeness. To give up when the scan could have been made costs at most twice the better way.
 func (t *tuning) plan(ef, total, n int) (Plan, int) {
 	scan := float64(n)*rowShare*t.row + float64(total)*t.row
 	walk := float64(ef) * math.Pow(float64(n)/float64(total), alikeness) * t.hop

@@ -46,8 +46,8 @@ take is missing from the server. The sides of a part take turns in each round, o
 
   related  papers related to each of many, k 10, from the neighbours that the server keeps, once it has them, against a bare gRPC server in
            another process of its own: one method that reads nothing and answers the bytes of such an answer; then half as many calls at
-           random times (a Poisson process), whether or not the ones before have ended, timed from when they were due, of both servers. How many of the answers
-           came from neighbours that are kept is told
+           random times (a Poisson process), whether or not the ones before have ended, timed from when they were due, of both servers. How
+           many of the answers came from neighbours that are kept is told
   text     searches by text, hybrid and dense, against the bare ONNX Runtime session over the same texts, tokenised beforehand, in this
            process
   vector   searches by vector, k 10, with a recall of at least 0.989 against exact search

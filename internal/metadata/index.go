@@ -342,7 +342,7 @@ func (x *Index) Bytes() int64 {
 	defer x.counting.Unlock()
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	n := x.size + bitmapSize(x.all) + 8*int64(cap(x.known)) + 4*int64(cap(x.free))
+	n := x.size + bitmapSize(x.all) + 8*int64(cap(x.known)) + 4*int64(cap(x.free)) + x.answers.bytes()
 	for _, f := range x.fields {
 		n += bitmapSize(f.papers) + f.column.bytes()
 		for _, s := range []*sorted{&f.byText, &f.byNumber, &f.byDate} {

@@ -105,6 +105,16 @@ type answers struct {
 // mostAnswers is how many are kept, mostFilter how long the text of one may be.
 const mostAnswers, mostFilter = 64, 1 << 10
 
+// bytes is about what is kept of answers.
+func (a *answers) bytes() (n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name, set := range a.sets {
+		n += mapEntry(24) + int64(len(name)) + bitmapSize(set)
+	}
+	return n
+}
+
 // scope gives the papers of a scope, in a bitmap that must not be changed. x.mu is held.
 func (x *Index) scope(scope *Filter) (*roaring.Bitmap, error) {
 	if scope.empty() {

@@ -1,9 +1,7 @@
 package retrieval
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -13,7 +11,7 @@ import (
 )
 
 // cards are papers as the basic view shows them, without abstract and metadata: an answer of ten papers reads ten records out of the store's blocks
-// otherwise, which takes longer than to search the graph. They are made behind a start, and when a paper is read. The cache is bounded in bytes; where it
+// otherwise, which takes longer than to search the graph. They are made with the fields, behind a start, and when a paper is read. The cache is bounded in bytes; where it
 // is full, others make room in no order. A card is one string, whose parts are the fields of what is read from it: for the garbage collector it is one
 // pointer, and reading it copies no text.
 //
@@ -26,9 +24,6 @@ type cards struct {
 	// Where the paper of an id is, by the hash of the id: the ordinal of its card, which has the id.
 	seed maphash.Seed
 	ids  [cardParts]cardIDs
-	// made is done when the cards were made that a start makes.
-	made sync.WaitGroup
-	once sync.Once
 }
 
 // cardParts are locked apart.
@@ -138,7 +133,7 @@ func (c *cards) ordinal(id string) (uint64, bool) {
 	return at, found != "" && found.id() == id
 }
 
-// card is a paper in one string: year, time of expiry and the lengths of its texts, as varints, and then the texts, first the id.
+// card is a paper in one string: the id, behind its length; year, time of expiry and the lengths of its other texts; these texts. Numbers are varints.
 type card string
 
 // cardOverhead is about what the maps take of a card beside its bytes.
@@ -147,12 +142,13 @@ const cardOverhead = 80
 func (k card) size() int64 { return int64(len(k)) + cardOverhead }
 
 func newCard(p *Paper) card {
-	texts := append([]string{p.ID, p.Title, p.Venue, p.DOI, p.ArxivID, p.URL}, p.Authors...)
+	texts := append([]string{p.Title, p.Venue, p.DOI, p.ArxivID, p.URL}, p.Authors...)
 	var expires int64 // in nanoseconds of Unix time, and 1 more; 0: never
 	if !p.Expires.IsZero() {
 		expires = p.Expires.UnixNano() + 1
 	}
-	b := binary.AppendVarint(binary.AppendVarint(nil, int64(p.Year)), expires)
+	b := append(binary.AppendUvarint(nil, uint64(len(p.ID))), p.ID...)
+	b = binary.AppendVarint(binary.AppendVarint(b, int64(p.Year)), expires)
 	b = binary.AppendUvarint(b, uint64(len(texts)))
 	for _, text := range texts {
 		b = binary.AppendUvarint(b, uint64(len(text)))
@@ -179,23 +175,17 @@ func (k *card) varint() int64 {
 	return int64(v>>1) ^ -int64(v&1)
 }
 
-// id is the paper's.
-func (k card) id() string {
-	k.varint()
-	k.varint()
-	first, rest := uint64(0), uint64(0)
-	for i, n := uint64(0), k.uvarint(); i < n; i++ {
-		if length := k.uvarint(); i == 0 {
-			first = length
-		} else {
-			rest += length
-		}
-	}
-	return string(k[:first])
+// id takes the paper's id off the front.
+func (k *card) id() string {
+	n := k.uvarint()
+	id := string((*k)[:n])
+	*k = (*k)[n:]
+	return id
 }
 
 // paper is the paper, whose texts are parts of the card.
 func (k card) paper(p *Paper) {
+	p.ID = k.id()
 	p.Year = int32(k.varint())
 	if expires := k.varint(); expires != 0 {
 		p.Expires = time.Unix(0, expires-1).UTC()
@@ -209,7 +199,7 @@ func (k card) paper(p *Paper) {
 		text, k, lengths = string(k[:lengths[0]]), k[lengths[0]:], lengths[1:]
 		return text
 	}
-	p.ID, p.Title, p.Venue, p.DOI, p.ArxivID, p.URL = next(), next(), next(), next(), next(), next()
+	p.Title, p.Venue, p.DOI, p.ArxivID, p.URL = next(), next(), next(), next(), next()
 	if len(lengths) > 0 {
 		p.Authors = make([]string, 0, len(lengths))
 		for len(lengths) > 0 {
@@ -261,34 +251,20 @@ func (c *Collection) ordinalOf(id string) (uint64, error) {
 	return c.store.Ordinal(id)
 }
 
-// errFull ends the making of cards.
-var errFull = errors.New("there is no room for more cards")
+// changesOf gives, of some papers, what keepAll asks for: before they are read.
+func (c *cards) changesOf(ordinals []uint64) []uint64 {
+	changes := make([]uint64, len(ordinals))
+	for i, ordinal := range ordinals {
+		_, changes[i] = c.get(ordinal)
+	}
+	return changes
+}
 
-// makeCards makes cards until they take what they may, once, behind who calls it. A paper that cannot be read gets none: who asks for it is told.
-func (c *Collection) makeCards(ctx context.Context) {
-	c.cards.once.Do(func() {
-		c.cards.made.Go(func() {
-			batch := make([]uint64, 0, derivedAtOnce)
-			err := c.store.Ordinals(func(ordinal uint64) error {
-				if batch = append(batch, ordinal); len(batch) < derivedAtOnce {
-					return nil
-				}
-				if c.cards.bytes.Load() > c.cards.most/16*15 {
-					return errFull
-				}
-				_, _, err := c.records(batch, true)
-				batch = batch[:0]
-				if err != nil && !errors.Is(err, store.ErrCorrupt) {
-					return err
-				}
-				return ctx.Err()
-			})
-			if err == nil {
-				_, _, err = c.records(batch, true)
-			}
-			if err != nil && !errors.Is(err, errFull) && ctx.Err() == nil {
-				c.log.Debug("not all papers were read that are kept for answers; they are when they are found", "error", err)
-			}
-		})
-	})
+// keepAll keeps papers that were read for something else, as far as there is room without others making it.
+func (c *cards) keepAll(ordinals, changes []uint64, records []store.Record, present []bool) {
+	for i, ordinal := range ordinals {
+		if present[i] && c.bytes.Load() < c.most/16*15 {
+			c.keep(ordinal, changes[i], &records[i].Paper)
+		}
+	}
 }

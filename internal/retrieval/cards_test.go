@@ -92,15 +92,15 @@ func TestACardIsThePaper(t *testing.T) {
 // Behind a start cards are made of all papers, as far as there is room.
 func TestCardsAreMade(t *testing.T) {
 	dir := t.TempDir()
-	c := open(t, dir, newBag())
 	all := words(t, 300)
+	c := open(t, dir, newBag())
 	put(t, c, all...)
+	shut(t, c)
 	for _, most := range []int64{cardBytes, 10_000} {
-		c.cards = cards{}
-		c.cards.init()
+		c := open(t, dir, newBag())
 		c.cards.most = most
 		c.LoadDerived()
-		c.cards.made.Wait()
+		<-c.fields.made
 		n := 0
 		for i := range all {
 			if at, there := c.cards.ordinal(all[i].ID); there {
@@ -113,6 +113,7 @@ func TestCardsAreMade(t *testing.T) {
 		if b := c.cards.bytes.Load(); b > most || most == cardBytes && n != len(all) || n == 0 {
 			t.Errorf("%d papers of %d have cards of %d bytes, the limit is %d", n, len(all), b, most)
 		}
+		shut(t, c)
 	}
 }
 

@@ -324,7 +324,6 @@ func (c *Collection) Close() error {
 	c.fields.loading.Wait()
 	c.words.loading.Wait()
 	c.works.loading.Wait()
-	c.cards.made.Wait()
 	c.upkeep.timer.Stop()
 	c.probe.timer.Stop()
 	c.expiry.timer.Stop()

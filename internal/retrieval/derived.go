@@ -20,6 +20,8 @@ type derived struct {
 	// skips: a paper whose record is damaged is left out, with a line in the log. Otherwise nothing is answered, as that paper might be what is
 	// asked for.
 	skips bool
+	// cards: what it reads is kept for answers too.
+	cards bool
 	// saved, when set, takes what was saved of it and brings that up to the store, or says that there is nothing of use.
 	saved func(c *Collection, ctx context.Context) bool
 
@@ -107,6 +109,10 @@ func (d *derived) update(c *Collection, ordinals []uint64) {
 
 // bring reads papers and puts them.
 func (d *derived) bring(c *Collection, ordinals []uint64) error {
+	var changes []uint64
+	if d.cards {
+		changes = c.cards.changesOf(ordinals)
+	}
 	records, present, err := c.store.Records(ordinals)
 	if errors.Is(err, store.ErrCorrupt) && d.skips {
 		records, present = make([]store.Record, len(ordinals)), make([]bool, len(ordinals))
@@ -125,6 +131,9 @@ func (d *derived) bring(c *Collection, ordinals []uint64) error {
 	}
 	if err != nil {
 		return err
+	}
+	if d.cards {
+		c.cards.keepAll(ordinals, changes, records, present)
 	}
 	return d.put(ordinals, records, present)
 }
@@ -179,7 +188,6 @@ func (c *Collection) LoadDerived() {
 	c.fields.begin(c)
 	c.words.begin(c)
 	c.works.begin(c)
-	c.makeCards(c.upkeep.ctx)
 }
 
 // update brings all that is derived and in memory to what is stored of some papers. reworded are those of them whose words may be others. Words and

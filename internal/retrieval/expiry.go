@@ -123,6 +123,12 @@ func (c *Collection) sweep(ctx context.Context) (about []any, err error) {
 	c.expiry.sweeping.Lock()
 	defer c.expiry.sweeping.Unlock()
 	n := 0
+	defer func() {
+		if err != nil {
+			c.expiry.notBefore.Store(c.now().Add(expiryRest).UnixNano())
+		}
+		c.armExpiry()
+	}()
 	now := c.now()
 	going, err := c.stillStored(now)
 	if err != nil {
@@ -130,12 +136,6 @@ func (c *Collection) sweep(ctx context.Context) (about []any, err error) {
 	}
 	c.expiry.going.Store(&going)
 	defer c.expiry.going.Store(nil)
-	defer func() {
-		if err != nil {
-			c.expiry.notBefore.Store(c.now().Add(expiryRest).UnixNano())
-		}
-		c.armExpiry()
-	}()
 	for more := true; more; {
 		if err := ctx.Err(); err != nil {
 			return []any{"papers", n}, err

@@ -60,7 +60,7 @@ type fields struct {
 }
 
 func (f *fields) init() {
-	f.index, f.what, f.made = metadata.New(), "the papers' fields", make(chan struct{})
+	f.index, f.what, f.made, f.cards = metadata.New(), "the papers' fields", make(chan struct{}), true
 	f.put = func(ordinals []uint64, records []store.Record, present []bool) error {
 		for i, ordinal := range ordinals {
 			if !present[i] {

@@ -116,7 +116,6 @@ func (n *neighbours) come(c *Collection, ordinal uint64, vector []float32) error
 		delete(n.lists, ordinal)
 	}
 	list.whole, list.version, list.at = true, version, now
-	n.came.Add(1)
 	return nil
 }
 
@@ -227,10 +226,18 @@ func (c *Collection) beyondKept(l *looking) int {
 	}
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if list := n.lists[l.selves[0]]; list == nil || !list.whole || len(list.near) < n.size {
+	if n.full(l.selves[0]) == nil {
 		return 0
 	}
 	return n.size
+}
+
+// full gives the list of a paper that has as many as a list may have, nil where there is none: shorter ones have all that there are. n.mu is held.
+func (n *neighbours) full(ordinal uint64) *neighbourList {
+	if list := n.lists[ordinal]; list != nil && list.whole && len(list.near) == n.size {
+		return list
+	}
+	return nil
 }
 
 // keptFirst puts the kept list before what a search found beyond it, so that the answer for fewer is the beginning of that for more (invariant 6). What
@@ -240,8 +247,8 @@ func (c *Collection) keptFirst(l *looking, near []ann.Neighbor) []ann.Neighbor {
 	self := l.selves[0]
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	list := n.lists[self]
-	if list == nil || !list.whole || len(list.near) < n.size {
+	list := n.full(self)
+	if list == nil {
 		return near
 	}
 	if l.first == nil { // a search that is widened goes on with what it had
@@ -266,8 +273,9 @@ func (c *Collection) keptFirst(l *looking, near []ann.Neighbor) []ann.Neighbor {
 			out = append(out, x)
 		}
 	}
+	version, now := c.store.Revision(), time.Now()
 	for _, x := range missed {
-		n.offer(list, x, c.store.Revision(), time.Now())
+		n.offer(list, x, version, now)
 	}
 	return out
 }

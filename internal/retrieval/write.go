@@ -411,6 +411,7 @@ func (c *Collection) place(p store.Placement, vector []float32, passages []store
 		return err
 	}
 	c.snapshots.changes.Add(1)
+	c.neighbours.came.Add(1)
 	if err := c.neighbours.come(c, p.Ordinal, vector); err != nil {
 		return err
 	}

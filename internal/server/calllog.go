@@ -40,8 +40,8 @@ func (s *Server) slowAfter(method string, req any) time.Duration {
 }
 
 // audit writes a line about a call that may have changed something, or has run the server, and whose caller is known by a key: who, what,
-// how many and how it came out. A search that stores its query is one. It is a line of its own at level info, whatever else is logged of the call, since one at level warn or
-// above stands for those that come again. A call that was refused for want of room has changed nothing, unless it is a stream that had begun,
+// how many and how it came out. A search that stores its query is one. It is a line of its own at level info, whatever else is logged of the
+// call, since one at level warn or above stands for those that come again. A call that was refused for want of room has changed nothing, unless it is a stream that had begun,
 // comes again and again, and is counted elsewhere. It tells whether it wrote a line.
 func (s *Server) audit(ctx context.Context, method string, took time.Duration, code codes.Code, req any) bool {
 	c, ok := CallerOf(ctx)
