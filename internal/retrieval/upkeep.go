@@ -116,7 +116,11 @@ func (c *Collection) keepUp(done chan struct{}) {
 			if next.name == consolidated || next.name == calibrated {
 				c.snapshots.touched.Store(true)
 			}
-			c.log.Info("the index was "+next.name, about...)
+			said := "the index was " + next.name
+			if next.name == listed {
+				said = "the neighbours of the papers were listed"
+			}
+			c.log.Info(said, about...)
 		case errors.Is(err, context.Canceled):
 			c.log.Debug("the index is closed before it was " + next.name)
 		case next.name == saved && errors.Is(err, store.ErrRoom) && c.snapshots.short.Swap(true):
@@ -129,7 +133,7 @@ func (c *Collection) keepUp(done chan struct{}) {
 			c.log.Warn("the recall of the index was not probed. It is tried again", append(about, "in", probeEvery, "error", err)...)
 		case next.name == listed:
 			c.neighbours.gaveUp.Store(true)
-			c.log.Warn("the neighbours of the papers were not listed; related papers are searched for until the next start", append(about, "error", err)...)
+			c.log.Warn("the neighbours of the papers were not listed; related papers are searched for, where none are kept, until the next start", append(about, "error", err)...)
 		default:
 			u.mu.Lock()
 			u.failed = true
