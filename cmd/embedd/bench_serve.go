@@ -337,16 +337,11 @@ func (b *serveBench) load() error {
 	if _, err := cl.search.Search(b.e.ctx, &embeddv1.SearchRequest{Query: byText(b.queries[0])}); err != nil { // waits for the words
 		return err
 	}
-	for { // for the fields
-		info, err := cl.info.GetInfo(b.e.ctx, &embeddv1.GetInfoRequest{})
-		if err != nil {
-			return err
-		}
-		if info.GetFieldsReady() {
-			return b.awaitKept(int(info.GetSettings().GetNeighbours()))
-		}
-		time.Sleep(100 * time.Millisecond)
+	info, err := awaitFields(b.e, cl, keptMost)
+	if err != nil {
+		return err
 	}
+	return b.awaitKept(int(info.GetSettings().GetNeighbours()))
 }
 
 // keptShare of the papers' neighbours are waited for, for keptMost: of a paper with many versions no list is long enough.

@@ -197,7 +197,7 @@ func (c *doctorCmd) checkData(e *env, dir string, engine engineFlags) ([]finding
 	case err != nil:
 		return []finding{{name, broken, err.Error(), "Where files are damaged, embedd check says which, and embedd restore brings back a backup. Where the model is another, name the right one with --model."}}, nil
 	}
-	used, known := memory.Resident() // with model and index in it, and nothing else
+	used, unknown := memory.Resident() // with model and index in it, and nothing else
 	info, err := cl.info.GetInfo(e.ctx, &embeddv1.GetInfoRequest{})
 	if err != nil {
 		return nil, errors.Join(err, cl.close())
@@ -206,7 +206,7 @@ func (c *doctorCmd) checkData(e *env, dir string, engine engineFlags) ([]finding
 	findings := []finding{
 		unless(n.GetPapers() != n.GetIndexedVectors(), name, broken, fmt.Sprintf("%d papers, %d in the index", n.GetPapers(), n.GetIndexedVectors()),
 			"Stop embedd and run embedd repair --drop-derived: the next start makes the index anew from the papers."),
-		checkMemory(used, known, n.GetPapers()),
+		checkMemory(used, unknown, n.GetPapers()),
 	}
 	about, err := checkPapers(e.ctx, cl, int(n.GetPapers()))
 	if err = errors.Join(err, cl.close()); err != nil {
@@ -399,9 +399,9 @@ func spaceFinding(free, stored int64) finding {
 	return unless(free < stored, "free space", doubt, value, advice)
 }
 
-// madeOfPaper is about what a server makes of each paper and has in memory beside the index: words, fields for filters, works, 20 kept neighbours: in bytes. A command
-// makes none of it before it is asked for.
-const madeOfPaper = 2500
+// madeOfPaper is about what a server makes of each paper and has in memory beside the index: words, fields for filters, works, 20 kept neighbours and a card, in
+// bytes. A command makes none of it before it is asked for.
+const madeOfPaper = 2700
 
 // checkMemory compares what this process has taken, with model and index open, and what a server takes beside that, with what it may take where nothing else
 // is said.

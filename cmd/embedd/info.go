@@ -24,9 +24,12 @@ func (c *infoCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
-	res, err := c.ask(e, cl)
+	res, err := awaitFields(e, cl, fieldsWait)
 	if err != nil {
 		return err
+	}
+	if !res.GetFieldsReady() {
+		fmt.Fprintln(e.stderr, "embedd: note: the fields are still being read; their figures are of those that have been")
 	}
 	if c.JSON {
 		return printMessage(e.stdout, res)
@@ -64,19 +67,16 @@ func (c *infoCmd) Run(e *env) (err error) {
 	}
 	t.row("limits", fmt.Sprintf("k %d, ef %d, papers a call %d, texts a call %d, id %d bytes, text %d bytes, metadata %d bytes, page %d, message %d bytes, authors a paper %d",
 		l.GetK(), l.GetEf(), l.GetPapersPerCall(), l.GetTextsPerCall(), l.GetIdBytes(), l.GetTextBytes(), l.GetMetadataBytes(), l.GetPageSize(), l.GetMessageBytes(), l.GetAuthorsPerPaper()))
+	if l.GetMemoryBytes() == 0 { // no server: nobody is kept out
+		return t.flush()
+	}
 	for _, c := range l.GetClasses() {
-		if l.GetMemoryBytes() == 0 { // no server: nobody is kept out
-			break
-		}
 		t.row("limits, "+strings.ToLower(strings.TrimPrefix(c.GetClass().String(), "CLASS_")), fmt.Sprintf("message %d bytes, deadline %d s, %d running, %d waiting",
 			c.GetMessageBytes(), c.GetDeadlineSeconds(), c.GetRunning(), c.GetWaiting()))
 	}
-	if l.GetMemoryBytes() == 0 {
-		return t.flush()
-	}
 	t.row("limits, connections", fmt.Sprintf("%d, %s from one address, %d calls at once on each, headers %d bytes",
 		l.GetConnections(), orAny(l.GetConnectionsPerAddress()), l.GetCallsPerConnection(), l.GetHeaderBytes()))
-	t.row("limits, memory", memoryLine(l.GetMemoryBytes(), l.GetMessageBytesAtOnce()))
+	t.row("limits, memory", fmt.Sprintf("%d MiB; messages at once %d MiB", l.GetMemoryBytes()>>20, l.GetMessageBytesAtOnce()>>20))
 	t.row("limits, rate", fmt.Sprintf("%s calls and %s writes a second", orAny(l.GetCallsPerSecond()), orAny(l.GetWritesPerSecond())))
 	return t.flush()
 }
@@ -84,16 +84,12 @@ func (c *infoCmd) Run(e *env) (err error) {
 // fieldsWait is how long is waited for fields that are still being read.
 const fieldsWait = 10 * time.Second
 
-// ask asks until the fields are known, which are read when they are asked for first, or it has taken long.
-func (c *infoCmd) ask(e *env, cl *client) (*embeddv1.GetInfoResponse, error) {
+// awaitFields asks until the fields are known, which are read when they are asked for first, or it has taken so long.
+func awaitFields(e *env, cl *client, most time.Duration) (*embeddv1.GetInfoResponse, error) {
 	for begin := time.Now(); ; {
 		res, err := cl.info.GetInfo(e.ctx, &embeddv1.GetInfoRequest{})
-		if err != nil || res.GetFieldsReady() {
+		if err != nil || res.GetFieldsReady() || time.Since(begin) > most {
 			return res, err
-		}
-		if time.Since(begin) > fieldsWait {
-			fmt.Fprintln(e.stderr, "embedd: note: the fields are still being read; their figures are of those that have been")
-			return res, nil
 		}
 		if err := sleep(e.ctx, 100*time.Millisecond); err != nil {
 			return nil, err
@@ -108,14 +104,6 @@ func fieldLine(f *embeddv1.Field) string {
 		kind += ", several"
 	}
 	return fmt.Sprintf("%s; %d values in %s", kind, f.GetValues(), papersText(f.GetPapers()))
-}
-
-// memoryLine is what the server may take of memory. Without a server there are no limits.
-func memoryLine(process, messages int64) string {
-	if process == 0 {
-		return "none"
-	}
-	return fmt.Sprintf("%d MiB; messages at once %d MiB", process>>20, messages>>20)
 }
 
 // orAny is a limit, where 0 is none.

@@ -61,7 +61,7 @@ type cli struct {
 
 const description = `Finds related papers with a sentence encoder and an HNSW index, in one process.
 
-A flag can be set by the environment variable shown with it; the flag wins. What removes or changes something has none.
+A flag can be set by the environment variable shown with it; the flag wins. What removes or overwrites something has none.
 
 Example:
   embedd serve --samples samples/papers.jsonl

@@ -17,7 +17,7 @@ type searchFlags struct {
 	Filter   string   `help:"Which papers may be in the answer, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER" group:"Which papers:"`
 	Exclude  []string `help:"Papers that shall not be in the answer, by any of their ids, and neither other versions of the same work." placeholder:"ID,..." group:"Which papers:"`
 	SameWork bool     `help:"Let other versions of the same work be in the answer." group:"Which papers:"`
-	Recall   *float64 `help:"Share of the exact answer that is wanted on average, 0.5 to 0.9999; default 0.99." placeholder:"SHARE" group:"How they are found:"`
+	Recall   *float64 `help:"Share of the exact answer that is wanted on average, 0.5 to 0.9999; default 0.99 of a hundred hits." placeholder:"SHARE" group:"How they are found:"`
 	Ef       *int32   `help:"HNSW: candidates looked at, instead of --recall; more is slower and nearer to exact." placeholder:"N" group:"How they are found:"`
 	Exact    bool     `help:"Compare with every paper by its vector." group:"How they are found:"`
 	Mode     string   `help:"By what papers are found: dense, by the encoder's vectors; lexical, by words; hybrid, by both; auto is hybrid for a text, dense otherwise." enum:"auto,dense,lexical,hybrid" default:"auto" group:"How they are found:"`

@@ -144,7 +144,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 	spareThread()
 	if c.Samples != "" {
-		if err := c.serveSamples(e, en, l.Addr().String(), log); err != nil {
+		if err := c.serveSamples(e, en, l.Addr(), log); err != nil {
 			return err
 		}
 	}
@@ -278,11 +278,11 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits 
 
 // serveSamples indexes the sample papers if there is nothing yet, and shows a first answer, all through the open port as
 // any client would, or inside of the process where the port asks for a key or a certificate.
-func (c *serveCmd) serveSamples(e *env, en *engine, addr string, log *slog.Logger) (err error) {
+func (c *serveCmd) serveSamples(e *env, en *engine, addr net.Addr, log *slog.Logger) (err error) {
 	var conn *grpc.ClientConn
 	var shut func() error
 	if c.Door.Keys == "" && c.Door.TLSCert == "" {
-		if conn, err = dial(addr); err == nil {
+		if conn, err = dial(addr.String()); err == nil {
 			shut = conn.Close
 		}
 	} else {
@@ -308,7 +308,7 @@ func (c *serveCmd) serveSamples(e *env, en *engine, addr string, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	return c.firstAnswer(e, cl, first, addr)
+	return c.firstAnswer(e, cl, first, shownAddress(c.Listen, addr))
 }
 
 // firstPaper gives the first paper of a file.
@@ -343,11 +343,11 @@ func (c *serveCmd) firstAnswer(e *env, cl *client, p ingest.Paper, addr string) 
 	_, err = fmt.Fprintf(e.stdout, `
 Try, in another terminal:
 
-  bin/embedd related%s %s
-  bin/embedd search%s "efficient attention for long documents"
+  %s related%s %s
+  %s search%s "efficient attention for long documents"
   grpcurl -plaintext -d '{"id":"%s","k":5}' %s embedd.v1.SearchService/Related
   grpcurl -plaintext -d '{"query":{"text":"binary vision transformers"},"k":5}' %s embedd.v1.SearchService/Search
-`, server, p.ID, server, p.ID, addr, addr)
+`, program(), server, p.ID, program(), server, p.ID, addr, addr)
 	return err
 }
 

@@ -174,30 +174,33 @@ var fieldForms = map[string]string{
 	"url": "a text", "expires": "a time, as 2030-12-31T23:59:59Z", "metadata": `an object, as {"read": true}`, "title": "a text", "abstract": "a text",
 }
 
-// checkUpdate refuses a field that a paper does not have, and a value that a field cannot have.
-func checkUpdate(values map[string]json.RawMessage) error {
+// checkNames refuses a field that a paper does not have.
+func checkNames(values map[string]json.RawMessage) error {
 	for _, field := range slices.Sorted(maps.Keys(values)) {
 		if name, ok := strings.CutPrefix(field, "metadata."); ok && name != "" {
 			continue
 		}
-		form, ok := fieldForms[field]
-		if !ok {
+		if _, ok := fieldForms[field]; !ok {
 			return fmt.Errorf("a paper has no field %s; what is not authors, year, venue, doi, arxiv_id, url or expires is metadata, and is written metadata.%s", printable(field), printable(field))
-		}
-		one, err := json.Marshal(map[string]json.RawMessage{field: values[field]})
-		if err != nil {
-			return fmt.Errorf("%s: %w", field, err)
-		}
-		if protojson.Unmarshal(one, &embeddv1.Paper{}) != nil {
-			return fmt.Errorf("%s: is %s; must be %s", field, printable(firstRunes(string(values[field]), 60)), form)
 		}
 	}
 	return nil
 }
 
+// wrongValue says which of some fields has a value that it cannot have, as decoding all of them has ended with err.
+func wrongValue(fields map[string]json.RawMessage, err error) error {
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		one, failed := json.Marshal(map[string]json.RawMessage{field: fields[field]})
+		if failed != nil || protojson.Unmarshal(one, &embeddv1.Paper{}) != nil {
+			return fmt.Errorf("%s: is %s; must be %s", field, printable(firstRunes(string(fields[field]), 60)), fieldForms[field])
+		}
+	}
+	return err
+}
+
 // updateOf puts an update into the words of the wire.
 func updateOf(id string, values map[string]json.RawMessage) (*embeddv1.MetadataUpdate, error) {
-	if err := checkUpdate(values); err != nil {
+	if err := checkNames(values); err != nil {
 		return nil, err
 	}
 	paper, members := map[string]json.RawMessage{}, map[string]json.RawMessage{}
@@ -228,7 +231,10 @@ func updateOf(id string, values map[string]json.RawMessage) (*embeddv1.MetadataU
 	if err != nil {
 		return nil, err
 	}
-	return u, protojson.Unmarshal(text, u.Paper)
+	if err := protojson.Unmarshal(text, u.Paper); err != nil {
+		return nil, wrongValue(paper, err)
+	}
+	return u, nil
 }
 
 // maxUpdateLine is the longest line of a file of updates.

@@ -184,12 +184,12 @@ func (s *sums) whole(at uint32) float32 {
 const tableCounts, tableLengths = 8, 512
 
 // curve is what counts are worth among papers of a mean length: f / (f + k1 · (1 - b + b · length / mean)), below 1.
-type curve struct{ mean, base, slope float32 }
+type curve struct{ slope float32 } // k1 · b / mean
 
 // curveOf is that of n papers with a length of all.
 func curveOf(length uint64, n int) curve {
 	mean := float32(max(float64(length)/float64(n), 1e-9))
-	return curve{mean, k1 * (1 - b), float32(k1 * b / float64(mean))}
+	return curve{float32(k1 * b / float64(mean))}
 }
 
 // saturations are a curve, and its values that are asked for most.
@@ -216,5 +216,5 @@ func (x *Index) saturations() *saturations {
 
 func (c *curve) saturation(f, length uint32) float32 {
 	n := float32(int32(f))
-	return n / (n + float32(c.base+float32(c.slope*float32(int32(length)))))
+	return n / (n + float32(k1*(1-b)+float32(c.slope*float32(int32(length)))))
 }

@@ -30,9 +30,11 @@ func (r *recordReader) record(rec *Record, paper bool) (ok bool) {
 	r.fields(func(name []byte) {
 		switch string(name) {
 		case "paper":
-			if r.bad = !paper; paper {
-				r.paper(&rec.Paper)
+			if !paper {
+				r.bad = true
+				return
 			}
+			r.paper(&rec.Paper)
 		case "content":
 			text := r.word()
 			size := base64.StdEncoding.DecodedLen(len(text))

@@ -117,9 +117,6 @@ func (s *Store) rescue(into *Store) error {
 		if err != nil && !errors.Is(err, ErrNotFound) && fromOutside(err) && !pebble.IsCorruptionError(err) {
 			return err
 		}
-		if err != nil {
-			sentences = nil
-		}
 		passages, err := s.getPassages(ordinal) // likewise
 		if err != nil && fromOutside(err) && !pebble.IsCorruptionError(err) {
 			return err
