@@ -31,7 +31,7 @@ const (
 const (
 	// surveyFrom papers are what it takes to say how alike random ones are.
 	surveyFrom = 200
-	// surveyed papers are compared with as many others each: their pairs are the sample.
+	// surveyed papers are compared with as many others each: their pairs are the sample. Of so many papers or fewer all pairs are.
 	surveyed = 500
 )
 
@@ -79,27 +79,39 @@ func (c *Collection) background() (*background, error) {
 	return b, err
 }
 
-// lookAround compares random pairs of papers: the same ones for the same papers.
+// lookAround compares pairs of papers: all of them where there are few, so that the same papers give the same bands whichever came first,
+// else random ones.
 func (c *Collection) lookAround(papers int) (*background, error) {
-	labels := slices.Collect(c.index.Labels())
+	labels := slices.Sorted(c.index.Labels())
 	if len(labels) == 0 { // they have gone meanwhile
 		return nil, nil
 	}
+	selves := labels
 	rng := rand.New(rand.NewPCG(uint64(len(labels)), 0))
+	if len(labels) > surveyed {
+		selves = make([]uint64, surveyed)
+		for i := range selves {
+			selves[i] = labels[rng.IntN(len(labels))]
+		}
+	}
 	b := &background{papers: papers}
-	others := make([]uint64, surveyed)
-	for range surveyed {
-		self := labels[rng.IntN(len(labels))]
+	others := labels
+	if len(labels) > surveyed {
+		others = make([]uint64, surveyed)
+	}
+	for _, self := range selves {
 		v, ok := c.index.Vector(self)
 		if !ok { // it has gone meanwhile
 			continue
 		}
-		for i := range others {
-			others[i] = labels[rng.IntN(len(labels))]
+		if len(labels) > surveyed {
+			for i := range others {
+				others[i] = labels[rng.IntN(len(labels))]
+			}
 		}
 		distances, err := c.index.Distances(v, others)
 		if err != nil {
-			return nil, internal("compare random papers", err)
+			return nil, internal("compare papers", err)
 		}
 		for i, d := range distances {
 			if d == d && others[i] != self {

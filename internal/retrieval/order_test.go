@@ -411,6 +411,28 @@ func TestBands(t *testing.T) {
 	}
 }
 
+// Of few papers all pairs are compared: whichever came first, and with whom, the bands are the same.
+func TestBandsOfFewPapersHaveNoOrder(t *testing.T) {
+	all := words(t, 300)
+	var want Bands
+	for round := range 3 {
+		c := open(t, t.TempDir(), newBag())
+		for some := range slices.Chunk(all, 300/(round+1)) {
+			put(t, c, some...)
+		}
+		b, err := c.Bands()
+		if err != nil || b == nil {
+			t.Fatal(b, err)
+		}
+		if round == 0 {
+			want = *b
+		} else if b.Related != want.Related || b.Strong != want.Strong || math.Abs(b.Mean-want.Mean) > 1e-6 || math.Abs(b.Deviation-want.Deviation) > 1e-6 {
+			t.Errorf("round %d: %+v, want %+v", round, *b, want)
+		}
+		slices.Reverse(all)
+	}
+}
+
 // What a request may say of the order, and what is said of what it may not.
 func TestOrderRefuses(t *testing.T) {
 	c := open(t, t.TempDir(), newBag())
