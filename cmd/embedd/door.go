@@ -52,15 +52,23 @@ func (f *doorFlags) check() error {
 	return nil
 }
 
-// options completes the server's, for an address that it listens on. An address that other machines reach needs keys and TLS, or
-// --insecure.
-func (f *doorFlags) options(addr net.Addr, o *server.Options) (err error) {
+// listening is an address that a flag has the server listen on.
+type listening struct {
+	flag string
+	at   net.Addr
+}
+
+// options completes the server's, for the addresses that it listens on, of which the first is gRPC's. An address that other machines reach needs keys
+// and TLS, or --insecure.
+func (f *doorFlags) options(on []listening, o *server.Options) (err error) {
 	o.Limits.Connections, o.Limits.ConnectionsPerAddress = f.MaxConnections, f.MaxConnectionsPerAddress
-	if loopback(addr) {
-		o.Reflection = true
-	} else {
+	o.Reflection = loopback(on[0].at)
+	for _, l := range on {
+		if loopback(l.at) {
+			continue
+		}
 		o.Limits.Rate, o.Limits.WriteRate = server.DefaultRate, server.DefaultWriteRate
-		if err := f.checkOpen(addr, o.Log); err != nil {
+		if err := f.checkOpen(l, o.Log); err != nil {
 			return err
 		}
 	}
@@ -79,7 +87,7 @@ func (f *doorFlags) options(addr net.Addr, o *server.Options) (err error) {
 }
 
 // checkOpen refuses to be open to other machines by mistake.
-func (f *doorFlags) checkOpen(addr net.Addr, log *slog.Logger) error {
+func (f *doorFlags) checkOpen(l listening, log *slog.Logger) error {
 	var lacks, next []string
 	if f.Keys == "" {
 		lacks, next = append(lacks, "keys"), append(next, "--keys FILE (make one with: embedd keys create --keys FILE --role admin)")
@@ -91,11 +99,11 @@ func (f *doorFlags) checkOpen(addr net.Addr, log *slog.Logger) error {
 	case len(lacks) == 0:
 		return nil
 	case f.Insecure:
-		log.Warn("other machines reach this address, and --insecure was given", "listen", addr.String(), "without", strings.Join(lacks, ", "))
+		log.Warn("other machines reach this address, and --insecure was given", strings.TrimLeft(l.flag, "-"), l.at.String(), "without", strings.Join(lacks, ", "))
 		return nil
 	}
-	return fmt.Errorf("--listen %s: other machines reach this address, and it has no %s; give %s; or listen on 127.0.0.1; or, if the network is safe, give --insecure",
-		addr, strings.Join(lacks, " and no "), strings.Join(next, " and "))
+	return fmt.Errorf("%s %s: other machines reach this address, and it has no %s; give %s; or listen on 127.0.0.1; or, if the network is safe, give --insecure",
+		l.flag, l.at, strings.Join(lacks, " and no "), strings.Join(next, " and "))
 }
 
 // loopback tells whether an address can only be reached from this machine.

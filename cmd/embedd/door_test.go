@@ -71,7 +71,7 @@ func TestDoorOptions(t *testing.T) {
 		{"certificates that are not there", cert, all, "none.pem", 0, false},
 	} {
 		o := server.Options{Log: slog.New(slog.DiscardHandler)}
-		err := c.f.options(c.addr, &o)
+		err := c.f.options([]listening{{"--listen", c.addr}}, &o)
 		switch {
 		case c.say != "":
 			if err == nil || !strings.Contains(err.Error(), c.say) {

@@ -29,8 +29,14 @@ import (
 var programs = map[string]func(){"embedd": main, "embedd-stuck": stuck}
 
 func TestMain(m *testing.M) {
+	if err := os.Setenv("EMBEDD_HTTP", anyPort); err != nil { // servers beside each other
+		panic(err)
+	}
 	testscript.Main(m, programs)
 }
+
+// anyPort is where the servers of tests answer HTTP, that are not told otherwise.
+const anyPort = "127.0.0.1:0"
 
 // TestScripts runs testdata/script/*.txtar: each is a conversation with the real program and the real model.
 func TestScripts(t *testing.T) {
@@ -50,6 +56,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("EMBEDD_HOME", home)
 			e.Setenv("REPOSITORY", repository)
+			e.Setenv("EMBEDD_HTTP", anyPort)
 			// Set-up looks for Go modules where they are; a script's HOME is its own.
 			for _, name := range []string{"GOMODCACHE", "GOPATH", "GOCACHE", "GOPROXY"} {
 				value, err := exec.Command("go", "env", name).Output()

@@ -153,7 +153,7 @@ func TestCertificateMetric(t *testing.T) {
 		case want != 0 && (len(families) != 1 || len(families[0].GetMetric()) != 1 || families[0].GetMetric()[0].GetGauge().GetValue() != want):
 			t.Errorf("%v, want one that ends at %v", families, want)
 		}
-		if err := f.options(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, &server.Options{Log: slog.New(slog.DiscardHandler)}); err != nil {
+		if err := f.options([]listening{{"--listen", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}}, &server.Options{Log: slog.New(slog.DiscardHandler)}); err != nil {
 			t.Fatal(err)
 		}
 	}

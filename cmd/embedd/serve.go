@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"embedd/internal/access"
 	"embedd/internal/admin"
 	"embedd/internal/collections"
 	"embedd/internal/ingest"
@@ -34,6 +35,7 @@ type serveCmd struct {
 	Reserve    uint64      `name:"disk-reserve" help:"MiB that must be free on the disk for papers to be taken; 0: 2 GiB, or a tenth of a smaller disk." default:"0" placeholder:"MIB"`
 	Neighbours int         `help:"Neighbours of each paper of the default collection that are kept, from which related papers are answered, up to 100; 0: none. See docs/search.md." default:"${neighbours}" placeholder:"N"`
 	Memory     uint64      `name:"memory-limit" help:"MiB that the process may take; near it, no papers are taken; 0: 80 % of what its control group or the machine has." default:"0" placeholder:"MIB"`
+	Web        webFlags    `embed:""`
 	Stop       stopFlags   `embed:""`
 	Door       doorFlags   `embed:"" group:"Who may come in:"`
 	Engine     engineFlags `embed:""`
@@ -71,7 +73,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 			return fmt.Errorf("--samples: %w", err)
 		}
 	}
-	if err := cmp.Or(c.Stop.check(), c.Door.check(), c.Engine.check(), c.Engine.resolve()); err != nil {
+	if err := cmp.Or(c.Stop.check(), c.Web.check(), c.Door.check(), c.Engine.check(), c.Engine.resolve()); err != nil {
 		return err
 	}
 	// The ports come first: they are the likeliest thing to be wrong, and nothing else has been touched yet.
@@ -79,40 +81,50 @@ func (c *serveCmd) Run(e *env) (err error) {
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w; choose another HOST:PORT with --listen", c.Listen, err)
 	}
+	webListener, err := c.Web.listen()
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	shut := func() error { return errors.Join(l.Close(), c.Web.close(webListener)) }
 	options := server.Options{Version: version, Log: log, Backups: backupsIn(c.Data)}
 	guard, writes, err := c.watchMemory(&options)
 	if err != nil {
-		return errors.Join(err, l.Close())
+		return errors.Join(err, shut())
 	}
 	defer guard.Close()
 	state, registry, observer := admin.NewState(), newRegistry(), newObserver()
 	if c.Traces {
 		if observer.traces, err = telemetry.StartTraces(e.ctx, version, log); err != nil {
-			return errors.Join(fmt.Errorf("--traces: %w", err), l.Close())
+			return errors.Join(fmt.Errorf("--traces: %w", err), shut())
 		}
 		options.Interceptor = observer.traces.Interceptor
 		defer finish(&err, observer.traces.Close)
 	}
-	s, limits, stopKeys, err := c.server(l, options)
+	s, keys, limits, stopKeys, err := c.server(l, webListener, options)
 	if err != nil {
-		return errors.Join(err, l.Close())
+		return errors.Join(err, shut())
 	}
 	defer stopKeys()
 	writes.serve(s)
 	if err := registry.add(startMetrics(s, state, observer, c.Door.ends, guard)...); err != nil {
-		return errors.Join(err, l.Close())
+		return errors.Join(err, shut())
 	}
 	stopAdmin, err := c.serveAdmin(e, state, registry, log)
 	if err != nil {
-		return errors.Join(err, l.Close())
+		return errors.Join(err, shut())
 	}
 	defer finish(&err, stopAdmin) // last of all
 	defer c.Stop.atSignal(e, s, state, log)()
+	stopWeb, err := c.Web.serve(s, webListener, keys, &c.Stop)
+	if err != nil {
+		return errors.Join(err, shut())
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	defer finish(&err, func() error {
+		err := stopWeb()
 		s.Stop(c.Stop.grace())
-		return <-served
+		return errors.Join(err, <-served)
 	})
 	en, err := c.open(e, state, opening{Warm: true, All: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk, Gone: writes.gone,
 		Neighbours: &c.Neighbours})
@@ -121,6 +133,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 	defer func() {
 		// After the calls have ended, before the model is freed: the order of defer would do it the wrong way round.
+		finish(&err, stopWeb)
 		s.Stop(c.Stop.grace())
 		registry.Unregister(indexCollector{en.set}) // a collection that is being closed has callers wait
 		finish(&err, en.Close)
@@ -139,7 +152,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		}
 	}
 	state.Started()
-	if err := c.printConfiguration(e, en, l.Addr(), limits); err != nil {
+	if err := c.printConfiguration(e, en, l.Addr(), webListener, limits); err != nil {
 		return err
 	}
 	spareThread()
@@ -147,6 +160,9 @@ func (c *serveCmd) Run(e *env) (err error) {
 		if err := c.serveSamples(e, en, l.Addr(), log); err != nil {
 			return err
 		}
+	}
+	if webListener != nil {
+		fmt.Fprintf(e.stdout, "\nServing pages and HTTP on %s", c.Web.url(webListener, c.Door.TLSCert != ""))
 	}
 	fmt.Fprintf(e.stdout, "\nServing gRPC on %s until Ctrl-C.\n", shownAddress(c.Listen, l.Addr()))
 	select {
@@ -168,19 +184,23 @@ func (c *serveCmd) log(e *env) (*slog.Logger, error) {
 	return telemetry.NewLog(e.stderr, c.LogFormat, level), nil
 }
 
-// server makes the server for a listener. stopKeys ends looking after the keys file.
-func (c *serveCmd) server(l net.Listener, o server.Options) (s *server.Server, limits server.Limits, stopKeys func(), err error) {
-	if err := c.Door.options(l.Addr(), &o); err != nil {
-		return nil, limits, nil, err
+// server makes the server for the listeners of gRPC and, where it is not nil, of HTTP. stopKeys ends looking after the keys file.
+func (c *serveCmd) server(l, web net.Listener, o server.Options) (s *server.Server, keys func() *access.Keys, limits server.Limits, stopKeys func(), err error) {
+	at := []listening{{"--listen", l.Addr()}}
+	if web != nil {
+		at = append(at, listening{"--http", web.Addr()})
+	}
+	if err := c.Door.options(at, &o); err != nil {
+		return nil, nil, limits, nil, err
 	}
 	if o.Keys, stopKeys, err = c.Door.keys(o.Log); err != nil {
-		return nil, limits, nil, err
+		return nil, nil, limits, nil, err
 	}
 	if s, err = server.New(o); err != nil {
 		stopKeys()
-		return nil, limits, nil, err
+		return nil, nil, limits, nil, err
 	}
-	return s, o.Limits, stopKeys, nil
+	return s, o.Keys, o.Limits, stopKeys, nil
 }
 
 // serveAdmin answers on the admin listener, where there is to be one, until stop is called.
@@ -242,7 +262,7 @@ func collectionsLine(set *collections.Set) string {
 }
 
 // printConfiguration shows what is in effect, wherever it came from.
-func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits server.Limits) error {
+func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, web net.Listener, limits server.Limits) error {
 	info, err := en.collection.Info()
 	if err != nil {
 		return err
@@ -268,6 +288,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, limits 
 	}
 	t.row("  memory", fmt.Sprintf("%d MiB at most", limits.Memory>>20))
 	t.row("  listen", shownAddress(c.Listen, addr))
+	t.row("  http", c.Web.describe(web))
 	t.row("  door", c.Door.describe(limits))
 	t.row("  admin", cmp.Or(c.Admin, "none"))
 	t.row("  log", c.LogLevel+", "+c.LogFormat)

@@ -149,6 +149,11 @@ func checkOrigin(o string) error {
 	return nil
 }
 
+// Knows tells whether there is a publishable key for the pages of an origin.
+func (k *Keys) Knows(origin string) bool {
+	return slices.ContainsFunc(k.list, func(key Key) bool { return slices.Contains(key.Origins, origin) })
+}
+
 // Publishable tells whether the key may be read by everybody.
 func (k *Key) Publishable() bool { return len(k.Origins) > 0 }
 

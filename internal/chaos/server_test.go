@@ -53,7 +53,7 @@ func start(program, data string, failpoints bool, armed string) (*server, error)
 		return nil, err
 	}
 	s := &server{admin: ports[1], done: make(chan struct{}), began: time.Now()}
-	s.cmd = exec.Command(program, "serve", "--listen", ports[0], "--admin", s.admin, "--drain", "0", "--data", data,
+	s.cmd = exec.Command(program, "serve", "--listen", ports[0], "--http=", "--admin", s.admin, "--drain", "0", "--data", data,
 		"--model", modelName, "--models", models, "--log-level", "warn")
 	s.cmd.Env = append(os.Environ(), "EMBEDD_HOME="+base)
 	if failpoints {

@@ -63,12 +63,19 @@ type coming struct {
 
 // begin says that a call's request is waited for, until came, which is told how many bytes it had. open is whether it needs no key.
 func (in *intake) begin(ctx context.Context, open bool) (came func(bytes int)) {
-	c := connOf(ctx)
 	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ WriteStatus(*status.Status) error })
-	if c == nil || !ok {
+	if !ok {
 		return func(int) {}
 	}
-	r := &coming{c.unfinished(), open, stream.WriteStatus}
+	return in.coming(connOf(ctx), open, stream.WriteStatus)
+}
+
+// coming is begin for a request on a connection that end ends, nil for one inside of the process.
+func (in *intake) coming(c *conn, open bool, end func(*status.Status) error) (came func(bytes int)) {
+	if c == nil {
+		return func(int) {}
+	}
+	r := &coming{c.unfinished(), open, end}
 	in.mu.Lock()
 	c.coming = append(c.coming, r)
 	in.conns[c] = struct{}{}

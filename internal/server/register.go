@@ -33,6 +33,7 @@ func (s *Server) register(desc *grpc.ServiceDesc) error {
 		return err
 	}
 	s.grpc.RegisterService(&d, s)
+	s.registerInside(d)
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fullstorydev/grpchan/inprocgrpc"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -67,6 +68,8 @@ type Server struct {
 	counts   *counts
 	intake   *intake
 	grpc     *grpc.Server
+	inside   *inprocgrpc.Channel
+	tls      *tls.Config
 	health   *health.Server
 	set      atomic.Pointer[collections.Set]
 	calls    *callMetrics
@@ -133,7 +136,8 @@ func New(o Options) (*Server, error) {
 	if o.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(o.TLS)))
 	}
-	s.grpc = grpc.NewServer(options...)
+	s.grpc, s.tls = grpc.NewServer(options...), o.TLS
+	s.openInside(o.Interceptor)
 	for _, desc := range services {
 		if err := s.register(desc); err != nil {
 			return nil, err

@@ -7,6 +7,7 @@
 package embeddv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -173,7 +174,7 @@ var File_embedd_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dembedd/v1/admin_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"I\n" +
+	"\x1dembedd/v1/admin_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"I\n" +
 	"\x13CreateBackupRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
@@ -186,9 +187,9 @@ const file_embedd_v1_admin_service_proto_rawDesc = "" +
 	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06papers\x18\x05 \x01(\x03R\x06papers\x12\x14\n" +
 	"\x05files\x18\x06 \x01(\x03R\x05files\x12\x14\n" +
-	"\x05bytes\x18\a \x01(\x03R\x05bytes2i\n" +
-	"\fAdminService\x12Y\n" +
-	"\fCreateBackup\x12\x1e.embedd.v1.CreateBackupRequest\x1a\x1f.embedd.v1.CreateBackupResponse\"\b\xa2\xbb\x18\x04\b\x03\x10\x04B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\x05bytes\x18\a \x01(\x03R\x05bytes2\x7f\n" +
+	"\fAdminService\x12o\n" +
+	"\fCreateBackup\x12\x1e.embedd.v1.CreateBackupRequest\x1a\x1f.embedd.v1.CreateBackupResponse\"\x1e\xa2\xbb\x18\x04\b\x03\x10\x04\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/backupsB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_admin_service_proto_rawDescOnce sync.Once

@@ -7,6 +7,7 @@
 package embeddv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -661,7 +662,7 @@ var File_embedd_v1_collection_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_collection_service_proto_rawDesc = "" +
 	"\n" +
-	"\"embedd/v1/collection_service.proto\x12\tembedd.v1\x1a\x1cembedd/v1/info_service.proto\x1a\x14embedd/v1/rule.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x02\n" +
+	"\"embedd/v1/collection_service.proto\x12\tembedd.v1\x1a\x1cembedd/v1/info_service.proto\x1a\x14embedd/v1/rule.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x02\n" +
 	"\x0eCollectionInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
 	"\bsettings\x18\x02 \x01(\v2\x13.embedd.v1.SettingsR\bsettings\x12&\n" +
@@ -700,14 +701,14 @@ const file_embedd_v1_collection_service_proto_rawDesc = "" +
 	"\x06before\x18\x01 \x01(\tR\x06before\"*\n" +
 	"\x12DeleteAliasRequest\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\tR\x05alias\"\x15\n" +
-	"\x13DeleteAliasResponse2\xd9\x04\n" +
-	"\x11CollectionService\x12e\n" +
-	"\x10CreateCollection\x12\".embedd.v1.CreateCollectionRequest\x1a#.embedd.v1.CreateCollectionResponse\"\b\xa2\xbb\x18\x04\b\x03\x10\x04\x12k\n" +
-	"\x12DescribeCollection\x12$.embedd.v1.DescribeCollectionRequest\x1a%.embedd.v1.DescribeCollectionResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12b\n" +
-	"\x0fListCollections\x12!.embedd.v1.ListCollectionsRequest\x1a\".embedd.v1.ListCollectionsResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01\x12e\n" +
-	"\x10DeleteCollection\x12\".embedd.v1.DeleteCollectionRequest\x1a#.embedd.v1.DeleteCollectionResponse\"\b\xa2\xbb\x18\x04\b\x03\x10\x04\x12M\n" +
-	"\bSetAlias\x12\x1a.embedd.v1.SetAliasRequest\x1a\x1b.embedd.v1.SetAliasResponse\"\b\xa2\xbb\x18\x04\b\x03\x10\x04\x12V\n" +
-	"\vDeleteAlias\x12\x1d.embedd.v1.DeleteAliasRequest\x1a\x1e.embedd.v1.DeleteAliasResponse\"\b\xa2\xbb\x18\x04\b\x03\x10\x04B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\x13DeleteAliasResponse2\x81\x06\n" +
+	"\x11CollectionService\x12\x7f\n" +
+	"\x10CreateCollection\x12\".embedd.v1.CreateCollectionRequest\x1a#.embedd.v1.CreateCollectionResponse\"\"\xa2\xbb\x18\x04\b\x03\x10\x04\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/collections\x12\x89\x01\n" +
+	"\x12DescribeCollection\x12$.embedd.v1.DescribeCollectionRequest\x1a%.embedd.v1.DescribeCollectionResponse\"&\xa2\xbb\x18\x04\b\x01\x10\x01\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/collections/{name}\x12y\n" +
+	"\x0fListCollections\x12!.embedd.v1.ListCollectionsRequest\x1a\".embedd.v1.ListCollectionsResponse\"\x1f\xa2\xbb\x18\x04\b\x01\x10\x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/collections\x12\x83\x01\n" +
+	"\x10DeleteCollection\x12\".embedd.v1.DeleteCollectionRequest\x1a#.embedd.v1.DeleteCollectionResponse\"&\xa2\xbb\x18\x04\b\x03\x10\x04\x82\xd3\xe4\x93\x02\x18*\x16/v1/collections/{name}\x12k\n" +
+	"\bSetAlias\x12\x1a.embedd.v1.SetAliasRequest\x1a\x1b.embedd.v1.SetAliasResponse\"&\xa2\xbb\x18\x04\b\x03\x10\x04\x82\xd3\xe4\x93\x02\x18:\x01*\x1a\x13/v1/aliases/{alias}\x12q\n" +
+	"\vDeleteAlias\x12\x1d.embedd.v1.DeleteAliasRequest\x1a\x1e.embedd.v1.DeleteAliasResponse\"#\xa2\xbb\x18\x04\b\x03\x10\x04\x82\xd3\xe4\x93\x02\x15*\x13/v1/aliases/{alias}B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_collection_service_proto_rawDescOnce sync.Once

@@ -7,6 +7,7 @@
 package embeddv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -721,7 +722,7 @@ var File_embedd_v1_encode_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_encode_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/encode_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\xf0\x01\n" +
+	"\x1eembedd/v1/encode_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\"\xf0\x01\n" +
 	"\rEncodeRequest\x12\x14\n" +
 	"\x05texts\x18\x01 \x03(\tR\x05texts\x12#\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x0f.embedd.v1.RoleR\x04role\x12#\n" +
@@ -773,14 +774,13 @@ const file_embedd_v1_encode_service_proto_rawDesc = "" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10LANE_INTERACTIVE\x10\x01\x12\r\n" +
-	"\tLANE_BULK\x10\x022\x8c\x02\n" +
-	"\rEncodeService\x12I\n" +
-	"\x06Encode\x12\x18.embedd.v1.EncodeRequest\x1a\x19.embedd.v1.EncodeResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01\x12_\n" +
+	"\tLANE_BULK\x10\x022\xb8\x02\n" +
+	"\rEncodeService\x12^\n" +
+	"\x06Encode\x12\x18.embedd.v1.EncodeRequest\x1a\x19.embedd.v1.EncodeResponse\"\x1f\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01\x82\xd3\xe4\x93\x02\x0f:\x01*\"\n" +
+	"/v1/encode\x12_\n" +
 	"\fEncodeStream\x12\x1e.embedd.v1.EncodeStreamRequest\x1a\x1f.embedd.v1.EncodeStreamResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01(\x010\x01\x12O\n" +
-	"\bTokenize\x12\x1a.embedd.v1.TokenizeRequest\x1a\x1b.embedd.v1.TokenizeResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01(\x010\x01\x12f\n" +
+	"\bTokenize\x12\x1a.embedd.v1.TokenizeRequest\x1a\x1b.embedd.v1.TokenizeResponse\"!\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/tokenizeB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_encode_service_proto_rawDescOnce sync.Once

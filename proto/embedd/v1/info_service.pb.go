@@ -7,6 +7,7 @@
 package embeddv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1232,7 +1233,7 @@ var File_embedd_v1_info_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1cembedd/v1/info_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\"0\n" +
+	"\x1cembedd/v1/info_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x1cgoogle/api/annotations.proto\"0\n" +
 	"\x0eGetInfoRequest\x12\x1e\n" +
 	"\n" +
 	"collection\x18d \x01(\tR\n" +
@@ -1355,9 +1356,10 @@ const file_embedd_v1_info_service_proto_rawDesc = "" +
 	"\x11FIELD_TYPE_NUMBER\x10\x02\x12\x13\n" +
 	"\x0fFIELD_TYPE_BOOL\x10\x03\x12\x13\n" +
 	"\x0fFIELD_TYPE_DATE\x10\x04\x12\x14\n" +
-	"\x10FIELD_TYPE_MIXED\x10\x052Y\n" +
-	"\vInfoService\x12J\n" +
-	"\aGetInfo\x12\x19.embedd.v1.GetInfoRequest\x1a\x1a.embedd.v1.GetInfoResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\x10FIELD_TYPE_MIXED\x10\x052i\n" +
+	"\vInfoService\x12Z\n" +
+	"\aGetInfo\x12\x19.embedd.v1.GetInfoRequest\x1a\x1a.embedd.v1.GetInfoResponse\"\x18\xa2\xbb\x18\x04\b\x01\x10\x01\x82\xd3\xe4\x93\x02\n" +
+	"\x12\b/v1/infoB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_info_service_proto_rawDescOnce sync.Once

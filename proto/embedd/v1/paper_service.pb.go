@@ -7,6 +7,7 @@
 package embeddv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -1407,7 +1408,7 @@ var File_embedd_v1_paper_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_paper_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1dembedd/v1/paper_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\x1a google/protobuf/field_mask.proto\"\x89\x01\n" +
+	"\x1dembedd/v1/paper_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\"\x89\x01\n" +
 	"\x13UpsertPapersRequest\x12(\n" +
 	"\x06papers\x18\x01 \x03(\v2\x10.embedd.v1.PaperR\x06papers\x12(\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x14.embedd.v1.WriteModeR\x04mode\x12\x1e\n" +
@@ -1516,21 +1517,18 @@ const file_embedd_v1_paper_service_proto_rawDesc = "" +
 	"\x1aUPSERT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16UPSERT_OUTCOME_CREATED\x10\x01\x12\x1a\n" +
 	"\x16UPSERT_OUTCOME_UPDATED\x10\x02\x12\x1c\n" +
-	"\x18UPSERT_OUTCOME_UNCHANGED\x10\x032\xe5\x05\n" +
-	"\fPaperService\x12Y\n" +
-	"\fUpsertPapers\x12\x1e.embedd.v1.UpsertPapersRequest\x1a\x1f.embedd.v1.UpsertPapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03\x12]\n" +
-	"\fIngestPapers\x12\x1e.embedd.v1.IngestPapersRequest\x1a\x1f.embedd.v1.IngestPapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03(\x010\x01\x12_\n" +
-	"\x0eUpdateMetadata\x12 .embedd.v1.UpdateMetadataRequest\x1a!.embedd.v1.UpdateMetadataResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03\x12O\n" +
-	"\bGetPaper\x12\x1a.embedd.v1.GetPaperRequest\x1a\x1b.embedd.v1.GetPaperResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12U\n" +
+	"\x18UPSERT_OUTCOME_UNCHANGED\x10\x032\xb7\a\n" +
+	"\fPaperService\x12u\n" +
+	"\fUpsertPapers\x12\x1e.embedd.v1.UpsertPapersRequest\x1a\x1f.embedd.v1.UpsertPapersResponse\"$\xa2\xbb\x18\x04\b\x02\x10\x03\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/papers:upsert\x12]\n" +
+	"\fIngestPapers\x12\x1e.embedd.v1.IngestPapersRequest\x1a\x1f.embedd.v1.IngestPapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03(\x010\x01\x12\x83\x01\n" +
+	"\x0eUpdateMetadata\x12 .embedd.v1.UpdateMetadataRequest\x1a!.embedd.v1.UpdateMetadataResponse\",\xa2\xbb\x18\x04\b\x02\x10\x03\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/papers:updateMetadata\x12i\n" +
+	"\bGetPaper\x12\x1a.embedd.v1.GetPaperRequest\x1a\x1b.embedd.v1.GetPaperResponse\"$\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/papers/{id=**}\x12g\n" +
 	"\n" +
-	"ListPapers\x12\x1c.embedd.v1.ListPapersRequest\x1a\x1d.embedd.v1.ListPapersResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12X\n" +
-	"\vCountPapers\x12\x1d.embedd.v1.CountPapersRequest\x1a\x1e.embedd.v1.CountPapersResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12]\n" +
-	"\fExportPapers\x12\x1e.embedd.v1.ExportPapersRequest\x1a\x1f.embedd.v1.ExportPapersResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x010\x01\x12Y\n" +
-	"\fDeletePapers\x12\x1e.embedd.v1.DeletePapersRequest\x1a\x1f.embedd.v1.DeletePapersResponse\"\b\xa2\xbb\x18\x04\b\x02\x10\x03B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"ListPapers\x12\x1c.embedd.v1.ListPapersRequest\x1a\x1d.embedd.v1.ListPapersResponse\"\x1c\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/papers\x12\x87\x01\n" +
+	"\vCountPapers\x12\x1d.embedd.v1.CountPapersRequest\x1a\x1e.embedd.v1.CountPapersResponse\"9\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02):\x01*Z\x12\x12\x10/v1/papers:count\"\x10/v1/papers:count\x12v\n" +
+	"\fExportPapers\x12\x1e.embedd.v1.ExportPapersRequest\x1a\x1f.embedd.v1.ExportPapersResponse\"#\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/papers:export0\x01\x12u\n" +
+	"\fDeletePapers\x12\x1e.embedd.v1.DeletePapersRequest\x1a\x1f.embedd.v1.DeletePapersResponse\"$\xa2\xbb\x18\x04\b\x02\x10\x03\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/papers:deleteB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_paper_service_proto_rawDescOnce sync.Once

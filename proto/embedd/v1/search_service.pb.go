@@ -7,6 +7,7 @@
 package embeddv1
 
 import (
+	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1335,7 +1336,7 @@ var File_embedd_v1_search_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x1dembedd/v1/paper_service.proto\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\"\x8e\t\n" +
+	"\x1eembedd/v1/search_service.proto\x12\tembedd.v1\x1a\x1dembedd/v1/paper_service.proto\x1a\x14embedd/v1/rule.proto\x1a\x15embedd/v1/types.proto\x1a\x1cgoogle/api/annotations.proto\"\x8e\t\n" +
 	"\rSearchRequest\x12&\n" +
 	"\x05query\x18\x01 \x01(\v2\x10.embedd.v1.InputR\x05query\x12\x11\n" +
 	"\x01k\x18\x02 \x01(\x05H\x00R\x01k\x88\x01\x01\x12\x13\n" +
@@ -1470,21 +1471,17 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x0fCompareResponse\x12\x16\n" +
 	"\x06scores\x18\x01 \x03(\x02R\x06scores\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\x05R\x04rows\x12\x18\n" +
-	"\acolumns\x18\x03 \x01(\x05R\acolumns2\xef\x03\n" +
-	"\rSearchService\x12I\n" +
-	"\x06Search\x12\x18.embedd.v1.SearchRequest\x1a\x19.embedd.v1.SearchResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12U\n" +
+	"\acolumns\x18\x03 \x01(\x05R\acolumns2\xc5\x05\n" +
+	"\rSearchService\x12l\n" +
+	"\x06Search\x12\x18.embedd.v1.SearchRequest\x1a\x19.embedd.v1.SearchResponse\"-\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x1d:\x01*Z\f\x12\n" +
+	"/v1/search\"\n" +
+	"/v1/search\x12o\n" +
 	"\n" +
-	"SearchMany\x12\x1c.embedd.v1.SearchManyRequest\x1a\x1d.embedd.v1.SearchManyResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12L\n" +
-	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12R\n" +
-	"\tRecommend\x12\x1b.embedd.v1.RecommendRequest\x1a\x1c.embedd.v1.RecommendResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12L\n" +
-	"\aExplain\x12\x19.embedd.v1.ExplainRequest\x1a\x1a.embedd.v1.ExplainResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x12L\n" +
-	"\aCompare\x12\x19.embedd.v1.CompareRequest\x1a\x1a.embedd.v1.CompareResponse\"\n" +
-	"\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"SearchMany\x12\x1c.embedd.v1.SearchManyRequest\x1a\x1d.embedd.v1.SearchManyResponse\"$\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/v1/search:many\x12\x80\x01\n" +
+	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponse\">\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02.Z\x10:\x01*\"\v/v1/related\x12\x1a/v1/papers/{id=**}:related\x12{\n" +
+	"\tRecommend\x12\x1b.embedd.v1.RecommendRequest\x1a\x1c.embedd.v1.RecommendResponse\"3\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02#:\x01*Z\x0f\x12\r/v1/recommend\"\r/v1/recommend\x12q\n" +
+	"\aExplain\x12\x19.embedd.v1.ExplainRequest\x1a\x1a.embedd.v1.ExplainResponse\"/\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x1f:\x01*Z\r\x12\v/v1/explain\"\v/v1/explain\x12b\n" +
+	"\aCompare\x12\x19.embedd.v1.CompareRequest\x1a\x1a.embedd.v1.CompareResponse\" \xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/compareB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_search_service_proto_rawDescOnce sync.Once

@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// maxMessage is the largest message of a call by name; its method may have a lower limit.
+const maxMessage = 16 << 20
+
+// connectHandler answers Connect, gRPC-Web and gRPC by the names of methods.
+func connectHandler(conn grpc.ClientConnInterface) http.Handler {
+	mux := http.NewServeMux()
+	papers, search, encode := embeddv1.NewPaperServiceClient(conn), embeddv1.NewSearchServiceClient(conn), embeddv1.NewEncodeServiceClient(conn)
+	info, admin, collections := embeddv1.NewInfoServiceClient(conn), embeddv1.NewAdminServiceClient(conn), embeddv1.NewCollectionServiceClient(conn)
+
+	call(mux, embeddv1.PaperService_UpsertPapers_FullMethodName, papers.UpsertPapers)
+	call(mux, embeddv1.PaperService_UpdateMetadata_FullMethodName, papers.UpdateMetadata)
+	call(mux, embeddv1.PaperService_GetPaper_FullMethodName, papers.GetPaper)
+	call(mux, embeddv1.PaperService_ListPapers_FullMethodName, papers.ListPapers)
+	call(mux, embeddv1.PaperService_CountPapers_FullMethodName, papers.CountPapers)
+	call(mux, embeddv1.PaperService_DeletePapers_FullMethodName, papers.DeletePapers)
+	answers(mux, embeddv1.PaperService_ExportPapers_FullMethodName, papers.ExportPapers)
+	both(mux, embeddv1.PaperService_IngestPapers_FullMethodName, papers.IngestPapers)
+
+	call(mux, embeddv1.SearchService_Search_FullMethodName, search.Search)
+	call(mux, embeddv1.SearchService_SearchMany_FullMethodName, search.SearchMany)
+	call(mux, embeddv1.SearchService_Related_FullMethodName, search.Related)
+	call(mux, embeddv1.SearchService_Recommend_FullMethodName, search.Recommend)
+	call(mux, embeddv1.SearchService_Explain_FullMethodName, search.Explain)
+	call(mux, embeddv1.SearchService_Compare_FullMethodName, search.Compare)
+
+	call(mux, embeddv1.EncodeService_Encode_FullMethodName, encode.Encode)
+	call(mux, embeddv1.EncodeService_Tokenize_FullMethodName, encode.Tokenize)
+	both(mux, embeddv1.EncodeService_EncodeStream_FullMethodName, encode.EncodeStream)
+
+	call(mux, embeddv1.InfoService_GetInfo_FullMethodName, info.GetInfo)
+
+	call(mux, embeddv1.AdminService_CreateBackup_FullMethodName, admin.CreateBackup)
+
+	call(mux, embeddv1.CollectionService_CreateCollection_FullMethodName, collections.CreateCollection)
+	call(mux, embeddv1.CollectionService_DescribeCollection_FullMethodName, collections.DescribeCollection)
+	call(mux, embeddv1.CollectionService_ListCollections_FullMethodName, collections.ListCollections)
+	call(mux, embeddv1.CollectionService_DeleteCollection_FullMethodName, collections.DeleteCollection)
+	call(mux, embeddv1.CollectionService_SetAlias_FullMethodName, collections.SetAlias)
+	call(mux, embeddv1.CollectionService_DeleteAlias_FullMethodName, collections.DeleteAlias)
+	return mux
+}
+
+// connectOptions hold for each method. Requests are not unpacked: a small one could take much memory.
+func connectOptions() []connect.HandlerOption {
+	return []connect.HandlerOption{
+		connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage),
+		connect.WithCompression("gzip", nil, nil),
+	}
+}
+
+// call answers a method.
+func call[Req, Res any](mux *http.ServeMux, method string, of func(context.Context, *Req, ...grpc.CallOption) (*Res, error)) {
+	mux.Handle(method, connect.NewUnaryHandlerSimple(method, func(ctx context.Context, req *Req) (*Res, error) {
+		res, err := of(ctx, req)
+		return res, connectError(err)
+	}, connectOptions()...))
+}
+
+// answers answers a method whose answers are a stream.
+func answers[Req, Res any](mux *http.ServeMux, method string, of func(context.Context, *Req, ...grpc.CallOption) (grpc.ServerStreamingClient[Res], error)) {
+	mux.Handle(method, connect.NewServerStreamHandlerSimple(method, func(ctx context.Context, req *Req, out *connect.ServerStream[Res]) error {
+		stream, err := of(ctx, req)
+		if err != nil {
+			return connectError(err)
+		}
+		return pass(stream.Recv, out.Send)
+	}, connectOptions()...))
+}
+
+// both answers a method whose requests and answers are streams.
+func both[Req, Res any](mux *http.ServeMux, method string, of func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[Req, Res], error)) {
+	mux.Handle(method, connect.NewBidiStreamHandler(method, func(ctx context.Context, out *connect.BidiStream[Req, Res]) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		stream, err := of(ctx)
+		if err != nil {
+			return connectError(err)
+		}
+		go func() {
+			for {
+				req, err := out.Receive()
+				if errors.Is(err, io.EOF) {
+					err = stream.CloseSend()
+				} else if err == nil {
+					err = stream.Send(req)
+					if err == nil {
+						continue
+					}
+				}
+				if err != nil && !errors.Is(err, io.EOF) { // EOF: the stream has ended, and Recv says how
+					cancel()
+				}
+				return
+			}
+		}()
+		return pass(stream.Recv, out.Send)
+	}, connectOptions()...))
+}
+
+// pass gives a client the answers of a stream until its end.
+func pass[Res any](receive func() (*Res, error), send func(*Res) error) error {
+	for {
+		res, err := receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return connectError(err)
+		}
+		if err := send(res); err != nil {
+			return err
+		}
+	}
+}
+
+// connectError is a status in the words of Connect, whose codes are the same numbers.
+func connectError(err error) error {
+	if err == nil {
+		return nil
+	}
+	st := status.Convert(err)
+	out := connect.NewError(connect.Code(st.Code()), errors.New(st.Message()))
+	for _, detail := range st.Details() {
+		if m, ok := detail.(protoadapt.MessageV1); ok {
+			if d, err := connect.NewErrorDetail(protoadapt.MessageV2Of(m)); err == nil {
+				out.AddDetail(d)
+			}
+		}
+	}
+	return out
+}

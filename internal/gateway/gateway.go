@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/CAFxX/httpcompression"
+	"github.com/rs/cors"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Options are what New needs.
+type Options struct {
+	// Conn makes the calls, each with the context of the HTTP request that it is for.
+	Conn grpc.ClientConnInterface
+	// AllowOrigin tells whether scripts of pages of an origin, as https://example.org, may read answers. nil: none may but those of the server's own.
+	AllowOrigin func(origin string) bool
+	// Hosts are the names by which the server may be called, without ports; nil: any. Where there are no keys, a page of anyone's could otherwise give its own
+	// name this machine's address, and read what is there (DNS rebinding).
+	Hosts []string
+}
+
+// New is the handler of everything that is reached over HTTP.
+func New(o Options) (http.Handler, error) {
+	rest, err := restHandler(o.Conn)
+	if err != nil {
+		return nil, err
+	}
+	calls := connectHandler(o.Conn)
+	routes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/embedd.v1."):
+			calls.ServeHTTP(w, r)
+		default:
+			rest.ServeHTTP(w, r)
+		}
+	})
+	compress, err := httpcompression.DefaultAdapter(httpcompression.MinSize(1400)) // what goes into one packet as it is, stays as it is
+	if err != nil {
+		return nil, err
+	}
+	return safe(hosts(o.Hosts, crossOrigin(o.AllowOrigin, sameSite(o.AllowOrigin, packable(compress(routes), routes))))), nil
+}
+
+// safe has browsers take answers for what they are.
+func safe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// packable compresses answers, but those that are streams: a stream's pieces are to come when they are there.
+func packable(compressed, plain http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Accept-Encoding") == "" || isStream(r) {
+			plain.ServeHTTP(w, r)
+			return
+		}
+		compressed.ServeHTTP(w, r)
+	})
+}
+
+// isStream tells whether a request is for an answer that comes in pieces.
+func isStream(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/connect+") || strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") ||
+		r.URL.Path == "/v1/papers:export"
+}
+
+// hosts refuses requests for other names.
+func hosts(names []string, next http.Handler) http.Handler {
+	if names == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			if host = name; strings.Contains(name, ":") {
+				host = "[" + name + "]"
+			}
+		}
+		if !slices.Contains(names, strings.ToLower(host)) {
+			WriteError(w, r, status.Newf(codes.PermissionDenied, "%.100q is not a name of this server; it has no keys and is for this machine alone; where it is meant to be reached by that name, start it with --http-host", r.Host))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// sameSite refuses requests that may change something and come from a page of another site, unless its origin is allowed: a browser sends those without
+// asking, and where there are no keys nothing else tells them from others.
+func sameSite(allow func(string) bool, next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if origin := r.Header.Get("Origin"); origin == "" || allow == nil || !allow(origin) {
+			if err := protection.Check(r); err != nil {
+				WriteError(w, r, status.Newf(codes.PermissionDenied, "the page that sends this is of another origin, %.100q; where its scripts are meant to, start the server with --cors-origin", r.Header.Get("Origin")))
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// exposed are the headers of answers that scripts of other origins may read.
+var exposed = []string{"ETag", "Retry-After", "Grpc-Status", "Grpc-Message", "Grpc-Status-Details-Bin"}
+
+// crossOrigin lets pages of other origins read answers, those that allow names alone. No cookie is ever meant: who calls is told by a key.
+func crossOrigin(allow func(string) bool, next http.Handler) http.Handler {
+	if allow == nil {
+		return next
+	}
+	return cors.New(cors.Options{
+		AllowOriginFunc: allow,
+		AllowedMethods:  []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete},
+		AllowedHeaders: []string{"Authorization", "X-Api-Key", "Content-Type", "If-None-Match", "Connect-Protocol-Version", "Connect-Timeout-Ms", "Grpc-Timeout",
+			"X-Grpc-Web", "X-User-Agent", "Traceparent", "Tracestate"},
+		ExposedHeaders: exposed,
+		MaxAge:         7200,
+	}).Handler(next)
+}

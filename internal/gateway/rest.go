@@ -1,0 +1,265 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	rest "embedd/internal/gateway/rest/embedd/v1"
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// json is how messages are written: without what is not set. What nobody knows is refused, not passed over.
+var json = wholeJSON{runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{}, UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false}}}
+
+// wholeJSON reads a body to its end: what comes after the message is refused too.
+type wholeJSON struct{ runtime.JSONPb }
+
+// NewDecoder implements runtime.Marshaler.
+func (j *wholeJSON) NewDecoder(r io.Reader) runtime.Decoder {
+	return runtime.DecoderFunc(func(v any) error {
+		b, err := io.ReadAll(r) // the server has bounded it
+		if err != nil || len(b) == 0 {
+			return err
+		}
+		m, ok := v.(proto.Message)
+		if !ok {
+			return fmt.Errorf("%T is no message", v)
+		}
+		return j.UnmarshalOptions.Unmarshal(b, m)
+	})
+}
+
+// restHandler answers the routes of the annotations.
+func restHandler(conn grpc.ClientConnInterface) (http.Handler, error) {
+	mux := runtime.NewServeMux(
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, &json),
+		runtime.WithUnescapingMode(runtime.UnescapingModeAllCharacters), // ids have slashes, as they are or as %2F
+		runtime.SetQueryParameterParser(strictQuery{}),
+		runtime.WithDisablePathLengthFallback(),
+		runtime.WithDisableHTTPMethodOverride(),
+		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }), // the server takes them off the request itself
+		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
+		runtime.WithErrorHandler(func(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, err error) {
+			WriteError(w, r, blame(err))
+		}),
+		runtime.WithRoutingErrorHandler(func(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, r *http.Request, code int) {
+			noRoute(w, r, code)
+		}),
+		runtime.WithForwardResponseOption(tagged),
+	)
+	ctx := context.Background()
+	for _, register := range []func(context.Context, *runtime.ServeMux) error{
+		func(ctx context.Context, m *runtime.ServeMux) error {
+			return rest.RegisterPaperServiceHandlerClient(ctx, m, embeddv1.NewPaperServiceClient(conn))
+		},
+		func(ctx context.Context, m *runtime.ServeMux) error {
+			return rest.RegisterSearchServiceHandlerClient(ctx, m, embeddv1.NewSearchServiceClient(conn))
+		},
+		func(ctx context.Context, m *runtime.ServeMux) error {
+			return rest.RegisterEncodeServiceHandlerClient(ctx, m, embeddv1.NewEncodeServiceClient(conn))
+		},
+		func(ctx context.Context, m *runtime.ServeMux) error {
+			return rest.RegisterInfoServiceHandlerClient(ctx, m, embeddv1.NewInfoServiceClient(conn))
+		},
+		func(ctx context.Context, m *runtime.ServeMux) error {
+			return rest.RegisterAdminServiceHandlerClient(ctx, m, embeddv1.NewAdminServiceClient(conn))
+		},
+		func(ctx context.Context, m *runtime.ServeMux) error {
+			return rest.RegisterCollectionServiceHandlerClient(ctx, m, embeddv1.NewCollectionServiceClient(conn))
+		},
+	} {
+		if err := register(ctx, mux); err != nil {
+			return nil, err
+		}
+	}
+	return conditional(mux), nil
+}
+
+// strictQuery refuses parameters that the request does not have: a filter with a typing error must not be no filter.
+type strictQuery struct{ runtime.DefaultQueryParser }
+
+// Parse implements runtime.QueryParameterParser.
+func (q strictQuery) Parse(m proto.Message, values url.Values, path *utilities.DoubleArray) error {
+	for name := range values {
+		if err := known(m.ProtoReflect().Descriptor(), name); err != nil {
+			return err
+		}
+	}
+	return q.DefaultQueryParser.Parse(m, values, path)
+}
+
+// known tells whether a message has the field that a parameter names, as query.text or min_cosine.
+func known(d protoreflect.MessageDescriptor, name string) error {
+	for part := range strings.SplitSeq(name, ".") {
+		if d == nil {
+			return fmt.Errorf("%.100q is not a parameter of this method", name)
+		}
+		f := d.Fields().ByJSONName(part)
+		if f == nil {
+			f = d.Fields().ByTextName(part)
+		}
+		if f == nil {
+			return fmt.Errorf("%.100q is not a parameter of this method", name)
+		}
+		d = f.Message()
+	}
+	return nil
+}
+
+// blame says of what could not be read that it is the client's, in words of ours.
+func blame(err error) *status.Status {
+	st := status.Convert(err)
+	if st.Code() != codes.InvalidArgument || len(st.Details()) > 0 {
+		return st
+	}
+	text := strings.ReplaceAll(st.Message(), "\u00a0", " ") // protojson changes its spaces now and then, so that nobody relies on them
+	if what, ok := strings.CutPrefix(text, "proto: "); ok {
+		text = "the request cannot be read: " + what
+	}
+	return status.New(codes.InvalidArgument, text)
+}
+
+// WriteError writes a status as HTTP knows it, with its message and details as JSON.
+func WriteError(w http.ResponseWriter, _ *http.Request, st *status.Status) {
+	retryAfter(w, st)
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	if st.Code() == codes.Unauthenticated {
+		h.Set("WWW-Authenticate", `Bearer realm="embedd"`)
+	}
+	body, err := protojson.Marshal(st.Proto())
+	if err != nil { // a detail that nobody knows
+		body, _ = protojson.Marshal(status.New(st.Code(), st.Message()).Proto())
+	}
+	w.WriteHeader(runtime.HTTPStatusFromCode(st.Code()))
+	_, _ = w.Write(body) // a client that has gone
+}
+
+// retryAfter tells an HTTP client when to come again.
+func retryAfter(w http.ResponseWriter, st *status.Status) {
+	for _, detail := range st.Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			seconds := int64(retry.GetRetryDelay().AsDuration().Seconds() + 0.999)
+			w.Header().Set("Retry-After", strconv.FormatInt(max(1, seconds), 10))
+		}
+	}
+}
+
+// noRoute says that there is nothing at a path, or not by that method.
+func noRoute(w http.ResponseWriter, r *http.Request, code int) {
+	st := status.Newf(codes.NotFound, "there is nothing at %.200q; the routes are in /openapi.json", r.URL.Path)
+	switch code {
+	case http.StatusMethodNotAllowed:
+		st = status.Newf(codes.Unimplemented, "%.20s is not a method of %.200q; the routes are in /openapi.json", r.Method, r.URL.Path)
+	case http.StatusBadRequest:
+		st = status.Newf(codes.InvalidArgument, "%.200q is not a path", r.URL.Path)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	body, _ := protojson.Marshal(st.Proto()) // has no details
+	w.WriteHeader(code)
+	_, _ = w.Write(body) // a client that has gone
+}
+
+// tagged gives an answer the tag by which its client may ask whether it has changed. How long the answer took does not change it.
+func tagged(_ context.Context, w http.ResponseWriter, m proto.Message) error {
+	if m == nil {
+		return nil
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "private, no-cache") // may be kept by the client, and is asked for again
+	h.Add("Vary", "Authorization, X-Api-Key, Origin")
+	if c, ok := w.(*conditionalWriter); ok {
+		if stages := m.ProtoReflect().Descriptor().Fields().ByName("stages"); stages != nil {
+			bare := m.ProtoReflect().New()
+			m.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+				if f != stages {
+					bare.Set(f, v)
+				}
+				return true
+			})
+			m = bare.Interface()
+		}
+		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+		if err != nil {
+			return fmt.Errorf("tag: %w", err)
+		}
+		c.tag(b)
+	}
+	return nil
+}
+
+// conditional answers 304 where the client of a GET has what it would get.
+func conditional(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead { // net/http leaves the body out
+			get := *r
+			get.Method, r = http.MethodGet, &get
+		}
+		if r.Method != http.MethodGet || r.URL.Path == "/v1/papers:export" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(&conditionalWriter{ResponseWriter: w, has: r.Header.Get("If-None-Match")}, r)
+	})
+}
+
+type conditionalWriter struct {
+	http.ResponseWriter
+	has       string
+	unchanged bool
+}
+
+// tag is called before anything is written.
+func (w *conditionalWriter) tag(b []byte) {
+	sum := xxhash.Sum64(b)
+	tag := `W/"` + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, sum)) + `"`
+	w.Header().Set("ETag", tag)
+	for has := range strings.SplitSeq(w.has, ",") {
+		if has = strings.TrimSpace(has); has == tag || has == "*" {
+			w.unchanged = true
+		}
+	}
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *conditionalWriter) WriteHeader(code int) {
+	if w.unchanged && code == http.StatusOK {
+		w.Header().Del("Content-Type")
+		code = http.StatusNotModified
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements http.ResponseWriter.
+func (w *conditionalWriter) Write(b []byte) (int, error) {
+	if w.unchanged {
+		w.WriteHeader(http.StatusOK)
+		return len(b), nil
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *conditionalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+

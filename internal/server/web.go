@@ -1,0 +1,253 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// The limits of HTTP connections that the others do not have.
+const (
+	webHeaders = 10 * time.Second // for the headers of a request to come
+	webBody    = time.Minute      // for a body
+	webIdle    = 2 * time.Minute  // between two requests
+	webUnread  = time.Minute      // for a client to read a piece of an answer
+)
+
+// visitHeaders are the headers of a request that calls see; no other changes anything.
+var visitHeaders = []string{"Authorization", "X-Api-Key", "Origin", "Traceparent", "Tracestate"}
+
+// ErrorWriter writes a status as the answer to an HTTP request, in the form that the client of the route expects.
+type ErrorWriter func(http.ResponseWriter, *http.Request, *status.Status)
+
+// ServeWeb answers HTTP on l by a handler, which calls the methods through [Server.Inside], until stop is called, which lets what is under way end for as
+// long as grace. It closes l. Connections are counted and limited as those of gRPC are, bodies as its messages. Of a request whose key is not good no body
+// is read; refuse tells its client so.
+func (s *Server) ServeWeb(l net.Listener, handler http.Handler, refuse ErrorWriter) (stop func(grace time.Duration) error) {
+	web := &http.Server{
+		Handler:           s.visits(handler, refuse),
+		ReadHeaderTimeout: webHeaders, IdleTimeout: webIdle, MaxHeaderBytes: maxHeaderBytes,
+		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: connWindow},
+		Protocols: new(http.Protocols),
+		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // what clients do wrong
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if encrypted, ok := c.(*tls.Conn); ok {
+				c = encrypted.NetConn()
+			}
+			return context.WithValue(ctx, webConnKey{}, c)
+		},
+	}
+	web.Protocols.SetHTTP1(true)
+	var listening net.Listener = limitListener(l, s.limits, s.counts, s.intake)
+	if s.tls != nil {
+		config := s.tls.Clone()
+		config.NextProtos = []string{"h2", "http/1.1"}
+		listening = tls.NewListener(listening, config)
+		web.Protocols.SetHTTP2(true)
+	} else {
+		web.Protocols.SetUnencryptedHTTP2(true)
+	}
+	served := make(chan error, 1)
+	go func() { served <- web.Serve(listening) }()
+	return func(grace time.Duration) error {
+		ctx, cancel := context.WithTimeout(context.Background(), grace)
+		defer cancel()
+		err := web.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = web.Close()
+		}
+		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+			err = cmp.Or(e, err)
+		}
+		return err
+	}
+}
+
+type (
+	webConnKey struct{}
+	visitKey   struct{}
+)
+
+// visit is an HTTP request on its way to methods.
+type visit struct {
+	conn    *conn
+	headers metadata.MD
+
+	mu   sync.Mutex
+	held []func()
+	over bool
+}
+
+// keep has something held until the request has been answered.
+func (v *visit) keep(release func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.over {
+		release()
+		return
+	}
+	v.held = append(v.held, release)
+}
+
+// end gives back what was held.
+func (v *visit) end() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.over = true
+	for _, release := range v.held {
+		release()
+	}
+	v.held = nil
+}
+
+// visits lets requests in: with the headers that count, and with bodies that have come, as far as they may.
+func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := &visit{headers: metadata.MD{}}
+		v.conn, _ = r.Context().Value(webConnKey{}).(*conn)
+		for _, name := range visitHeaders {
+			if values := r.Header.Values(name); len(values) > 0 {
+				v.headers[strings.ToLower(name)] = slices.Clone(values)
+			}
+		}
+		ctx := context.WithValue(r.Context(), visitKey{}, v)
+		defer v.end()
+		paced := &pacedWriter{ResponseWriter: w, control: http.NewResponseController(w)}
+		r = r.WithContext(ctx)
+		if err := s.readBody(paced, r, v); err != nil {
+			w.Header().Set("Connection", "close") // what is left of the body is not read
+			refuse(paced, r, status.Convert(toStatus(ctx, err)))
+			return
+		}
+		next.ServeHTTP(paced, r)
+	})
+}
+
+// streamed tells whether a body is of messages without end, each of which is bounded where it is read.
+func streamed(r *http.Request) bool {
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.HasPrefix(kind, "application/connect+") || strings.HasPrefix(kind, "application/grpc")
+}
+
+// readBody reads the body of a request whose key is good, and counts it.
+func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil
+	}
+	if r.ContentLength > MaxMessageBytes {
+		return &sizeError{"has", r.ContentLength, MaxMessageBytes}
+	}
+	if s.keys != nil {
+		if err := s.knock(r.Context(), v); err != nil {
+			return err
+		}
+	}
+	if streamed(r) {
+		return nil
+	}
+	_ = w.control.SetReadDeadline(time.Now().Add(webBody)) // where it cannot be set, the connection is of HTTP/2, and the call's deadline counts
+	var cut atomic.Pointer[status.Status]
+	end := func(st *status.Status) error {
+		cut.Store(st)
+		return w.control.SetReadDeadline(time.Now())
+	}
+	came := s.intake.coming(v.conn, false, end)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxMessageBytes))
+	came(len(body))
+	var large *http.MaxBytesError
+	switch {
+	case cut.Load() != nil:
+		return cut.Load().Err()
+	case errors.As(err, &large):
+		return &sizeError{"has more than", MaxMessageBytes, MaxMessageBytes}
+	case err != nil:
+		return status.Error(codes.InvalidArgument, "the body did not come whole; send it again")
+	}
+	_ = w.control.SetReadDeadline(time.Time{})
+	weight := weightOfJSON(body)
+	if most := int64(weightShare * MaxMessageBytes); weight > most {
+		return &sizeError{"is made of so many parts that it would take", weight, most}
+	}
+	release, err := s.intake.keep(weight)
+	if err != nil {
+		return err
+	}
+	v.keep(release)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.ContentLength = int64(len(body))
+	return nil
+}
+
+// weightOfJSON is about how many bytes of memory a text in JSON takes when it is decoded: its bytes, and so many for each value. Commas and
+// brackets within strings count too, which is little.
+func weightOfJSON(b []byte) int64 {
+	objects := bytes.Count(b, []byte("{")) + bytes.Count(b, []byte("["))
+	return int64(len(b)) + messageWeight*int64(objects) + 3*valueWeight*int64(bytes.Count(b, []byte(",")))
+}
+
+// knock is guard's look at the key alone, for a request whose method is not known yet. Guard looks again.
+func (s *Server) knock(ctx context.Context, v *visit) error {
+	ctx = metadata.NewIncomingContext(ctx, v.headers)
+	if v.conn != nil {
+		ctx = peer.NewContext(ctx, &peer.Peer{Addr: v.conn.addr})
+	}
+	if _, err := s.identify(ctx); err != nil {
+		s.counts.unauthenticated.Add(1)
+		if late := s.rates.take(bucket{address: addressOf(ctx)}, s.limits.Rate, "without a good key from one address"); late != nil {
+			s.counts.limited.Add(1)
+			return late
+		}
+		return err
+	}
+	return nil
+}
+
+// pacedWriter gives a client so long to read each piece of an answer.
+type pacedWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	until   time.Time
+}
+
+// Write implements http.ResponseWriter.
+func (w *pacedWriter) Write(b []byte) (int, error) {
+	w.pace()
+	return w.ResponseWriter.Write(b)
+}
+
+// FlushError implements what http.ResponseController looks for.
+func (w *pacedWriter) FlushError() error {
+	w.pace()
+	return w.control.Flush()
+}
+
+// Flush implements http.Flusher.
+func (w *pacedWriter) Flush() { _ = w.FlushError() } // the next Write says so too
+
+// Unwrap is for http.ResponseController.
+func (w *pacedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *pacedWriter) pace() {
+	now := time.Now()
+	if w.until.Sub(now) < webUnread/2 {
+		w.until = now.Add(webUnread)
+		_ = w.control.SetWriteDeadline(w.until) // always can be, of net/http's own writers
+	}
+}
+
