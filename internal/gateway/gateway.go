@@ -11,6 +11,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"embedd/internal/compat"
+	"embedd/internal/feed"
+	"embedd/internal/pages"
+	"embedd/internal/widget"
 )
 
 // Options are what New needs.
@@ -31,10 +36,18 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	calls := connectHandler(o.Conn)
+	others := http.NewServeMux()
+	compat.Register(others, o.Conn)
+	feed.Register(others, o.Conn)
+	widget.Register(others, o.Conn)
+	pages.Register(others, o.Conn)
 	routes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
+		// Not one mux for all: it would clean the paths, and ids have slashes that stand side by side.
+		switch _, pattern := others.Handler(r); {
 		case strings.HasPrefix(r.URL.Path, "/embedd.v1."):
 			calls.ServeHTTP(w, r)
+		case pattern != "" && pattern != "/":
+			others.ServeHTTP(w, r)
 		default:
 			rest.ServeHTTP(w, r)
 		}
