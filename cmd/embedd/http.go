@@ -56,7 +56,7 @@ func (f *webFlags) serve(s *server.Server, l net.Listener, keys func() *access.K
 	if l == nil {
 		return func() error { return nil }, nil
 	}
-	o := gateway.Options{Conn: s.Inside(), AllowOrigin: f.allow(keys)}
+	o := gateway.Options{Conn: s.Inside(), AllowOrigin: f.allow(keys), Weigh: server.CheckWeight, WeighJSON: server.CheckWeightOfJSON}
 	if keys == nil && loopback(l.Addr()) {
 		o.Hosts = append([]string{"localhost", "127.0.0.1", "[::1]"}, f.HTTPHost...)
 	}

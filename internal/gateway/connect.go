@@ -9,7 +9,9 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -18,8 +20,8 @@ import (
 const maxMessage = 16 << 20
 
 // connectHandler answers Connect, gRPC-Web and gRPC by the names of methods.
-func connectHandler(conn grpc.ClientConnInterface) http.Handler {
-	mux := http.NewServeMux()
+func connectHandler(o Options) http.Handler {
+	mux, conn := &named{http.NewServeMux(), connectOptions(o)}, o.Conn
 	papers, search, encode := embeddv1.NewPaperServiceClient(conn), embeddv1.NewSearchServiceClient(conn), embeddv1.NewEncodeServiceClient(conn)
 	info, admin, collections := embeddv1.NewInfoServiceClient(conn), embeddv1.NewAdminServiceClient(conn), embeddv1.NewCollectionServiceClient(conn)
 
@@ -56,35 +58,81 @@ func connectHandler(conn grpc.ClientConnInterface) http.Handler {
 	return mux
 }
 
+// named are methods by their names, with what holds for each.
+type named struct {
+	*http.ServeMux
+	options []connect.HandlerOption
+}
+
 // connectOptions hold for each method. Requests are not unpacked: a small one could take much memory.
-func connectOptions() []connect.HandlerOption {
+func connectOptions(o Options) []connect.HandlerOption {
 	return []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage),
 		connect.WithCompression("gzip", nil, nil),
+		connect.WithCodec(weighedProto{o.Weigh}), connect.WithCodec(weighedJSON{o.WeighJSON}),
 	}
 }
 
+// weighedProto is protobuf whose messages are weighed before they are decoded.
+type weighedProto struct {
+	weigh func([]byte, protoreflect.MessageDescriptor) error
+}
+
+// Name implements connect.Codec.
+func (weighedProto) Name() string { return "proto" }
+
+// Marshal implements connect.Codec.
+func (weighedProto) Marshal(v any) ([]byte, error) { return proto.Marshal(v.(proto.Message)) }
+
+// Unmarshal implements connect.Codec.
+func (c weighedProto) Unmarshal(b []byte, v any) error {
+	m := v.(proto.Message)
+	if err := c.weigh(b, m.ProtoReflect().Descriptor()); err != nil {
+		return err
+	}
+	return proto.Unmarshal(b, m)
+}
+
+// weighedJSON is the same for JSON.
+type weighedJSON struct{ weigh func([]byte) error }
+
+// Name implements connect.Codec.
+func (weighedJSON) Name() string { return "json" }
+
+// Marshal implements connect.Codec.
+func (weighedJSON) Marshal(v any) ([]byte, error) {
+	return messages.MarshalOptions.Marshal(v.(proto.Message))
+}
+
+// Unmarshal implements connect.Codec.
+func (c weighedJSON) Unmarshal(b []byte, v any) error {
+	if err := c.weigh(b); err != nil {
+		return err
+	}
+	return messages.UnmarshalOptions.Unmarshal(b, v.(proto.Message))
+}
+
 // call answers a method.
-func call[Req, Res any](mux *http.ServeMux, method string, of func(context.Context, *Req, ...grpc.CallOption) (*Res, error)) {
+func call[Req, Res any](mux *named, method string, of func(context.Context, *Req, ...grpc.CallOption) (*Res, error)) {
 	mux.Handle(method, connect.NewUnaryHandlerSimple(method, func(ctx context.Context, req *Req) (*Res, error) {
 		res, err := of(ctx, req)
 		return res, connectError(err)
-	}, connectOptions()...))
+	}, mux.options...))
 }
 
 // answers answers a method whose answers are a stream.
-func answers[Req, Res any](mux *http.ServeMux, method string, of func(context.Context, *Req, ...grpc.CallOption) (grpc.ServerStreamingClient[Res], error)) {
+func answers[Req, Res any](mux *named, method string, of func(context.Context, *Req, ...grpc.CallOption) (grpc.ServerStreamingClient[Res], error)) {
 	mux.Handle(method, connect.NewServerStreamHandlerSimple(method, func(ctx context.Context, req *Req, out *connect.ServerStream[Res]) error {
 		stream, err := of(ctx, req)
 		if err != nil {
 			return connectError(err)
 		}
 		return pass(stream.Recv, out.Send)
-	}, connectOptions()...))
+	}, mux.options...))
 }
 
 // both answers a method whose requests and answers are streams.
-func both[Req, Res any](mux *http.ServeMux, method string, of func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[Req, Res], error)) {
+func both[Req, Res any](mux *named, method string, of func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[Req, Res], error)) {
 	mux.Handle(method, connect.NewBidiStreamHandler(method, func(ctx context.Context, out *connect.BidiStream[Req, Res]) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -110,7 +158,7 @@ func both[Req, Res any](mux *http.ServeMux, method string, of func(context.Conte
 			}
 		}()
 		return pass(stream.Recv, out.Send)
-	}, connectOptions()...))
+	}, mux.options...))
 }
 
 // pass gives a client the answers of a stream until its end.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"embedd/internal/compat"
 	"embedd/internal/feed"
@@ -27,6 +28,9 @@ type Options struct {
 	// Hosts are the names by which the server may be called, without ports; nil: any. Where there are no keys, a page of anyone's could otherwise give its own
 	// name this machine's address, and read what is there (DNS rebinding).
 	Hosts []string
+	// Weigh and WeighJSON refuse messages that would take too much memory when they are decoded.
+	Weigh     func(b []byte, d protoreflect.MessageDescriptor) error
+	WeighJSON func(b []byte) error
 }
 
 // New is the handler of everything that is reached over HTTP.
@@ -35,7 +39,7 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	calls := connectHandler(o.Conn)
+	calls := connectHandler(o)
 	others := http.NewServeMux()
 	compat.Register(others, o.Conn)
 	feed.Register(others, o.Conn)

@@ -26,8 +26,8 @@ import (
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
-// json is how messages are written: without what is not set. What nobody knows is refused, not passed over.
-var json = wholeJSON{runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{}, UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false}}}
+// messages is how they are written: without what is not set. What nobody knows is refused, not passed over.
+var messages = wholeJSON{runtime.JSONPb{MarshalOptions: protojson.MarshalOptions{}, UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: false}}}
 
 // wholeJSON reads a body to its end: what comes after the message is refused too.
 type wholeJSON struct{ runtime.JSONPb }
@@ -50,7 +50,7 @@ func (j *wholeJSON) NewDecoder(r io.Reader) runtime.Decoder {
 // restHandler answers the routes of the annotations.
 func restHandler(conn grpc.ClientConnInterface) (http.Handler, error) {
 	mux := runtime.NewServeMux(
-		runtime.WithMarshalerOption(runtime.MIMEWildcard, &json),
+		runtime.WithMarshalerOption(runtime.MIMEWildcard, &messages),
 		runtime.WithUnescapingMode(runtime.UnescapingModeAllCharacters), // ids have slashes, as they are or as %2F
 		runtime.SetQueryParameterParser(strictQuery{}),
 		runtime.WithDisablePathLengthFallback(),
@@ -139,7 +139,10 @@ func blame(err error) *status.Status {
 
 // WriteError writes a status as HTTP knows it, with its message and details as JSON.
 func WriteError(w http.ResponseWriter, _ *http.Request, st *status.Status) {
-	retryAfter(w, st)
+	code := runtime.HTTPStatusFromCode(st.Code())
+	if !retryAfter(w, st) && st.Code() == codes.ResourceExhausted {
+		code = http.StatusRequestEntityTooLarge // what has room at no time
+	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
@@ -150,18 +153,20 @@ func WriteError(w http.ResponseWriter, _ *http.Request, st *status.Status) {
 	if err != nil { // a detail that nobody knows
 		body, _ = protojson.Marshal(status.New(st.Code(), st.Message()).Proto())
 	}
-	w.WriteHeader(runtime.HTTPStatusFromCode(st.Code()))
+	w.WriteHeader(code)
 	_, _ = w.Write(body) // a client that has gone
 }
 
-// retryAfter tells an HTTP client when to come again.
-func retryAfter(w http.ResponseWriter, st *status.Status) {
+// retryAfter tells an HTTP client when to come again, where that helps.
+func retryAfter(w http.ResponseWriter, st *status.Status) (helps bool) {
 	for _, detail := range st.Details() {
 		if retry, ok := detail.(*errdetails.RetryInfo); ok {
 			seconds := int64(retry.GetRetryDelay().AsDuration().Seconds() + 0.999)
 			w.Header().Set("Retry-After", strconv.FormatInt(max(1, seconds), 10))
+			helps = true
 		}
 	}
+	return helps
 }
 
 // noRoute says that there is nothing at a path, or not by that method.

@@ -127,6 +127,7 @@ func (r *request) take(from proto.Message) {
 		r.err = &sizeError{"has", int64(r.bytes), int64(r.limit)}
 		return
 	}
+	r.weight = weightShare / 2 * int64(r.bytes) // who has decoded it has weighed it
 	shallow(r.message, from)
 }
 

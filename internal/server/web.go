@@ -161,6 +161,9 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 	if streamed(r) {
 		return nil
 	}
+	if packed := r.Header.Get("Content-Encoding"); packed != "" && packed != "identity" {
+		return status.Errorf(codes.Unimplemented, "the request is compressed with %.20q, and is not unpacked here; send it as it is", packed)
+	}
 	_ = w.control.SetReadDeadline(time.Now().Add(webBody)) // where it cannot be set, the connection is of HTTP/2, and the call's deadline counts
 	var cut atomic.Pointer[status.Status]
 	end := func(st *status.Status) error {
@@ -180,11 +183,10 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 		return status.Error(codes.InvalidArgument, "the body did not come whole; send it again")
 	}
 	_ = w.control.SetReadDeadline(time.Time{})
-	weight := weightOfJSON(body)
-	if most := int64(weightShare * MaxMessageBytes); weight > most {
-		return &sizeError{"is made of so many parts that it would take", weight, most}
+	if err := CheckWeightOfJSON(body); err != nil {
+		return err
 	}
-	release, err := s.intake.keep(weight)
+	release, err := s.intake.keep(weightOfJSON(body))
 	if err != nil {
 		return err
 	}
@@ -192,13 +194,6 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	r.ContentLength = int64(len(body))
 	return nil
-}
-
-// weightOfJSON is about how many bytes of memory a text in JSON takes when it is decoded: its bytes, and so many for each value. Commas and
-// brackets within strings count too, which is little.
-func weightOfJSON(b []byte) int64 {
-	objects := bytes.Count(b, []byte("{")) + bytes.Count(b, []byte("["))
-	return int64(len(b)) + messageWeight*int64(objects) + 3*valueWeight*int64(bytes.Count(b, []byte(",")))
 }
 
 // knock is guard's look at the key alone, for a request whose method is not known yet. Guard looks again.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -15,6 +16,33 @@ const (
 	// maxNesting is how deep messages may lie in one another; metadata has two for each of its own.
 	maxNesting = 64
 )
+
+// CheckWeight refuses a message that is so many small parts that it would take too much memory when it is decoded, for those who decode requests for
+// [Server.Inside].
+func CheckWeight(b []byte, d protoreflect.MessageDescriptor) error {
+	n, err := weight(b, d)
+	if err != nil {
+		return fmt.Errorf("the request %w", err)
+	}
+	return checkWeight(n)
+}
+
+// CheckWeightOfJSON is CheckWeight for a message in JSON.
+func CheckWeightOfJSON(b []byte) error { return checkWeight(weightOfJSON(b)) }
+
+func checkWeight(n int64) error {
+	if most := int64(weightShare * MaxMessageBytes); n > most {
+		return &sizeError{"is made of so many parts that it would take", n, most}
+	}
+	return nil
+}
+
+// weightOfJSON is about how many bytes of memory a text in JSON takes when it is decoded: its bytes, and so many for each value. Commas and
+// brackets within strings count too, which is little.
+func weightOfJSON(b []byte) int64 {
+	objects := bytes.Count(b, []byte("{")) + bytes.Count(b, []byte("["))
+	return int64(len(b)) + messageWeight*int64(objects) + 3*valueWeight*int64(bytes.Count(b, []byte(",")))
+}
 
 // weight is about how many bytes of memory a message takes when it is decoded. What cannot be decoded weighs nothing: the decoder says why.
 func weight(b []byte, d protoreflect.MessageDescriptor) (int64, error) { return weigh(b, d, 0) }

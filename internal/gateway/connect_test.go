@@ -1,0 +1,151 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+
+	"embedd/internal/access"
+	"embedd/internal/server"
+	embeddv1 "embedd/proto/embedd/v1"
+)
+
+// h2c is a client of HTTP/2 without TLS.
+func h2c(t *testing.T) *http.Client {
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	tr.DialContext = (&net.Dialer{}).DialContext
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+// The three protocols, in both encodings, over both versions of HTTP: an answer, an error with its details, and a stream.
+func TestProtocols(t *testing.T) {
+	r := launch(t, server.Options{}, Options{})
+	r.put(t, "a", "b", "c")
+	for _, c := range []struct {
+		name   string
+		client connect.HTTPClient
+		o      []connect.ClientOption
+		duplex bool
+	}{
+		{"Connect, HTTP/1.1", http.DefaultClient, nil, false},
+		{"Connect with JSON, HTTP/1.1", http.DefaultClient, []connect.ClientOption{connect.WithProtoJSON()}, false},
+		{"Connect by GET", http.DefaultClient, []connect.ClientOption{connect.WithHTTPGet()}, false},
+		{"gRPC-Web, HTTP/1.1", http.DefaultClient, []connect.ClientOption{connect.WithGRPCWeb()}, false},
+		{"gRPC-Web with JSON, HTTP/1.1", http.DefaultClient, []connect.ClientOption{connect.WithGRPCWeb(), connect.WithProtoJSON()}, false},
+		{"Connect, HTTP/2", h2c(t), nil, true},
+		{"gRPC-Web, HTTP/2", h2c(t), []connect.ClientOption{connect.WithGRPCWeb()}, false},
+		{"gRPC, HTTP/2", h2c(t), []connect.ClientOption{connect.WithGRPC()}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			related := connect.NewClient[embeddv1.RelatedRequest, embeddv1.RelatedResponse](c.client, r.url+embeddv1.SearchService_Related_FullMethodName, c.o...)
+			k := int32(2)
+			res, err := related.CallUnary(t.Context(), connect.NewRequest(&embeddv1.RelatedRequest{Id: "a", K: &k}))
+			if err != nil || len(res.Msg.GetHits()) != 2 {
+				t.Fatal(res, err)
+			}
+			_, err = related.CallUnary(t.Context(), connect.NewRequest(&embeddv1.RelatedRequest{Id: "none"}))
+			var failed *connect.Error
+			if !errors.As(err, &failed) || failed.Code() != connect.CodeNotFound || len(failed.Details()) != 1 {
+				t.Fatalf("%v", err)
+			}
+			detail, err := failed.Details()[0].Value()
+			if bad, ok := detail.(*errdetails.BadRequest); err != nil || !ok || bad.GetFieldViolations()[0].GetField() != "id" {
+				t.Errorf("detail %v, %v", detail, err)
+			}
+
+			export := connect.NewClient[embeddv1.ExportPapersRequest, embeddv1.ExportPapersResponse](c.client, r.url+embeddv1.PaperService_ExportPapers_FullMethodName, c.o...)
+			stream, err := export.CallServerStream(t.Context(), connect.NewRequest(&embeddv1.ExportPapersRequest{}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for stream.Receive() {
+				n += len(stream.Msg().GetPapers())
+			}
+			if err := errors.Join(stream.Err(), stream.Close()); err != nil || n != 3 {
+				t.Errorf("%d papers, %v", n, err)
+			}
+
+			if !c.duplex {
+				return
+			}
+			ingest := connect.NewClient[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse](c.client, r.url+embeddv1.PaperService_IngestPapers_FullMethodName, c.o...).CallBidiStream(t.Context())
+			for i := range 10 {
+				if err := ingest.Send(&embeddv1.IngestPapersRequest{Message: &embeddv1.IngestPapersRequest_Paper{Paper: &embeddv1.Paper{Id: fmt.Sprint(c.name, i), Title: "t", Venue: "v"}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := ingest.CloseRequest(); err != nil {
+				t.Fatal(err)
+			}
+			stored := 0
+			for {
+				res, err := ingest.Receive()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, result := range res.GetResults() {
+					if result.GetStored() != nil {
+						stored++
+					}
+				}
+			}
+			if err := ingest.CloseResponse(); err != nil || stored != 10 {
+				t.Errorf("%d of 10 papers are stored, %v", stored, err)
+			}
+			if _, err := embeddv1.NewPaperServiceClient(r.conn).DeletePapers(t.Context(), &embeddv1.DeletePapersRequest{Filter: `venue = "v"`}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// A stream without a key is refused before its first message, and one that its client leaves ends.
+func TestStreams(t *testing.T) {
+	k, secret := key(t, access.Key{Role: access.Write})
+	keys, err := access.NewKeys([]access.Key{k})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := launch(t, server.Options{Keys: func() *access.Keys { return keys }}, Options{})
+	client := connect.NewClient[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse](h2c(t), r.url+embeddv1.PaperService_IngestPapers_FullMethodName)
+	refused := client.CallBidiStream(t.Context())
+	_ = refused.Send(nil) // may be refused already
+	if _, err := refused.Receive(); connect.CodeOf(err) != connect.CodeUnauthenticated {
+		t.Errorf("without a key: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	left := client.CallBidiStream(ctx)
+	left.RequestHeader().Set("Authorization", "Bearer "+secret)
+	if err := left.Send(&embeddv1.IngestPapersRequest{Message: &embeddv1.IngestPapersRequest_Start{Start: &embeddv1.IngestStart{}}}); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := left.Receive(); connect.CodeOf(err) != connect.CodeCanceled {
+		t.Errorf("left: %v", err)
+	}
+	// A message of eight million papers in 16 MiB is not decoded.
+	got := r.do(t, "POST "+embeddv1.PaperService_UpsertPapers_FullMethodName, strings.Repeat("\x0a\x00", 7<<20), "Content-Type", "application/proto", "X-Api-Key", secret)
+	if got.code == http.StatusOK || !strings.Contains(got.body, "made of so many parts") {
+		t.Errorf("heavy: %d %s", got.code, got.body)
+	}
+	// A packed message is not unpacked.
+	got = r.do(t, "POST "+embeddv1.SearchService_Related_FullMethodName, "x", "Content-Type", "application/proto", "Content-Encoding", "gzip", "X-Api-Key", secret)
+	if got.code != http.StatusNotImplemented || !strings.Contains(got.body, "compress") {
+		t.Errorf("packed: %d %s", got.code, got.body)
+	}
+}
+
