@@ -74,13 +74,14 @@ lint: setup ## gofmt, go vet, staticcheck, buf lint, and that generated code is 
 	go vet ./...
 	$(TOOL) staticcheck ./...
 	@$(MAKE) --no-print-directory generate
-	@test -z "$$(git status --porcelain -- proto models/onnx ann/vec | tee /dev/stderr)" || { echo "lint: generated code is not current; run make generate and commit" >&2; exit 1; }
+	@test -z "$$(git status --porcelain -- proto internal/gateway models/onnx ann/vec | tee /dev/stderr)" || { echo "lint: generated code is not current; run make generate and commit" >&2; exit 1; }
 
 .PHONY: generate
 generate: $(BUF) ## Lint the wire contract; generate its Go code, and the kernels in assembly
 	PATH=$(CURDIR)/tools/node_modules/.bin:$$PATH buf lint
 	PATH=$(CURDIR)/tools/node_modules/.bin:$$PATH buf generate
 	PATH=$(CURDIR)/tools/node_modules/.bin:$$PATH buf generate --template models/onnx/buf.gen.yaml
+	scripts/openapi.sh
 	go generate ./ann/vec
 
 $(BUF): tools/package.json tools/package-lock.json

@@ -148,4 +148,3 @@ func TestStreams(t *testing.T) {
 		t.Errorf("packed: %d %s", got.code, got.body)
 	}
 }
-

@@ -41,6 +41,7 @@ func New(o Options) (http.Handler, error) {
 	}
 	calls := connectHandler(o)
 	others := http.NewServeMux()
+	others.HandleFunc("GET /openapi.json", serveOpenAPI)
 	compat.Register(others, o.Conn)
 	feed.Register(others, o.Conn)
 	widget.Register(others, o.Conn)

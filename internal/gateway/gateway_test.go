@@ -223,4 +223,3 @@ func same(t testing.TB, body string, want proto.Message) bool {
 	}
 	return proto.Equal(got, want)
 }
-

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,6 +100,9 @@ type strictQuery struct{ runtime.DefaultQueryParser }
 // Parse implements runtime.QueryParameterParser.
 func (q strictQuery) Parse(m proto.Message, values url.Values, path *utilities.DoubleArray) error {
 	for name := range values {
+		if _, searches := m.(*embeddv1.SearchRequest); searches && name == "store" { // any page can have a browser send a GET
+			return errors.New("store: changes what is stored, and a GET does not; send a POST")
+		}
 		if err := known(m.ProtoReflect().Descriptor(), name); err != nil {
 			return err
 		}
@@ -237,14 +241,18 @@ type conditionalWriter struct {
 
 // tag is called before anything is written.
 func (w *conditionalWriter) tag(b []byte) {
-	sum := xxhash.Sum64(b)
-	tag := `W/"` + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, sum)) + `"`
+	tag := tagOf(b)
 	w.Header().Set("ETag", tag)
 	for has := range strings.SplitSeq(w.has, ",") {
 		if has = strings.TrimSpace(has); has == tag || has == "*" {
 			w.unchanged = true
 		}
 	}
+}
+
+// tagOf is a tag for what is the same where b is; it may be sent packed in several ways.
+func tagOf(b []byte) string {
+	return `W/"` + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, xxhash.Sum64(b))) + `"`
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -267,4 +275,3 @@ func (w *conditionalWriter) Write(b []byte) (int, error) {
 
 // Unwrap is for http.ResponseController.
 func (w *conditionalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-

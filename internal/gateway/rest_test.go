@@ -157,6 +157,7 @@ func TestErrors(t *testing.T) {
 		{"POST /v1/papers:upsert", `{"papers":[` + strings.Repeat("{},", 300_000) + `{}]}`, 413, "made of so many parts", nil},
 		{"POST /v1/search", `{"query":{"text":"` + strings.Repeat("x", 2<<20) + `"}}`, 413, "the limit of this method is 1048576", nil},
 		{"POST /v1/search", `{"query":{"text":"` + strings.Repeat("x", 17<<20) + `"}}`, 413, "the limit of this method is 16777216", nil},
+		{"GET /v1/search?query.paper.id=x&query.paper.title=x&store=true", "", 400, "send a POST", nil},
 		{"PUT /v1/info", "", 405, "PUT is not a method", nil},
 		{"GET /nothing", "", 404, "/openapi.json", nil},
 		{"GET /v1/info", "", 403, "is not a name of this server", []string{"Host", "evil.example"}},
