@@ -104,6 +104,13 @@ test-clients: setup ## Run the Python client of docs/clients.md (downloads 10 MB
 	@.embedd/clients/bin/python -c 'import grpc_tools' 2>/dev/null || { python3 -m venv .embedd/clients && .embedd/clients/bin/pip install --quiet grpcio==1.85.3 grpcio-tools==1.85.1; }
 	EMBEDD_TEST_PYTHON=$(CURDIR)/.embedd/clients/bin/python go test -count=1 -v -run TestPythonClient ./cmd/embedd
 
+CASES ?= 40
+
+.PHONY: test-http
+test-http: setup ## Send the HTTP routes what their description allows and what it does not, by schemathesis (CASES=40 for each; downloads 20 MB)
+	@.embedd/schemathesis/bin/schemathesis --version >/dev/null 2>&1 || { python3 -m venv .embedd/schemathesis && .embedd/schemathesis/bin/pip install --quiet schemathesis==4.32.5; }
+	EMBEDD_TEST_SCHEMATHESIS=$(CURDIR)/.embedd/schemathesis/bin/schemathesis EMBEDD_TEST_CASES=$(CASES) go test -count=1 -v -timeout 60m -run TestSchemathesis ./cmd/embedd
+
 .PHONY: test-openvino
 test-openvino: setup ## Test the OpenVINO provider (downloads 80 MB)
 	@test -d .embedd/openvino || { mkdir -p .embedd/openvino && python3 -m venv .embedd/openvino && .embedd/openvino/bin/pip install --quiet --no-deps onnxruntime-openvino==1.24.1; }

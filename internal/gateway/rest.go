@@ -9,8 +9,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -32,6 +34,9 @@ var messages = wholeJSON{runtime.JSONPb{MarshalOptions: protojson.MarshalOptions
 
 // wholeJSON reads a body to its end: what comes after the message is refused too.
 type wholeJSON struct{ runtime.JSONPb }
+
+// StreamContentType implements runtime.StreamContentType: a stream is a message on each line.
+func (*wholeJSON) StreamContentType(any) string { return "application/x-ndjson" }
 
 // NewDecoder implements runtime.Marshaler.
 func (j *wholeJSON) NewDecoder(r io.Reader) runtime.Decoder {
@@ -99,7 +104,10 @@ type strictQuery struct{ runtime.DefaultQueryParser }
 
 // Parse implements runtime.QueryParameterParser.
 func (q strictQuery) Parse(m proto.Message, values url.Values, path *utilities.DoubleArray) error {
-	for name := range values {
+	for name, all := range values {
+		if slices.ContainsFunc(all, func(v string) bool { return !utf8.ValidString(v) }) {
+			return fmt.Errorf("%.100q has a value that is not UTF-8", name)
+		}
 		if _, searches := m.(*embeddv1.SearchRequest); searches && name == "store" { // any page can have a browser send a GET
 			return errors.New("store: changes what is stored, and a GET does not; send a POST")
 		}
@@ -153,12 +161,21 @@ func WriteError(w http.ResponseWriter, _ *http.Request, st *status.Status) {
 	if st.Code() == codes.Unauthenticated {
 		h.Set("WWW-Authenticate", `Bearer realm="embedd"`)
 	}
-	body, err := protojson.Marshal(st.Proto())
-	if err != nil { // a detail that nobody knows
-		body, _ = protojson.Marshal(status.New(st.Code(), st.Message()).Proto())
-	}
+	body := bodyOf(st)
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // a client that has gone
+}
+
+// bodyOf is a status as JSON. What it quotes of a request may be no text.
+func bodyOf(st *status.Status) []byte {
+	p := st.Proto()
+	p.Message = strings.ToValidUTF8(p.GetMessage(), "\ufffd")
+	body, err := protojson.Marshal(p)
+	if err != nil { // a detail that nobody knows
+		p.Details = nil
+		body, _ = protojson.Marshal(p) // has nothing that could fail
+	}
+	return body
 }
 
 // retryAfter tells an HTTP client when to come again, where that helps.
@@ -185,7 +202,7 @@ func noRoute(w http.ResponseWriter, r *http.Request, code int) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
-	body, _ := protojson.Marshal(st.Proto()) // has no details
+	body := bodyOf(st)
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // a client that has gone
 }

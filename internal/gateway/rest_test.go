@@ -158,6 +158,9 @@ func TestErrors(t *testing.T) {
 		{"POST /v1/search", `{"query":{"text":"` + strings.Repeat("x", 2<<20) + `"}}`, 413, "the limit of this method is 1048576", nil},
 		{"POST /v1/search", `{"query":{"text":"` + strings.Repeat("x", 17<<20) + `"}}`, 413, "the limit of this method is 16777216", nil},
 		{"GET /v1/search?query.paper.id=x&query.paper.title=x&store=true", "", 400, "send a POST", nil},
+		{"POST /v1/search", "\xff\xfe", 400, "cannot be read", nil},
+		{"GET /v1/papers/%ff", "", 400, "id", nil},
+		{"GET /v1/papers/a:related?collection=%ff", "", 400, "not UTF-8", nil},
 		{"PUT /v1/info", "", 405, "PUT is not a method", nil},
 		{"GET /nothing", "", 404, "/openapi.json", nil},
 		{"GET /v1/info", "", 403, "is not a name of this server", []string{"Host", "evil.example"}},
@@ -363,8 +366,8 @@ func TestExport(t *testing.T) {
 		}
 		n += len(piece.Result.Papers)
 	}
-	if got.code != http.StatusOK || n != len(ids) {
-		t.Errorf("%d papers of %d, %d", n, len(ids), got.code)
+	if got.code != http.StatusOK || n != len(ids) || got.header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("%d papers of %d, %d, %v", n, len(ids), got.code, got.header)
 	}
 }
 
