@@ -12,6 +12,11 @@ import (
 )
 
 type exportCmd struct {
+	Papers  exportPapersCmd  `cmd:"" default:"withargs" help:"Write the papers as JSONL, in the order of storing; the usual one."`
+	Related exportRelatedCmd `cmd:"" help:"Write the related papers of each paper, for sites without a server."`
+}
+
+type exportPapersCmd struct {
 	Filter  string `help:"Which papers, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
 	Vectors bool   `help:"With the papers' vectors."`
 	JSON    bool   `name:"json" hidden:"" help:"It is JSON anyway." env:"-"`
@@ -19,7 +24,7 @@ type exportCmd struct {
 	clientFlags
 }
 
-func (exportCmd) Help() string {
+func (exportPapersCmd) Help() string {
 	return `One paper a line, in the form that embedd index reads. Papers that are stored, changed or removed meanwhile may be there or not; each is there
 once. The exit status is 0 where all were written.
 
@@ -27,7 +32,7 @@ Example:
   embedd export --filter 'year >= 2020' > papers.jsonl`
 }
 
-func (c *exportCmd) Run(e *env) (err error) {
+func (c *exportPapersCmd) Run(e *env) (err error) {
 	cl, err := c.open(e, false)
 	if err != nil {
 		return err

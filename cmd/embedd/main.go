@@ -37,7 +37,7 @@ type cli struct {
 	Get          getCmd          `cmd:"" help:"Show one paper."`
 	List         listCmd         `cmd:"" help:"List the papers in the order of their ids."`
 	Count        countCmd        `cmd:"" help:"Count papers, and the values of their fields."`
-	Export       exportCmd       `cmd:"" help:"Write the papers as JSONL, in the order of storing."`
+	Export       exportCmd       `cmd:"" help:"Write the papers, or the related papers of each, to files."`
 	Update       updateCmd       `cmd:"" help:"Change facts and metadata of stored papers."`
 	Delete       deleteCmd       `cmd:"" help:"Remove papers."`
 	Encode       encodeCmd       `cmd:"" help:"Turn texts into vectors."`

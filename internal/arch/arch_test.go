@@ -59,7 +59,7 @@ var allowed = map[string][]string{
 	"bench/ann/worker":                {"ann", "bench/ann/first"},
 	"bench/restart":                   {"ann", "internal/retrieval", "internal/store"},
 	"proto/embedd/v1":                 {},
-	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/collections", "internal/eval", "internal/gateway",
+	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/collections", "internal/eval", "internal/feed", "internal/gateway",
 		"internal/ingest", "internal/memory", "internal/native", "internal/reload", "internal/retrieval", "internal/server", "internal/telemetry", "proto/embedd/v1"},
 }
 
@@ -92,7 +92,8 @@ var owners = map[string][]string{
 	"connectrpc.com/connect":                    {"internal/gateway"},
 	"github.com/rs/cors":                        {"internal/gateway"},
 	"github.com/CAFxX/httpcompression":          {"internal/gateway"},
-	"github.com/cespare/xxhash/v2":              {"internal/gateway"},
+	"github.com/cespare/xxhash/v2":              {"internal/feed", "internal/gateway"},
+	"github.com/gorilla/feeds":                  {"internal/feed"},
 }
 
 func TestImportRules(t *testing.T) {

@@ -1,12 +1,3 @@
-// Package feed is Atom feeds (RFC 4287) of what is new and related to a paper, a text or a reading list.
+// Package feed is Atom feeds (RFC 4287) of what is new and related to a paper, a text or a reading list, for readers of feeds. Nothing of who reads one is
+// kept.
 package feed
-
-import (
-	"net/http"
-
-	"google.golang.org/grpc"
-)
-
-// Register adds the routes.
-func Register(mux *http.ServeMux, conn grpc.ClientConnInterface) {
-}

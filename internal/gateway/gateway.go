@@ -43,7 +43,7 @@ func New(o Options) (http.Handler, error) {
 	others := http.NewServeMux()
 	others.HandleFunc("GET /openapi.json", serveOpenAPI)
 	compat.Register(others, o.Conn)
-	feed.Register(others, o.Conn)
+	feed.Register(others, o.Conn, WriteError)
 	widget.Register(others, o.Conn)
 	pages.Register(others, o.Conn)
 	routes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
