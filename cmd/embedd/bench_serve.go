@@ -26,7 +26,7 @@ type benchServeCmd struct {
 	Files   []string      `arg:"" optional:"" name:"file" help:"JSONL files or BEIR folders to index into a temporary data directory, instead of --data."`
 	Data    string        `help:"Data directory to serve." placeholder:"DIR"`
 	Queries string        `help:"JSONL file of queries in BEIR's form; default: the papers' titles." placeholder:"FILE" env:"-"`
-	Only    []string      `help:"Parts to measure: related, text, vector, filter, explain, ingest; default: all." placeholder:"PART,..." env:"-"`
+	Only    []string      `help:"Parts to measure: related, http, text, vector, filter, explain, ingest; default: all." placeholder:"PART,..." env:"-"`
 	Clients int           `help:"Clients at once, each with a connection of its own." default:"8" placeholder:"N" env:"-"`
 	Rounds  int           `help:"Rounds, each of which measures every side." default:"7" placeholder:"N" env:"-"`
 	Phase   time.Duration `help:"How long a side of a round lasts." default:"2s" placeholder:"TIME" env:"-"`
@@ -38,7 +38,7 @@ type benchServeCmd struct {
 }
 
 // The parts of bench serve.
-var serveParts = []string{"related", "text", "vector", "filter", "explain", "ingest"}
+var serveParts = []string{"related", "http", "text", "vector", "filter", "explain", "ingest"}
 
 func (benchServeCmd) Help() string {
 	return `Serves papers with embedd serve in a process of its own, and asks it over TCP on the loopback interface, on the same cores: what the clients
@@ -48,6 +48,7 @@ take is missing from the server. The sides of a part take turns in each round, o
            another process of its own: one method that reads nothing and answers the bytes of such an answer; then half as many calls at
            random times (a Poisson process), whether or not the ones before have ended, timed from when they were due, of both servers. How
            many of the answers came from neighbours that are kept is told
+  http     the same over HTTP and JSON, against the same over gRPC; the clients read the answers, and do not look into them
   text     searches by text, hybrid and dense, against the bare ONNX Runtime session over the same texts, tokenised beforehand, in this
            process
   vector   searches by vector, k 10, with a recall of at least 0.989 against exact search
@@ -69,6 +70,7 @@ type serveReport struct {
 	// Refused calls are those that the server had no room for. They count for nothing.
 	Refused int64          `json:"refused_calls"`
 	Related *servedRelated `json:"related,omitempty"`
+	HTTP    *servedHTTP    `json:"http,omitempty"`
 	Text    *servedText    `json:"text,omitempty"`
 	Vector  *servedVector  `json:"vector,omitempty"`
 	Filter  *servedFilter  `json:"filter,omitempty"`
@@ -91,6 +93,13 @@ type servedRelated struct {
 	HalfP99       float64 `json:"half_p99_ms"`
 	// BareHalfP99 is the bare server's with as many calls.
 	BareHalfP99 float64 `json:"bare_half_p99_ms"`
+}
+
+type servedHTTP struct {
+	PerSecond     float64 `json:"calls_per_second"`
+	GRPCPerSecond float64 `json:"grpc_calls_per_second"`
+	AnswerBytes   int64   `json:"answer_bytes"`
+	Ratio         float64 `json:"ratio"`
 }
 
 type servedText struct {
@@ -152,6 +161,7 @@ type serveBench struct {
 	e       *env
 	clients []*client
 	bare    []embeddv1.SearchServiceClient
+	web     string // where the server answers HTTP
 	prepare func(answer *embeddv1.RelatedResponse) error
 	encoder *embed.Encoder
 	papers  []*embeddv1.Paper // with what a list shows of them
@@ -206,7 +216,7 @@ func (c *benchServeCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, bare.stop)
-	b := &serveBench{benchServeCmd: c, e: e}
+	b := &serveBench{benchServeCmd: c, e: e, web: served.web}
 	shut, err := b.connect(served.address, bare.address)
 	defer finish(&err, shut)
 	if err != nil {
@@ -244,7 +254,7 @@ func (c *benchServeCmd) index(e *env, dir string) (err error) {
 // serve starts embedd serve.
 func (c *benchServeCmd) serve(e *env, dir string) (*serving, error) {
 	f := &c.Engine
-	args := []string{"serve", "--listen=127.0.0.1:0", "--log-level=error", "--data=" + dir, "--admin=" + c.Admin,
+	args := []string{"serve", "--listen=127.0.0.1:0", "--http=127.0.0.1:0", "--log-level=error", "--data=" + dir, "--admin=" + c.Admin,
 		"--model=" + f.Model, fmt.Sprint("--dimension=", f.Dimension), "--models=" + f.Models, "--library=" + f.Library, "--provider=" + f.Provider,
 		fmt.Sprint("--workers=", f.Workers), fmt.Sprint("--query-cache=", f.QueryCache), fmt.Sprint("--m=", f.M),
 		fmt.Sprint("--ef-construction=", f.EfConstruction), "--index-memory=" + f.IndexMemory}
@@ -388,7 +398,7 @@ func (b *serveBench) measures(part string) bool {
 func (b *serveBench) measure() error {
 	bar := newProgress(b.e, "measuring", "parts")
 	defer bar.Done()
-	for i, part := range []func() error{b.related, b.text, b.vector, b.filter, b.explain, b.ingest} {
+	for i, part := range []func() error{b.related, b.http, b.text, b.vector, b.filter, b.explain, b.ingest} {
 		bar.Set(i, len(serveParts))
 		if !b.measures(serveParts[i]) {
 			continue
@@ -486,6 +496,9 @@ func (b *serveBench) print() error {
 	fmt.Fprintf(b.e.stdout, "%d papers, %d clients, medians of %d rounds; %d calls refused\n", r.Papers, r.Clients, r.Rounds, r.Refused)
 	if x := r.Related; x != nil {
 		fmt.Fprintf(b.e.stdout, "related  %8.0f calls/s   %.0f %% from kept neighbours; bare gRPC, %d bytes, %.0f; at %.0f calls/s p50 %.2f ms, p99 %.2f ms, bare %.2f ms\n", x.PerSecond, 100*x.Kept, x.AnswerBytes, x.BarePerSecond, x.HalfPerSecond, x.HalfP50, x.HalfP99, x.BareHalfP99)
+	}
+	if x := r.HTTP; x != nil {
+		fmt.Fprintf(b.e.stdout, "http     %8.0f calls/s   related by id, %d bytes of JSON; gRPC %.0f\n", x.PerSecond, x.AnswerBytes, x.GRPCPerSecond)
 	}
 	if x := r.Text; x != nil {
 		fmt.Fprintf(b.e.stdout, "text     %8.0f hybrid/s  dense %.0f; bare session %.0f texts/s\n", x.HybridPerSecond, x.DensePerSecond, x.BarePerSecond)

@@ -23,6 +23,7 @@ import (
 // serving is a server in a process of its own.
 type serving struct {
 	address string
+	web     string // where it answers HTTP; empty for a bare one
 	cmd     *exec.Cmd
 	stdin   io.Closer // a bare server ends with it
 	ended   chan error
@@ -30,7 +31,7 @@ type serving struct {
 }
 
 // What a server says when it is ready. What stands between is its address.
-const servingSays, servingEnds = "Serving gRPC on ", " until"
+const servingSays, servingEnds, servingWebSays = "Serving gRPC on ", " until", "Serving pages and HTTP on "
 
 // How long a server may take to start, and to end when it is told to.
 const servingStarts, servingStops = 10 * time.Minute, time.Minute
@@ -61,10 +62,13 @@ func startServing(e *env, args ...string) (*serving, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start a child process: %w", err)
 	}
-	ready := make(chan string, 1)
+	ready, web := make(chan string, 1), ""
 	go func() {
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
+			if _, rest, ok := strings.Cut(lines.Text(), servingWebSays); ok {
+				web = rest
+			}
 			if _, rest, ok := strings.Cut(lines.Text(), servingSays); ok {
 				address, _, _ := strings.Cut(rest, servingEnds)
 				ready <- address
@@ -78,6 +82,7 @@ func startServing(e *env, args ...string) (*serving, error) {
 	select {
 	case address, ok := <-ready:
 		if s.address = address; ok {
+			s.web = web
 			return s, nil
 		}
 		err = fmt.Errorf("the server ended before it was ready: %s", printableLines(s.errs.kept))

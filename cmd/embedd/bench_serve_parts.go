@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -64,6 +67,46 @@ func (b *serveBench) related() error {
 	b.report.Related = r
 	b.bar("related by id, of an empty method", r.Ratio, 0.7, true)
 	b.bar("related by id at half load, p99 in ms", r.HalfP99, 5, false)
+	return nil
+}
+
+// http measures related by id over HTTP against the same over gRPC.
+func (b *serveBench) http() error {
+	clients := make([]*http.Client, b.Clients)
+	for i := range clients {
+		transport := &http.Transport{DisableCompression: true}
+		defer transport.CloseIdleConnections()
+		clients[i] = &http.Client{Transport: transport}
+	}
+	var calls, bytes atomic.Int64
+	ask := func(ctx context.Context, client int) error {
+		id := b.papers[b.next(len(b.papers))].GetId()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.web+"v1/papers/"+url.PathEscape(id)+":related", nil)
+		if err != nil {
+			return err
+		}
+		res, err := clients[client].Do(req)
+		if err != nil {
+			return err
+		}
+		n, err := io.Copy(io.Discard, res.Body)
+		calls.Add(1)
+		bytes.Add(n)
+		if res.StatusCode != http.StatusOK {
+			err = errors.Join(err, fmt.Errorf("related to %s: %s", printable(id), res.Status))
+		}
+		return errors.Join(err, res.Body.Close())
+	}
+	askGRPC := func(ctx context.Context, client int) error {
+		_, err := b.clients[client].search.Related(ctx, &embeddv1.RelatedRequest{Id: b.papers[b.next(len(b.papers))].GetId()})
+		return err
+	}
+	var web, grpc []float64
+	if err := b.inTurns(b.side(&web, ask), b.side(&grpc, askGRPC)); err != nil {
+		return err
+	}
+	b.report.HTTP = &servedHTTP{PerSecond: median(web), GRPCPerSecond: median(grpc), AnswerBytes: bytes.Load() / max(1, calls.Load()), Ratio: median(ratios(web, grpc))}
+	b.bar("related by id over HTTP, of gRPC", b.report.HTTP.Ratio, 0.6, true)
 	return nil
 }
 
