@@ -274,4 +274,3 @@ func (c *exportRelatedCmd) lines(e *env) (write func(string, *embeddv1.RelatedRe
 			return errors.Join(err, done(ok && err == nil))
 		}, nil
 }
-

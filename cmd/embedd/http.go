@@ -8,9 +8,12 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"embedd/internal/access"
 	"embedd/internal/gateway"
 	"embedd/internal/server"
+	embeddv1 "embedd/proto/embedd/v1"
 )
 
 // webFlags say where HTTP is answered, and to whose pages.
@@ -52,11 +55,12 @@ func (f *webFlags) close(l net.Listener) error {
 }
 
 // serve answers on a listener until stop is called, which may be more than once. stop gives running calls grace seconds.
-func (f *webFlags) serve(s *server.Server, l net.Listener, keys func() *access.Keys, stopping *stopFlags) (stop func() error, err error) {
+func (f *webFlags) serve(s *server.Server, l net.Listener, keys func() *access.Keys, metrics prometheus.Gatherer, stopping *stopFlags) (stop func() error, err error) {
 	if l == nil {
 		return func() error { return nil }, nil
 	}
-	o := gateway.Options{Conn: s.Inside(), AllowOrigin: f.allow(keys), Weigh: server.CheckWeight, WeighJSON: server.CheckWeightOfJSON}
+	o := gateway.Options{Conn: s.Inside(), AllowOrigin: f.allow(keys), Weigh: server.CheckWeight, WeighJSON: server.CheckWeightOfJSON,
+		Live: newLive(metrics, embeddv1.NewInfoServiceClient(s.Inside()))}
 	if keys == nil && loopback(l.Addr()) {
 		o.Hosts = append([]string{"localhost", "127.0.0.1", "[::1]"}, f.HTTPHost...)
 	}

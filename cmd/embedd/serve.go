@@ -115,7 +115,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 	defer finish(&err, stopAdmin) // last of all
 	defer c.Stop.atSignal(e, s, state, log)()
-	stopWeb, err := c.Web.serve(s, webListener, keys, &c.Stop)
+	stopWeb, err := c.Web.serve(s, webListener, keys, registry, &c.Stop)
 	if err != nil {
 		return errors.Join(err, shut())
 	}

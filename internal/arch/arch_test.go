@@ -74,6 +74,7 @@ var owners = map[string][]string{
 	"golang.org/x/term":                         {"cmd/embedd"},
 	"golang.org/x/sync":                         {"embed", "cmd/embedd"},
 	"golang.org/x/sys":                          {"ann", "ann/vec", "internal/backup", "internal/store", "bench/ann/worker", "cmd/embedd"},
+	"github.com/prometheus/client_model":        {"cmd/embedd"},
 	"github.com/prometheus/client_golang":       {"embed", "internal/server", "cmd/embedd"},
 	"go.opentelemetry.io/otel":                  {"internal/telemetry"},
 	"github.com/clipperhouse/uax29/v2":          {"embed"},

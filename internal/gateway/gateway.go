@@ -28,6 +28,8 @@ type Options struct {
 	// Hosts are the names by which the server may be called, without ports; nil: any. Where there are no keys, a page of anyone's could otherwise give its own
 	// name this machine's address, and read what is there (DNS rebinding).
 	Hosts []string
+	// Live answers /status/live, for the status page; nil: nothing does.
+	Live http.Handler
 	// Weigh and WeighJSON refuse messages that would take too much memory when they are decoded.
 	Weigh     func(b []byte, d protoreflect.MessageDescriptor) error
 	WeighJSON func(b []byte) error
@@ -42,6 +44,9 @@ func New(o Options) (http.Handler, error) {
 	calls := connectHandler(o)
 	others := http.NewServeMux()
 	others.HandleFunc("GET /openapi.json", serveOpenAPI)
+	if o.Live != nil {
+		others.Handle("GET /status/live", o.Live)
+	}
 	compat.Register(others, o.Conn)
 	feed.Register(others, o.Conn, WriteError)
 	widget.Register(others, o.Conn)
