@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"embedd/internal/compat"
 	rest "embedd/internal/gateway/rest/embedd/v1"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -137,8 +138,11 @@ func blame(err error) *status.Status {
 	return status.New(codes.InvalidArgument, text)
 }
 
-// WriteError writes a status as HTTP knows it, with its message and details as JSON.
-func WriteError(w http.ResponseWriter, _ *http.Request, st *status.Status) {
+// WriteError writes a status as HTTP knows it, with its message and details as JSON; for a route of a dialect, in that.
+func WriteError(w http.ResponseWriter, r *http.Request, st *status.Status) {
+	if compat.WriteError(w, r, st) {
+		return
+	}
 	retryAfter(w, st)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -262,4 +266,3 @@ func (w *conditionalWriter) Write(b []byte) (int, error) {
 
 // Unwrap is for http.ResponseController.
 func (w *conditionalWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
