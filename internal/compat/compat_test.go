@@ -134,7 +134,7 @@ func some() []retrieval.Paper {
 
 // web is a server that is asked over HTTP.
 type web struct {
-	t       *testing.T
+	t       testing.TB
 	base    string
 	encoder *bag
 }
@@ -148,7 +148,7 @@ type options struct {
 }
 
 // launch serves some papers until the end of the test.
-func launch(t *testing.T, o options) *web {
+func launch(t testing.TB, o options) *web {
 	t.Helper()
 	w := &web{t: t, encoder: &bag{}}
 	c, err := retrieval.Open(t.Context(), t.TempDir(), w.encoder, &retrieval.Options{Rerankers: o.rerankers})

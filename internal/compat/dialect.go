@@ -103,7 +103,7 @@ func renamer(names map[string]string) func(string) string {
 func serve(in *dialect, method string, a answer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method && (method != http.MethodGet || r.Method != http.MethodHead) {
-			in.refuse(w, r, &failure{status: http.StatusMethodNotAllowed, message: fmt.Sprintf("%.20s is not a method of %s; use %s", r.Method, r.URL.Path, method), allow: method})
+			in.refuse(w, r, &failure{status: http.StatusMethodNotAllowed, message: fmt.Sprintf("%.20s is not a method of %.200s; use %s", r.Method, r.URL.Path, method), allow: method})
 			return
 		}
 		res, f := a(r)
