@@ -426,6 +426,9 @@ func TestScholar(t *testing.T) {
 		{"by another id, escaped", "GET", one + "DOI%3A10.1000%2Fa.1?limit=1&from=all-cs", ``, 200, `{"recommendedPapers":[{"paperId":"own/3","title":"gamma"}]}`},
 		{"by another id", "GET", one + "arXiv:2101.00001?limit=1&fields=paperId,year", ``, 200, `{"recommendedPapers":[{"paperId":"own/3","year":null}]}`},
 		{"by an address", "GET", one + "URL:https%3A%2F%2Farxiv.org%2Fabs%2F2101.00001?limit=1", ``, 200, `{"recommendedPapers":[{"paperId":"own/3","title":"gamma"}]}`},
+		{"by an address as it is", "GET", one + "URL:https://arxiv.org/abs/2101.00001?limit=1", ``, 200, `{"recommendedPapers":[{"paperId":"own/3","title":"gamma"}]}`},
+		{"by an id with dots", "GET", one + "a/../own//3", ``, 404, refused("Paper with id a/../own//3 not found")},
+		{"no id", "GET", one, ``, 400, refused("paper_id: is empty; an id has 1 to 512 bytes")},
 		{"all that is there", "GET", one + "own/3?limit=1&fields=title,abstract,authors,year,venue,externalIds,url,publicationDate,citationCount,corpusId", ``, 200,
 			`{"recommendedPapers":[{"abstract":"alpha alpha beta","authors":[{"authorId":null,"name":"A. One"},{"authorId":null,"name":"B. Two"}],"citationCount":null,"corpusId":null,` +
 				`"externalIds":{"ArXiv":"2101.00001","DOI":"10.1000/a.1"},"paperId":"ARXIV:2101.00001","publicationDate":"2021-01-02","title":"alpha","url":"https://example.org/1","venue":"V","year":2021}]}`},

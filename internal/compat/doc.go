@@ -45,7 +45,7 @@ func Register(mux *http.ServeMux, conn grpc.ClientConnInterface) {
 		{"/health", get, inference, c.healthy},
 		{"/v1/rerank", post, cohere, c.rerankV1},
 		{"/v2/rerank", post, cohere, c.rerankV2},
-		{"/recommendations/v1/papers/forpaper/{id...}", get, scholar, c.forPaper},
+		{onePaper + "{id...}", get, scholar, c.forPaper},
 		{"/recommendations/v1/papers", post, scholar, c.fromLists},
 		{"/recommendations/v1/papers/{$}", post, scholar, c.fromLists},
 	} {

@@ -230,6 +230,21 @@ func notFound(err error, id string, rename func(string) string) *failure {
 	return &failure{status: http.StatusNotFound, message: fmt.Sprintf("Paper with id %.600s not found", id)}
 }
 
+// onePaper is what the paths of recommendations for a paper begin with.
+const onePaper = "/recommendations/v1/papers/forpaper/"
+
+// Whole is a request with a path that no mux cleans: the id of a paper may be an address, in which slashes stand side by side.
+func Whole(r *http.Request) *http.Request {
+	id, ok := strings.CutPrefix(r.URL.EscapedPath(), onePaper)
+	if !ok || !strings.Contains(id, "/") {
+		return r
+	}
+	to, out := *r.URL, *r
+	to.RawPath = onePaper + strings.ReplaceAll(id, "/", "%2F")
+	out.URL = &to
+	return &out
+}
+
 // paperID is an id without what says that it is an address.
 func paperID(id string) string {
 	if scheme, rest, ok := strings.Cut(id, ":"); ok && strings.EqualFold(scheme, "URL") {

@@ -11,6 +11,7 @@ assert first.title and first.abstract and first.authors[0].name and first.year a
 assert first.citationCount is None  # it is not known here
 by_doi = client.get_recommended_papers("DOI:10.18653/v1/D19-1410", fields=["title", "year"], limit=5, pool_from="all-cs")
 assert [p.paperId for p in by_doi] == [p.paperId for p in papers] and by_doi[0].abstract is None
+assert [p.paperId for p in client.get_recommended_papers("URL:https://arxiv.org/abs/1908.10084", limit=5)] == [p.paperId for p in papers]
 assert len(client.get_recommended_papers("ARXIV:1908.10084")) == 100
 
 both = client.get_recommended_papers_from_lists(["ARXIV:1908.10084", "ARXIV:2104.08821"], limit=5)
@@ -22,4 +23,4 @@ fails(ObjectNotFoundException, lambda: client.get_recommended_papers("ARXIV:9999
 fails(ObjectNotFoundException, lambda: client.get_recommended_papers_from_lists(["nothing"]), "Paper with id nothing not found")
 fails(BadQueryParametersException, lambda: client.get_recommended_papers("ARXIV:1908.10084", fields=["titel"]), "titel")
 fails(PermissionError, lambda: SemanticScholar(api_url=URL, api_key="wrong", retry=False).get_recommended_papers("ARXIV:1908.10084"), "403")
-passed("semanticscholar", "get_recommended_papers by two ids, all fields, fields, limit, pool_from", "get_recommended_papers_from_lists", "errors: paper, field, key")
+passed("semanticscholar", "get_recommended_papers by three ids, all fields, fields, limit, pool_from", "get_recommended_papers_from_lists", "errors: paper, field, key")
