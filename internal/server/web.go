@@ -250,4 +250,3 @@ func (w *pacedWriter) pace() {
 		_ = w.control.SetWriteDeadline(w.until) // always can be, of net/http's own writers
 	}
 }
-
