@@ -78,7 +78,7 @@ func failed(err error, rename func(field string) string) *failure {
 			}
 		}
 	}
-	if rename != nil {
+	if rename != nil && f.field != "" {
 		f.field = rename(f.field)
 	}
 	return f

@@ -75,6 +75,13 @@ func TestKeys(t *testing.T) {
 			}
 		}
 	}
+	const none = "there is no key; send one in the header authorization, as: Bearer embedd_..."
+	w.check([]call{
+		{"no key", "POST", "/v1/embeddings", `{}`, 401, `{"error":{"message":"` + none + `","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`},
+		{"no key", "POST", "/embed", `{}`, 401, `{"error":"` + none + `","error_type":"Unauthorized"}`},
+		{"no key", "POST", "/v2/rerank", `{}`, 401, `{"message":"` + none + `"}`},
+		{"no key", "GET", "/recommendations/v1/papers/forpaper/own/3", ``, 401, `{"error":"` + none + `","message":"` + none + `"}`},
+	})
 	if status, _, body := w.ask("GET", "/health", ""); status != http.StatusOK {
 		t.Errorf("health without a key: %d %s", status, body)
 	}
