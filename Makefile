@@ -100,9 +100,11 @@ fuzz-tokenizer: setup ## Compare the tokens of 20,000 random texts with those of
 	EMBEDD_TOKEN_TEXTS=$(CURDIR)/.embedd/fuzz/texts.jsonl go test -count=1 -v -run TestTokensOfRandomTexts ./embed
 
 .PHONY: test-clients
-test-clients: setup ## Run the Python client of docs/clients.md (downloads 10 MB)
-	@.embedd/clients/bin/python -c 'import grpc_tools' 2>/dev/null || { python3 -m venv .embedd/clients && .embedd/clients/bin/pip install --quiet grpcio==1.85.3 grpcio-tools==1.85.1; }
-	EMBEDD_TEST_PYTHON=$(CURDIR)/.embedd/clients/bin/python go test -count=1 -v -run TestPythonClient ./cmd/embedd
+test-clients: setup .embedd/clients/installed ## Run clients in Python, ours of docs/clients.md and those of others of docs/compat.md (400 MB the first time)
+	EMBEDD_TEST_PYTHON=$(CURDIR)/.embedd/clients/bin/python go test -count=1 -v -run 'TestPythonClient|TestClientsOfOthers' ./cmd/embedd
+
+.embedd/clients/installed: cmd/embedd/testdata/clients/requirements.txt
+	@rm -rf .embedd/clients && python3 -m venv .embedd/clients && .embedd/clients/bin/pip install --quiet --disable-pip-version-check --no-deps -r $< && touch $@
 
 CASES ?= 40
 

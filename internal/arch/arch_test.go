@@ -86,7 +86,7 @@ var owners = map[string][]string{
 	"github.com/KimMachineGun/automemlimit":     {"internal/memory"},
 	"github.com/prometheus/procfs":              {"internal/memory"},
 	"google.golang.org/grpc":                    {"internal/compat", "internal/feed", "internal/gateway", "internal/gateway/rest/embedd/v1", "internal/pages", "internal/server", "internal/telemetry", "internal/widget", "proto/embedd/v1", "cmd/embedd"},
-	"google.golang.org/genproto":                {"internal/gateway", "internal/metadata", "internal/server", "internal/telemetry", "proto/embedd/v1", "cmd/embedd"},
+	"google.golang.org/genproto":                {"internal/compat", "internal/gateway", "internal/metadata", "internal/server", "internal/telemetry", "proto/embedd/v1", "cmd/embedd"},
 	"google.golang.org/protobuf":                {"models/onnx", "internal/compat", "internal/feed", "internal/gateway", "internal/gateway/rest/embedd/v1", "internal/pages", "internal/server", "internal/widget", "proto/embedd/v1", "cmd/embedd"},
 	"github.com/grpc-ecosystem/grpc-gateway/v2": {"internal/gateway", "internal/gateway/rest/embedd/v1"},
 	"github.com/fullstorydev/grpchan":           {"internal/server"},

@@ -53,6 +53,7 @@ func New(o Options) (http.Handler, error) {
 	pages.Register(others, o.Conn)
 	routes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Not one mux for all: it would clean the paths, and ids have slashes that stand side by side.
+		r = compat.Whole(r)
 		switch _, pattern := others.Handler(r); {
 		case strings.HasPrefix(r.URL.Path, "/embedd.v1."):
 			calls.ServeHTTP(w, r)

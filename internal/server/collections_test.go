@@ -94,6 +94,7 @@ var asked = map[string]proto.Message{
 	"PaperService/ExportPapers":   &embeddv1.ExportPapersRequest{},
 	"SearchService/Recommend":     &embeddv1.RecommendRequest{PositiveIds: []string{"a"}},
 	"SearchService/Compare":       &embeddv1.CompareRequest{Left: []*embeddv1.Input{text("x")}, Right: []*embeddv1.Input{text("y")}},
+	"SearchService/Rerank":        &embeddv1.RerankRequest{Query: "x", Texts: []string{"y"}},
 	"EncodeService/Tokenize":      &embeddv1.TokenizeRequest{Texts: []string{"x"}},
 }
 
