@@ -28,8 +28,13 @@ const Limit = 3 * time.Minute
 func Run(t *testing.T, script string, env map[string]string) {
 	t.Helper()
 	chromium := Need(t)
-	// Read here, so that a result that go test keeps is of these files.
-	for _, file := range []string{script, filepath.Join(root(), "internal", "browser", "harness.mjs")} {
+	// Looked at here, so that a result that go test keeps is of these.
+	os.Getenv("EMBEDD_ONLY")
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(script), "*.mjs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, script, filepath.Join(root(), "internal", "browser", "harness.mjs")) {
 		if _, err := os.ReadFile(file); err != nil {
 			t.Fatal(err)
 		}
@@ -38,8 +43,7 @@ func Run(t *testing.T, script string, env map[string]string) {
 	if pictures == "" {
 		pictures = t.TempDir()
 	}
-	pictures, err := filepath.Abs(pictures)
-	if err != nil {
+	if pictures, err = filepath.Abs(pictures); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(pictures, 0o755); err != nil {

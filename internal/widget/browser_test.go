@@ -28,6 +28,9 @@ func TestInBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("EMBEDD_HOME", home)
+	if _, err := os.ReadFile("../../docs/widget.md"); err != nil { // whose snippets are shown
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	program := filepath.Join(dir, "embedd")
 	if out, err := exec.Command("go", "build", "-o", program, "embedd/cmd/embedd").CombinedOutput(); err != nil {

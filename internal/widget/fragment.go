@@ -202,11 +202,14 @@ func (l *labels) paper(hit *embeddv1.Hit) paper {
 	} else if len(authors) > 0 {
 		facts = append(facts, strings.Join(authors, ", "))
 	}
-	if p.GetVenue() != "" {
-		facts = append(facts, p.GetVenue())
+	where := p.GetVenue()
+	if year := strconv.Itoa(int(p.GetYear())); where == "" {
+		where = year
+	} else if year != "0" {
+		where += "\u00a0·\u00a0" + year // which does not begin a line alone
 	}
-	if p.GetYear() != 0 {
-		facts = append(facts, strconv.Itoa(int(p.GetYear())))
+	if where != "0" {
+		facts = append(facts, where)
 	}
 	out.Facts = strings.Join(facts, " · ")
 	return out

@@ -6,10 +6,10 @@
 
   const names = 'heading loading empty failed again why here there none strong related weak others found'.split(' ');
   const labels = Object.fromEntries(Object.entries({
-    en: 'Related papers|Looking for related papers…|No related papers were found.|Related papers cannot be shown at the moment.|Try again|Why related?|This paper|That paper|They are alike as a whole; no two sentences stand out.|closely related|related|loosely related|et al.|Related papers found:',
-    de: 'Verwandte Arbeiten|Verwandte Arbeiten werden gesucht…|Keine verwandten Arbeiten gefunden.|Verwandte Arbeiten lassen sich gerade nicht anzeigen.|Noch einmal versuchen|Warum verwandt?|Diese Arbeit|Jene Arbeit|Sie ähneln sich im Ganzen; keine zwei Sätze stechen hervor.|eng verwandt|verwandt|entfernt verwandt|u. a.|Verwandte Arbeiten gefunden:',
-    fr: 'Articles apparentés|Recherche d’articles apparentés…|Aucun article apparenté n’a été trouvé.|Les articles apparentés ne peuvent pas être affichés pour l’instant.|Réessayer|Pourquoi ?|Cet article|L’autre article|Ils se ressemblent dans l’ensemble ; aucune paire de phrases ne se distingue.|très proche|apparenté|plus éloigné|et al.|Articles apparentés trouvés :',
-    es: 'Artículos relacionados|Buscando artículos relacionados…|No se encontraron artículos relacionados.|Los artículos relacionados no se pueden mostrar en este momento.|Intentar de nuevo|¿Por qué?|Este artículo|El otro artículo|Se parecen en conjunto; no destaca ningún par de frases.|muy relacionado|relacionado|poco relacionado|y otros|Artículos relacionados encontrados:',
+    en: 'Related papers|Looking for related papers…|No related papers were found.|Related papers cannot be shown at the moment.|Try again|Why related?|This page|That paper|They are alike as a whole; no two sentences stand out.|closely related|related|loosely related|et al.|Related papers found:',
+    de: 'Verwandte Arbeiten|Verwandte Arbeiten werden gesucht…|Keine verwandten Arbeiten gefunden.|Verwandte Arbeiten lassen sich gerade nicht anzeigen.|Noch einmal versuchen|Warum verwandt?|Diese Seite|Jene Arbeit|Sie ähneln sich im Ganzen; keine zwei Sätze stechen hervor.|eng verwandt|verwandt|entfernt verwandt|u. a.|Verwandte Arbeiten gefunden:',
+    fr: 'Articles apparentés|Recherche d’articles apparentés…|Aucun article apparenté n’a été trouvé.|Les articles apparentés ne peuvent pas être affichés pour l’instant.|Réessayer|Pourquoi ?|Cette page|L’autre article|Ils se ressemblent dans l’ensemble ; aucune paire de phrases ne se distingue.|très proche|apparenté|plus éloigné|et al.|Articles apparentés trouvés :',
+    es: 'Artículos relacionados|Buscando artículos relacionados…|No se encontraron artículos relacionados.|Los artículos relacionados no se pueden mostrar en este momento.|Intentar de nuevo|¿Por qué?|Esta página|El otro artículo|Se parecen en conjunto; no destaca ningún par de frases.|muy relacionado|relacionado|poco relacionado|y otros|Artículos relacionados encontrados:',
   }).map(([lang, all]) => [lang, Object.fromEntries(all.split('|').map((label, i) => [names[i], label]))]));
 
   const sheet = new CSSStyleSheet();
@@ -33,7 +33,8 @@ a:focus-visible,button:focus-visible{outline:2px solid var(--a);outline-offset:2
 p{margin:0}
 p,.s{color:var(--m)}
 .m,.s,.w,dl{font-size:.875em}
-.f{display:flex;flex-wrap:wrap;align-items:center;column-gap:1.5em;padding-block-start:.1em}
+.f,.g{display:flex;flex-wrap:wrap;align-items:center;column-gap:1.5em}
+.f{padding-block-start:.1em}
 .s{white-space:nowrap}
 .s::before{content:"";display:inline-block;inline-size:.5em;block-size:.5em;margin-inline-end:.45em;border-radius:50%;border:1px solid var(--a)}
 .strong::before{background:var(--a)}
@@ -50,11 +51,16 @@ dd:last-child{margin:0}
 .r{border:1px solid var(--b);border-radius:.4em;padding:.3em .9em;margin-block:.6em .5em}
 .r:hover{border-color:currentColor}
 .h{position:absolute;inline-size:1px;block-size:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
-.k{block-size:1.4em;padding:0;margin-block:1.1em;border:0;border-radius:.3em;background:var(--b);opacity:.7;animation:k 1.6s ease-in-out infinite alternate}
-.k:nth-child(even){inline-size:82%}
-@keyframes k{to{opacity:.3}}
+section{display:flow-root}
+[aria-busy=true]{display:flex;flex-direction:column}
+[aria-busy=true]>p{order:1}
+.k{padding-block:var(--related-papers-gap,.75em);border-block-start:1px solid var(--b);animation:k 1.6s ease-in-out infinite alternate}
+.k::before,.k::after{content:"";display:block;block-size:.9em;margin-block:.25em;inline-size:72%;border-radius:.25em;background:var(--b)}
+.k::after{block-size:.7em;margin-block:.65em .3em;inline-size:46%}
+.k:nth-child(even)::before{inline-size:58%}
+@keyframes k{to{opacity:.4}}
 @media (prefers-reduced-motion:reduce){.k{animation:none}}
-@media print{button{display:none}li{break-inside:avoid}}`);
+@media print{:host([theme]){color-scheme:light!important}button{display:none}li{break-inside:avoid}}`);
 
   // make makes an element; what it contains is elements and text.
   const make = (name, attributes, ...content) => {
@@ -148,17 +154,20 @@ dd:last-child{margin:0}
         this.#due = true; // several may change at once
         queueMicrotask(() => {
           this.#due = false;
-          if (this.#seen) this.reload();
+          this.reload();
         });
       }
     }
 
     // reload asks anew, once the element is in sight.
     reload() {
+      if (!this.#seen) return;
       this.#stop?.abort();
       this.#show('loading');
       this.#seen.disconnect();
-      this.#seen.observe(this);
+      const { top, bottom, width } = this.getBoundingClientRect();
+      if (width && top < innerHeight + 200 && bottom > -200) this.#load(); // does not wait for the next frame
+      else this.#seen.observe(this);
     }
 
     async #load() {
@@ -192,8 +201,8 @@ dd:last-child{margin:0}
     }
 
     async #ask(path, body, signal, again = true) {
-      const headers = { 'Content-Type': 'application/json' }, key = this.getAttribute('key');
-      if (key) headers.Authorization = 'Bearer ' + key;
+      // Without a key and a type of content a browser asks at once, and not first whether it may.
+      const key = this.getAttribute('key'), headers = key ? { Authorization: 'Bearer ' + key } : {};
       const server = this.getAttribute('server')?.replace(/\/?$/, '/') ?? script;
       const res = await fetch(new URL(path, new URL(server ?? '/', document.baseURI)), {
         method: 'POST', headers, body: JSON.stringify({ ...body, collection: this.getAttribute('collection') ?? '' }), credentials: 'omit', signal: AbortSignal.any([signal, AbortSignal.timeout(20000)]),
@@ -238,7 +247,7 @@ dd:last-child{margin:0}
       status.before(make('h' + this.#number('level', 2, 6), { id: 'h', part: 'heading' }, bdi(this.getAttribute('heading') ?? l.heading)));
       status.className = hits.length ? 'h' : '';
       status.replaceChildren(bdi(hits.length ? `${l.found} ${hits.length}` : l[state]));
-      if (state === 'loading') section.append(make('div', { 'aria-hidden': true }, ...Array.from({ length: 4 }, () => make('div', { class: 'k' }))));
+      if (state === 'loading') section.append(make('div', { 'aria-hidden': true }, ...Array.from({ length: Math.min(this.#number('count', 5, 50), 5) }, () => make('div', { class: 'k' }))));
       if (state === 'failed') {
         const again = make('button', { type: 'button', class: 'r', part: 'retry' }, bdi(l.again));
         again.onclick = () => { this.reload(); };
@@ -253,7 +262,7 @@ dd:last-child{margin:0}
       const p = hit.paper ?? {}, href = link(p), authors = p.authors ?? [], band = bandOf(hit);
       const title = make(href ? 'a' : 'span', { part: 'title', class: 't', dir: 'auto', href, rel: href && 'noopener nofollow ugc' }, p.title || p.id || '');
       title.onclick = (e) => { if (!this.#tell('click', { id: p.id, rank: i + 1, href })) e.preventDefault(); };
-      const facts = [authors.slice(0, 3).join(', ') + (authors[3] ? ' ' + l.others : ''), p.venue, p.year].filter(Boolean).join(' · ');
+      const facts = [authors.slice(0, 3).join(', ') + (authors[3] ? ' ' + l.others : ''), [p.venue, p.year].filter(Boolean).join('\u00a0·\u00a0')].filter(Boolean).join(' · ');
       const why = make('button', { type: 'button', class: 'w', part: 'why', id: 'w' + i, 'aria-expanded': false, 'aria-controls': 'e' + i, 'aria-describedby': 't' + i }, bdi(l.why));
       const more = make('div', { id: 'e' + i, part: 'explanation', hidden: '' });
       title.id = 't' + i;
@@ -263,7 +272,8 @@ dd:last-child{margin:0}
         if (!more.hidden && !more.querySelector('dl')) this.#explain(p.id, more, l);
       };
       return make('li', { part: 'item' }, title,
-        make('div', { class: 'f' }, facts ? make('p', { class: 'm', part: 'meta' }, bdi(facts)) : '', l[band] ? make('span', { class: 'm s ' + band, part: 'band' }, bdi(l[band])) : '', why), more);
+        make('div', { class: 'f' }, facts ? make('p', { class: 'm', part: 'meta' }, bdi(facts)) : '', 
+          make('div', { class: 'g' }, l[band] ? make('span', { class: 's ' + band, part: 'band' }, bdi(l[band])) : '', why)), more);
     }
 
     // explain shows the two sentences that are most alike.
