@@ -44,8 +44,8 @@ const tag = (attributes = {}) => `<related-papers${Object.entries(attributes).ma
 
 // visit opens a page, and waits until its widget is in a state.
 const visit = async (path, state = 'loaded', options = {}, origin = A) => {
-  const page = await open(options);
-  await page.addInitScript(listen);
+  const page = options.page ?? await open(options);
+  if (!options.page) await page.addInitScript(listen);
   if (options.route) await options.route(page);
   await page.goto(origin + path);
   if (state) await page.locator(`related-papers:state(${state})`).first().waitFor();
@@ -72,6 +72,12 @@ const accessible = async (page) => { // the page with the widget, by every rule 
   looked++;
   violations += found.length;
   assert.deepEqual(found, []);
+};
+// held has requests wait until release is called.
+const held = () => {
+  let release;
+  const released = new Promise((r) => { release = r; });
+  return { release, route: (page) => page.route('**/v1/search', async (route) => { await released; await route.continue(); }) };
 };
 const slow = (ms) => (page) => page.route('**/v1/search', async (route) => { await new Promise((r) => setTimeout(r, ms)); await route.continue().catch(() => {}); });
 const refuse = (status, headers = {}, times = Infinity) => (page) => page.route('**/v1/search', (route) => (route.request().method() === 'POST' && times-- > 0
@@ -126,13 +132,15 @@ await test('looks', async () => {
 await test('states', async () => {
   for (const dark of [false, true]) {
     const name = dark ? '-dark' : '';
-    let page = await show({ 'paper-id': SBERT }, 'loading', { dark, reducedMotion: true, route: slow(1500) });
+    const { route, release } = held();
+    let page = await show({ 'paper-id': SBERT }, 'loading', { dark, reducedMotion: true, route });
     const section = page.locator('[part=root]');
     assert.equal(await section.getAttribute('aria-busy'), 'true');
     assert.equal(await page.getByRole('status').innerText(), 'Looking for related papers…');
     assert.equal(await page.locator('.k').first().evaluate((e) => getComputedStyle(e).animationName), 'none');
     await accessible(page);
     await shot(page, `widget-loading${name}`, 'aside');
+    release();
     await page.locator('related-papers:state(loaded)').waitFor();
     assert.equal(await section.getAttribute('aria-busy'), 'false');
     assert.equal(await page.getByRole('status').textContent(), 'Related papers found: 4');
@@ -147,6 +155,26 @@ await test('states', async () => {
     await accessible(page);
     await shot(page, `widget-failed${name}`, 'aside');
   }
+});
+
+await test('an explanation', async () => {
+  let fails = true;
+  const page = await show({ 'paper-id': SBERT }, 'loaded', { route: (p) => p.route('**/v1/explain', (r) => (fails ? r.abort() : r.continue())) });
+  assert.equal(page.seen.requests.filter((r) => r.url.endsWith('/v1/explain')).length, 0); // not before it is wanted
+  const why = page.locator('[part=why]').first(), more = page.locator('[part=explanation]').first();
+  await why.click();
+  await more.getByText('Related papers cannot be shown at the moment.').waitFor();
+  await accessible(page);
+  fails = false; // closed and opened, it asks again, until there is one
+  for (let i = 0; i < 4; i++) await why.click();
+  await more.locator('dl').waitFor();
+  assert.deepEqual(await more.locator('dt').allInnerTexts(), ['This page', 'That paper']);
+  assert.equal(await more.locator('dd').first().innerText(), 'Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks');
+  const asked = page.seen.requests.filter((r) => r.url.endsWith('/v1/explain')).length;
+  await why.click();
+  await why.click();
+  assert.equal(page.seen.requests.filter((r) => r.url.endsWith('/v1/explain')).length, asked);
+  assert.deepEqual(page.seen.errors, []);
 });
 
 await test('a server that is not there', async () => {
@@ -246,14 +274,16 @@ await test('what the page says of its paper', async () => {
     ['<script type="application/ld+json">{broken</script>' + json([{ '@type': 'ScholarlyArticle', name: title, description: abstract }]), text],
     [meta({ citation_title: title, citation_abstract: '' }), { paper: { title } }],
   ];
+  let page = await open();
+  await page.addInitScript(listen);
   for (const [head, want] of table) {
-    const page = await visit(makePage(article(tag({ band: 'weak' })), { head }));
+    await visit(makePage(article(tag({ band: 'weak' })), { head }), 'loaded', { page });
     assert.equal(JSON.stringify((await events(page))[0].query), JSON.stringify(want), head);
     assert.ok((await titles(page)).length > 0, head);
-    await page.context().close();
   }
+  clean(page);
   // Attributes come first, and a text where the paper is not known.
-  let page = await show({ 'paper-id': 'DOI:10.9999/nobody.knows', text: 'dense retrieval', band: 'weak' }, 'loaded', { head: meta({ citation_doi: '10.18653/v1/D19-1410' }) });
+  page = await show({ 'paper-id': 'DOI:10.9999/nobody.knows', text: 'dense retrieval', band: 'weak' }, 'loaded', { head: meta({ citation_doi: '10.18653/v1/D19-1410' }) });
   assert.deepEqual((await events(page))[0].query, { text: 'dense retrieval' });
   page = await show({ 'paper-id': 'DOI:10.9999/nobody.knows', band: 'weak' }, 'loaded', { head: meta({ citation_title: title }) });
   assert.equal((await events(page))[0].query.paper.title, title);
