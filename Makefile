@@ -14,7 +14,7 @@ run: setup ## Set up what is missing, index the sample papers, show a first answ
 	@exec bin/embedd serve --samples samples/papers.jsonl
 
 .PHONY: test
-test: setup ## Set up what is missing and run all the tests
+test: setup browser ## Set up what is missing and run all the tests
 	@bin/embedd models pull all-MiniLM-L6-v2-fp32 >/dev/null # the float32 twin, for comparison
 	@bin/embedd models pull paraphrase-MiniLM-L3-v2 >/dev/null # a graph made by others
 	go test -timeout 30m ./...
@@ -83,10 +83,21 @@ generate: $(BUF) ## Lint the wire contract; generate its Go code, and the kernel
 	PATH=$(CURDIR)/tools/node_modules/.bin:$$PATH buf generate --template models/onnx/buf.gen.yaml
 	go generate ./ann/vec
 
+# What make browser needs of npm comes with buf.
 $(BUF): tools/package.json tools/package-lock.json
-	@command -v npm >/dev/null || { echo "npm is missing; install Node.js to lint and generate the wire contract" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is missing; install Node.js to lint and generate the wire contract, and for tests in a browser" >&2; exit 1; }
 	cd tools && npm install --no-save --ignore-scripts --silent # npm ci wants the lock to list platforms that npm leaves out
 	@touch $@
+
+.PHONY: browser
+browser: ## Bring what tests in a browser need: Chromium by apt-get, as root; playwright-core and axe-core by npm
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	else \
+		echo "Tests in a browser are skipped: install chromium and a font that has Arabic and Hebrew, as Debian's packages chromium and fonts-dejavu-core" >&2; \
+	fi
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(BUF); else echo "Tests in a browser are skipped: install Node.js and npm" >&2; fi
 
 .PHONY: bars
 bars: setup ## Print the figures that the project holds itself to (about 50 minutes; needs the evaluation sets)

@@ -51,6 +51,7 @@ var allowed = map[string][]string{
 	"internal/admin":                  {},
 	"internal/telemetry":              {},
 	"internal/arch":                   {},
+	"internal/browser":                {},
 	"internal/chaos":                  {},
 	"internal/evalsets":               {},
 	"internal/testmodels":             {},
