@@ -216,7 +216,7 @@ func filter(q url.Values) string {
 // paperPath is the page of a paper; pathOf in dom.js makes the same. Slashes stay where no part between them is one that browsers would take away.
 func paperPath(id, in string) string {
 	var of string
-	escaped := strings.ReplaceAll(url.QueryEscape(id), "+", "%20")
+	escaped := component.Replace(url.QueryEscape(id))
 	switch parts := strings.Split(id, "/"); {
 	case id == "." || id == "..":
 		of = "/paper/?id=" + escaped
@@ -233,6 +233,9 @@ func paperPath(id, in string) string {
 	}
 	return of
 }
+
+// component makes of Go's escapes those of encodeURIComponent.
+var component = strings.NewReplacer("+", "%20", "%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
 
 // web is an address that may be a link: of the web, or empty.
 func web(s string) string {

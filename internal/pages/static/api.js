@@ -91,8 +91,9 @@ function askKey(wrong, signal) {
 export function problem(where, e, again) {
   const rest = e instanceof Problem ? e.message : 'Something went wrong in this page.';
   if (!(e instanceof Problem)) console.error(e);
-  show(where, h('div', { class: 'problem', role: 'alert' }, h('p', { text: e.status === 429 ? 'The server is busy.' : rest }),
-    e.status === 429 && h('p', { class: 'quiet', text: rest }), again && h('button', { onclick: again, text: 'Try again' })));
+  const box = h('div', { class: 'problem', role: 'alert' }, h('p', { text: e.status === 429 ? 'The server is busy.' : rest }),
+    e.status === 429 && h('p', { class: 'quiet', text: rest }), again && h('button', { onclick: again, text: 'Try again' }));
+  show(where, /^[OU]L$/.test(where.tagName) ? h('li', {}, box) : box);
   if (again && e.status === 0) addEventListener('online', () => where.isConnected && again(), { once: true });
 }
 

@@ -105,7 +105,20 @@ export function hit(found, of) {
       }
     }
   }
-  const near = h('a', { class: 'near', href: `${pathOf(paper.id)}` }, icon('near'), 'Related');
+  const kin = h('div', { class: 'because', id: `kin-${made}`, hidden: true });
+  const near = h('button', { class: 'near plain', 'aria-expanded': 'false', 'aria-controls': kin.id, onclick: async () => {
+    kin.hidden = !kin.hidden;
+    near.setAttribute('aria-expanded', String(!kin.hidden));
+    if (kin.hidden || kin.children.length) return;
+    show(kin, h('div', { class: 'ghost line' }), h('div', { class: 'ghost line' }));
+    try {
+      const { hits = [] } = await post('/v1/related', { id: paper.id, k: 5 });
+      show(kin, hits.length ? h('ul', { class: 'kin' }, hits.map((x) => h('li', {}, h('a', { href: pathOf(x.paper.id), dir: 'auto', text: x.paper.title || x.paper.id }),
+        h('span', { class: 'quiet small', text: [x.paper.venue, x.paper.year].filter(Boolean).join(' · ') })))) : h('p', { class: 'quiet', text: 'Nothing is related to it.' }),
+      h('p', { class: 'small' }, h('a', { href: pathOf(paper.id), text: 'All that is related' })));
+      say(`${hits.length} related papers`);
+    } catch (e) { problem(kin, e); }
+  } }, icon('near'), 'Related');
   const text = paper.abstract ? passage(paper.abstract, of.words) : '';
   return h('li', { class: 'hit', dataset: { id: paper.id } }, h('article', {},
     h(of.level ?? 'h2', {}, h('a', { href: pathOf(paper.id), dir: 'auto' }, marked(paper.title || paper.id, of.words))),
@@ -114,11 +127,11 @@ export function hit(found, of) {
     h('div', { class: 'acts' },
       h('span', { class: 'score', title: `Score ${score.toFixed(3)}${found.cosine === undefined ? '' : `, cosine ${found.cosine.toFixed(3)}`}` },
         bar(of.top > 0 ? score / of.top : 0), h('span', { class: 'figure', text: number(score, score >= 10 ? 1 : 2) }), h('span', { class: 'away', text: ' score' })),
-      band && h('span', { class: `band ${band}`, title: means, text: band }),
+      band && h('span', { class: `band is-${band}`, title: means, text: band }),
       h('span', { class: 'buttons' }, explained, near, addButton(paper.id)),
     ),
     found.sameWork?.length > 0 && h('p', { class: 'quiet small' }, 'Also stored as ', found.sameWork.map((i, n) => [n ? ', ' : '', h('a', { href: pathOf(i), text: i })])),
-    panel));
+    panel, kin));
 }
 let made = 0;
 

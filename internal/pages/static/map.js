@@ -106,7 +106,7 @@ function chart(box, points, go, signal) {
     const r = box.getBoundingClientRect();
     w = Math.max(1, r.width); hh = Math.max(1, r.height);
     dpr = Math.min(devicePixelRatio || 1, 2);
-    const of = draws.name === '2d' ? 1 : dpr;
+    const of = draws.name === '2d' && n > 20000 ? 1 : dpr; // four times the pixels are too many then
     canvas.width = Math.round(w * of); canvas.height = Math.round(hh * of);
     over.width = Math.round(w * dpr); over.height = Math.round(hh * dpr);
     const left = w > 960 && topics.open ? 260 : 0; // what the list of topics covers
@@ -319,7 +319,7 @@ function chart(box, points, go, signal) {
     naming = setTimeout(() => { const i = at(w / 2, hh / 2, 80); tell(i, i < 0 ? 0 : sx(i), i < 0 ? 0 : sy(i), false); }, 150);
   });
 
-  const watch = new ResizeObserver(size);
+  const watch = new ResizeObserver(() => { size(); moved(); });
   const shade = () => { paint(); draw(); };
   paint();
   watch.observe(box);
@@ -385,16 +385,23 @@ function pictureOf(canvas, { n, x, y }, packed) {
       if (picture?.width !== w || picture.height !== hh) { picture = c.createImageData(w, hh); pixels = new Uint32Array(picture.data.buffer); }
       pixels.fill(0);
       const size = Math.max(1, Math.round(wide * k)), half = size >> 1, dx = w / 2 - view.x * s - half, dy = hh / 2 + view.y * s - half;
-      const round = []; // where each row of a point begins and ends
-      for (let r = 0; r < size; r++) { const off = Math.abs(r + 0.5 - size / 2), reach = Math.sqrt(Math.max(0, (size / 2) ** 2 - off * off)); round.push(size < 3 ? 0 : Math.round(size / 2 - reach), size < 3 ? size : Math.round(size / 2 + reach)); }
+      // How much of each pixel a point covers, and where that is all of it. What lies alone is fainter than what lies on others.
+      const mask = new Uint32Array(size * size);
+      for (let r = 0; r < size; r++) for (let q = 0; q < size; q++) mask[r * size + q] = size < 3 ? 190 : Math.round(255 * clamp(size / 2 + 0.5 - Math.hypot(r + 0.5 - size / 2, q + 0.5 - size / 2), 0, 1));
       const right = w - size, low = hh - size;
       for (let i = 0; i < n; i++) {
         const px = (x[i] * s + dx) | 0, py = (dy - y[i] * s) | 0;
         if (px < 0 || py < 0 || px > right || py > low) continue;
         const colour = packed[i];
         let row = py * w + px;
-        if (size === 2) { pixels[row] = pixels[row + 1] = pixels[row + w] = pixels[row + w + 1] = colour; continue; }
-        for (let r = 0; r < size; r++, row += w) for (let q = row + round[2 * r], end = row + round[2 * r + 1]; q < end; q++) pixels[q] = colour;
+        for (let r = 0, m = 0; r < size; r++, row += w) {
+          for (let q = 0; q < size; q++, m++) {
+            const a = mask[m];
+            if (a === 0) continue;
+            if (pixels[row + q] === 0) pixels[row + q] = (colour & 0xffffff) | a << 24;
+            else if (a > 127) pixels[row + q] = colour;
+          }
+        }
       }
       c.putImageData(picture, 0, 0);
     },

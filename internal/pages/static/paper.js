@@ -50,7 +50,7 @@ export function show_(main, { data, title }) {
   function drawRelated(paper) {
     let when = '', asked;
     const list = h('ol', { class: 'hits' }, ghosts(4));
-    const years = h('div', { class: 'span' });
+    const years = h('div', { class: paper.year ? 'span' : 'span none-of' });
     const note = h('p', { class: 'quiet small' });
     const choice = paper.year ? h('fieldset', { class: 'choice' }, h('legend', { class: 'away', text: 'Of which time' }),
       [['', 'All'], ['newer', `After ${paper.year}`], ['older', `Before ${paper.year}`]].map(([value, name]) => h('label', {},
@@ -67,11 +67,13 @@ export function show_(main, { data, title }) {
         const answer = await post('/v1/related', { id: paper.id, k: size, view: 'PAPER_VIEW_FULL', filter }, mine.signal);
         const hits = answer.hits ?? [];
         note.textContent = hits.length ? '' : 'There are none.';
-        show(years, chart(paper, hits));
+        const drawn = chart(paper, hits);
+        years.classList.toggle('none-of', !drawn);
+        show(years, drawn);
         show(list, hits.map((x) => hit(x, { query: { paperId: paper.id }, top: 1, mode: 'dense', pairs: true, level: 'h3' })));
         if (when) say(plural(hits.length, 'related paper', 'related papers'));
       } catch (e) {
-        if (e.name !== 'AbortError') { show(years); problem(list, e, load); }
+        if (e.name !== 'AbortError') { years.classList.add('none-of'); show(years); problem(list, e, load); }
       } finally {
         list.removeAttribute('aria-busy');
       }
@@ -86,8 +88,8 @@ export function show_(main, { data, title }) {
     const ys = of.map((x) => x.paper.year).concat(paper.year), cs = of.map((x) => x.cosine);
     const y0 = Math.min(...ys), y1 = Math.max(...ys), c0 = Math.min(...cs), c1 = Math.max(...cs);
     if (y0 === y1) return null;
-    const w = 720, hh = 132, x = (y) => 20 + ((y - y0) / (y1 - y0)) * (w - 40), up = (c) => 98 - ((c - c0) / (c1 - c0 || 1)) * 78;
-    const step = Math.max(1, Math.ceil((y1 - y0) / 8)), ticks = [];
+    const w = Math.max(240, Math.min(832, related.clientWidth || 720)), hh = 132, x = (y) => 20 + ((y - y0) / (y1 - y0)) * (w - 40), up = (c) => 98 - ((c - c0) / (c1 - c0 || 1)) * 78;
+    const step = Math.max(1, Math.ceil(((y1 - y0) * 56) / w)), ticks = [];
     for (let y = y1; y >= y0; y -= step) ticks.push(y);
     const point = (one, i) => {
       const dot = h('svg:circle', { cx: x(one.paper.year).toFixed(1), cy: up(one.cosine).toFixed(1), r: 5, class: `dot ${one.band ?? ''}` }, h('svg:title', { text: `${one.paper.title || one.paper.id}, ${one.paper.year}` }));

@@ -33,8 +33,9 @@ const valueOf = (c) => { const v = c.replace(/^[^=:]*[=:]\s*/, ''); return v.sta
 const condition = (field, value, type) => `${field} = ${type === 'FIELD_TYPE_NUMBER' || type === 'FIELD_TYPE_BOOL' ? value : `"${value.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n').replace(/\r/g, '\\r').replace(/\t/g, '\\t')}"`}`;
 const nameOf = (field) => field.replace(/^metadata\./, '').replaceAll('_', ' ');
 
+const intro = 'Write a question, a title, or a whole abstract: papers are found by their meaning, and by their words.';
 const modes = [['', 'Both'], ['dense', 'Meaning'], ['lexical', 'Words']];
-const sorts = [['', 'Best first'], ['recent', 'Best first, newer preferred'], ['newest', 'Newest of the best 100']];
+const sorts = [['', 'Best first'], ['recent', 'Newer preferred'], ['newest', 'Newest of 100']];
 
 function stateOf(search) {
   const p = new URLSearchParams(search);
@@ -60,10 +61,11 @@ export function show_(main, { data, go, first, title }) {
   const chips = h('ul', { class: 'chips', 'aria-label': 'Filters that are set' });
   const own = h('input', { type: 'text', id: 'own', spellcheck: 'false', autocapitalize: 'off', autocomplete: 'off', placeholder: 'year >= 2020 AND venue = "ACL"', 'aria-describedby': 'own-says', onchange: () => change({ filter: own.value }) });
   const ownSays = h('p', { id: 'own-says', class: 'quiet small' });
+  const ownField = h('div', { class: 'field', hidden: true }, h('label', { for: 'own', class: 'head', text: 'A filter in words' }), own, ownSays);
   const facets = h('div', { class: 'fields' });
   const open = matchMedia('(min-width: 60rem)').matches;
   const aside = h('details', { class: 'facets', open }, h('summary', {}, icon('filter'), h('span', { text: 'Filters' })), h('div', {}, facets,
-    h('div', { class: 'field' }, h('label', { for: 'own', class: 'head', text: 'A filter in words' }), own, ownSays)));
+    ownField));
   const tally = h('p', { class: 'tally' });
   const list = h('ol', { class: 'hits' });
   const after = h('div', { class: 'after' });
@@ -217,6 +219,8 @@ export function show_(main, { data, go, first, title }) {
       show(facets, fields.filter((f) => by.get(f.name)?.values?.length).map((f) => (f.name === 'year' ? years(by.get('year')) : facet(f, by.get(f.name)))));
     } catch (e) {
       if (e.name !== 'AbortError' && !e.of?.('filter')) show(facets, h('p', { class: 'quiet small', text: 'No counts of papers to choose from.' }));
+    } finally {
+      ownField.hidden = false; // not before, so that nothing moves
     }
   }
   const place = (f) => ({ year: 0, venue: 1, authors: 2 }[f.name] ?? 3);
@@ -247,15 +251,17 @@ export function show_(main, { data, go, first, title }) {
       h('div', { class: 'range' }, field('First', s.from), h('span', { text: '–', 'aria-hidden': 'true' }), field('Last', s.to)));
   }
 
+  const headline = (n) => h('p', { class: 'big' }, h('span', {}, 'Search ', n > 0 && h('span', { class: 'figure', text: number(n) }), n === 1 ? ' paper' : ' papers'), h('span', { text: n === 1 ? 'by what it means' : 'by what they mean' }));
   async function drawHero(signal) {
+    if (!info) show(hero, headline(0), h('p', { class: 'quiet', text: intro }));
     try {
       info ??= await get('/v1/info');
       if (signal.aborted) return;
       const n = Number(info.counts?.papers ?? 0);
-      show(hero, h('p', { class: 'big' }, n ? ['Search ', h('span', { class: 'figure', text: number(n) }), n === 1 ? ' paper by what it means' : ' papers by what they mean'] : 'There are no papers yet'),
-        n ? h('p', { class: 'quiet', text: 'Write a question, a title, or a whole abstract: papers are found by their meaning, and by their words.' })
+      show(hero, n || !info.counts ? headline(n) : h('p', { class: 'big', text: 'There are no papers yet' }),
+        n || !info.counts ? h('p', { class: 'quiet', text: intro })
           : h('p', { class: 'quiet' }, 'Bring some with ', h('code', { text: 'embedd index papers.jsonl' }), '.'));
-    } catch { show(hero, h('p', { class: 'big', text: 'Search papers by what they mean' })); }
+    } catch { /* it is well without */ }
   }
 
   drawSays();

@@ -14,15 +14,15 @@ export function show_(main, { title }) {
       const [info, of] = await Promise.all([get('/v1/info', signal), raw('/v1/collections', { signal }).then((r) => r.json()).catch((e) => { if (e.name === 'AbortError') throw e; return {}; })]);
       show(rest, figures(info), card('Model', pairs(info.model && [['Name', info.model.id], ['Dimension', number(info.model.dimension)], ['Reads at most', `${number(info.model.maxTokens)} tokens`], ['Pooling', info.model.pooling], ['Precision', info.model.precision],
         ['Licence', info.model.license], ['Fingerprint', info.model.fingerprint && h('code', { text: info.model.fingerprint.slice(0, 12), title: info.model.fingerprint })]])),
-      card('Index', pairs(info.index && [['Kind', `HNSW, M ${info.index.m}, efConstruction ${info.index.efConstruction}`], ['Vectors', number(info.index.vectors)], ['Removed, in the graph', Number(info.index.tombstones) && number(info.index.tombstones)],
-        ['Memory', bytes(info.index.memoryBytes)], ['In a mapped file', Number(info.index.fileBytes) && bytes(info.index.fileBytes)], ['A vector', info.index.bytesPerVector && bytes(info.index.bytesPerVector)], ['Kernels', info.index.kernels], ['Version', number(info.indexVersion)]])),
+      card('Index', pairs(info.index && [['Kind', `HNSW, M ${info.index.m}, efConstruction ${info.index.efConstruction}`], ['Vectors', number(info.index.vectors)], ['Removed, in the graph', Number(info.index.tombstones ?? 0) && number(info.index.tombstones)],
+        ['Memory', bytes(info.index.memoryBytes)], ['In a mapped file', Number(info.index.fileBytes ?? 0) && bytes(info.index.fileBytes)], ['A vector', info.index.bytesPerVector && bytes(info.index.bytesPerVector)], ['Kernels', info.index.kernels], ['Version', number(info.indexVersion)]])),
       info.bands && card('How alike', spread(info.bands), h('p', { class: 'quiet small', text: 'The cosine of random pairs of papers of this collection, and where papers begin to be related, and strongly so.' })),
       of.collections?.length > 1 && card('Collections', h('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Collections' }, h('table', {}, h('thead', {}, h('tr', {}, ['Name', 'Papers', 'Model'].map((t) => h('th', { scope: 'col', text: t })))),
         h('tbody', {}, of.collections.map((c) => h('tr', {}, h('th', { scope: 'row' }, h('a', { href: c.name === 'default' ? '/' : `/?in=${encodeURIComponent(c.name)}`, text: c.name })), h('td', { text: number(c.counts?.papers) }), h('td', { text: c.model?.id ?? '' }))))))),
       info.fields?.length > 0 && card('Fields', h('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Fields' }, h('table', {}, h('thead', {}, h('tr', {}, ['Field', 'Type', 'Papers', 'Values'].map((t) => h('th', { scope: 'col', text: t })))),
         h('tbody', {}, info.fields.filter((f) => f.papers).map((f) => h('tr', {}, h('th', { scope: 'row' }, h('code', { text: f.name })), h('td', { text: f.type.replace('FIELD_TYPE_', '').toLowerCase() + (f.repeated ? ', several' : '') }), h('td', { text: number(f.papers) }), h('td', { text: number(f.values) }))))))),
       info.limits && card('Limits', pairs([['Hits of an answer', number(info.limits.k)], ['Papers in a call', number(info.limits.papersPerCall)], ['A text', bytes(info.limits.textBytes)], ['Calls a second, of one caller', info.limits.callsPerSecond && number(info.limits.callsPerSecond)],
-        ['Memory', Number(info.limits.memoryBytes) && bytes(info.limits.memoryBytes)], ...(info.limits.classes ?? []).map((c) => [`${{ SEARCH: 'Searches', ENCODE: 'Encodings', WRITE: 'Writes', ADMIN: 'Backups' }[c.class.slice(6)] ?? c.class}`, `${number(c.running)} at once, ${number(c.waiting)} may wait`])])));
+        ['Memory', Number(info.limits.memoryBytes ?? 0) && bytes(info.limits.memoryBytes)], ...(info.limits.classes ?? []).map((c) => [`${{ SEARCH: 'Searches', ENCODE: 'Encodings', WRITE: 'Writes', ADMIN: 'Backups' }[c.class.slice(6)] ?? c.class}`, `${number(c.running)} at once, ${number(c.waiting)} may wait`])])));
     } catch (e) {
       if (e.name !== 'AbortError') problem(rest, e, draw);
     }
@@ -71,9 +71,9 @@ function liveCards(now) {
 function spread({ mean, deviation, related, strong }) {
   const w = 320, x = (c) => ((c + 0.1) / 1.1) * w, density = (c) => Math.exp(-(((c - mean) / deviation) ** 2) / 2);
   const line = Array.from({ length: 81 }, (_, i) => -0.1 + (i * 1.1) / 80).map((c) => `${x(c).toFixed(1)},${(88 - density(c) * 72).toFixed(1)}`).join(' ');
-  const at = (c, name, y) => [h('svg:line', { x1: x(c), x2: x(c), y1: y + 4, y2: 88, class: 'now' }), h('svg:text', { x: x(c) + 4, y: y + 12, text: `${name} ${c.toFixed(2)}` })];
+  const at = (c, name, y, left) => [h('svg:line', { x1: x(c), x2: x(c), y1: y + 4, y2: 88, class: 'now' }), h('svg:text', { x: x(c) + (left ? -4 : 4), y: y + 12, 'text-anchor': left ? 'end' : 'start', text: `${name} ${c.toFixed(2)}` })];
   return h('svg:svg', { class: 'spread', viewBox: `0 0 ${w} 104`, role: 'img', 'aria-label': `Random pairs have a cosine of ${mean.toFixed(2)} on average, deviation ${deviation.toFixed(2)}; related from ${related.toFixed(2)}, strong from ${strong.toFixed(2)}.` },
-    h('svg:polygon', { points: `${x(-0.1)},88 ${line} ${w},88`, class: 'hill' }), h('svg:line', { x1: 0, x2: w, y1: 88.5, y2: 88.5, class: 'axis' }), at(related, 'related', 24), at(strong, 'strong', 4),
+    h('svg:polygon', { points: `${x(-0.1)},88 ${line} ${w},88`, class: 'hill' }), h('svg:line', { x1: 0, x2: w, y1: 88.5, y2: 88.5, class: 'axis' }), at(related, 'related', 4, true), at(strong, 'strong', 4),
     [0, 0.5, 1].map((c) => h('svg:text', { x: x(c), y: 102, 'text-anchor': c === 1 ? 'end' : 'middle', text: c })));
 }
 
