@@ -100,6 +100,12 @@ browser: ## Bring what tests in a browser need: Chromium by apt-get, as root; pl
 	fi
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(BUF); else echo "Tests in a browser are skipped: install Node.js and npm" >&2; fi
 
+SERVER ?= http://127.0.0.1:8080
+
+.PHONY: lighthouse
+lighthouse: browser ## Measure the pages of a running server with Lighthouse (SERVER=http://127.0.0.1:8080)
+	@tools/lighthouse.sh $(SERVER)
+
 .PHONY: bars
 bars: setup ## Print the figures that the project holds itself to (about 50 minutes; needs the evaluation sets)
 	scripts/bars.sh

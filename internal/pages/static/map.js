@@ -10,13 +10,16 @@ export function show_(main, { go, title }) {
   const running = new AbortController(), { signal } = running;
   title('Map', true);
   let leave = () => {};
-  show(main, h('h1', { class: 'away', text: 'Map' }), h('div', { class: 'map waits' }, h('p', { class: 'quiet', text: 'The map is read …' })));
+  show(main, h('h1', { class: 'away', text: 'Map' }), h('div', { class: 'map waits' }, h('div', { class: 'opening' }, h('p', { class: 'big', text: 'The collection from above' }), h('p', { class: 'quiet', text: 'Each point is a paper, and papers that are alike lie near each other.' }))));
   const box = main.querySelector('.map');
 
   async function draw() {
     try {
       const res = await raw(withCollection('/map/points'), { signal });
       const points = read(await res.arrayBuffer());
+      // What the map is stands there before it does, and a page that is touched answers in between.
+      await new Promise((ok) => { setTimeout(ok, 100); requestAnimationFrame(() => requestAnimationFrame(ok)); });
+      if (signal.aborted) return;
       box.classList.remove('waits');
       leave = chart(box, points, go, signal);
     } catch (e) {
@@ -51,7 +54,8 @@ function chart(box, points, go, signal) {
     if (year[i] > 0) { if (year[i] < first) first = year[i]; if (year[i] > last) last = year[i]; }
   }
   if (!n) { show(box, h('div', { class: 'none' }, h('p', { text: 'There are no papers on the map.' }))); return () => {}; }
-  const index = gridOf(points, x0, x1, y0, y1);
+  let grid; // made when it is first asked, after the first picture
+  const index = () => (grid ??= gridOf(points, x0, x1, y0, y1));
   const asked = new URLSearchParams(location.search);
 
   let canvas = h('canvas', { class: 'points', tabindex: 0, role: 'application', 'aria-label': `Map of ${plural(n, 'paper', 'papers')}. Arrows move it, plus and minus zoom, 0 shows all, Enter opens the paper in the middle.`, 'aria-describedby': 'map-card' });
@@ -88,13 +92,14 @@ function chart(box, points, go, signal) {
   canvas.addEventListener('webglcontextrestored', () => { draws = glOf(canvas, points, true); paint(); draw(); });
 
   function paint() {
-    const table = by.value === 'year' ? (i) => (year[i] > 0 ? ramp((year[i] - first) / Math.max(1, last - first)) : grey()) : (i) => topicColour(cluster[i]);
-    const known = new Map();
+    const yearly = by.value === 'year', of = yearly ? year : cluster, known = new Uint32Array(65536); // 0 is no colour of a point
     for (let i = 0; i < n; i++) {
-      const k = by.value === 'year' ? year[i] : cluster[i];
-      let c = known.get(k);
-      if (c === undefined) { const [r, g, b] = table(i); c = (255 << 24 | b << 16 | g << 8 | r) >>> 0; known.set(k, c); }
-      packed[i] = c;
+      const k = of[i] & 0xffff;
+      if (known[k] === 0) {
+        const [r, g, b] = !yearly ? topicColour(k) : year[i] > 0 ? ramp((year[i] - first) / Math.max(1, last - first)) : grey();
+        known[k] = 255 << 24 | b << 16 | g << 8 | r;
+      }
+      packed[i] = known[k];
     }
     draws.colours(colours);
     for (const [circle, i] of swatches) circle.setAttribute('fill', css(topicColour(i)));
@@ -194,9 +199,10 @@ function chart(box, points, go, signal) {
     draw();
     clearTimeout(resting);
     resting = setTimeout(async () => {
-      keepAddress();
-      const seen = index.within((0 - w / 2) / view.s + view.x, w / 2 / view.s + view.x, view.y - hh / 2 / view.s, view.y + hh / 2 / view.s, 61);
-      if (seen.length > 60 || view.s < fit * 2) return;
+      if (asked.has('x') || view.s !== fit) keepAddress();
+      if (view.s < fit * 2) return;
+      const seen = index().within((0 - w / 2) / view.s + view.x, w / 2 / view.s + view.x, view.y - hh / 2 / view.s, view.y + hh / 2 / view.s, 61);
+      if (seen.length > 60) return;
       try {
         await namesOf(seen);
         titled = seen;
@@ -255,7 +261,7 @@ function chart(box, points, go, signal) {
     card.style.top = `${py + 18 + r.height > hh ? Math.max(8, py - r.height - 12) : py + 18}px`;
     if (keyed) say(`${text}${p.year ? `, ${p.year}` : ''}`);
   }
-  const at = (px, py, within) => index.nearest((px - w / 2) / view.s + view.x, (hh / 2 - py) / view.s + view.y, within / view.s);
+  const at = (px, py, within) => index().nearest((px - w / 2) / view.s + view.x, (hh / 2 - py) / view.s + view.y, within / view.s);
   const open = async (i) => { try { await namesOf([i]); go(pathOf(names.get(i).id)); } catch { /* nothing to open */ } };
 
   const fingers = new Map();
@@ -328,17 +334,21 @@ function chart(box, points, go, signal) {
   return () => { watch.disconnect(); dark.removeEventListener('change', shade); cancelAnimationFrame(frame); cancelAnimationFrame(flight); clearTimeout(resting); clearTimeout(naming); draws.end?.(); };
 }
 
-// glOf draws by WebGL. Without a card it would be slower than pictureOf, so that is not taken unless it is asked for.
+// glOf draws by WebGL. Without a card it is some five times slower than pictureOf, and not taken unless it is asked for.
 function glOf(canvas, { n, x, y }, anyhow) {
   const gl = canvas.getContext('webgl2', { antialias: false, alpha: true, premultipliedAlpha: true, failIfMajorPerformanceCaveat: !anyhow, powerPreference: 'low-power' });
   if (!gl) return null;
+  if (!anyhow && /swiftshader|llvmpipe|software|basic render/i.test(gl.getParameter(gl.getExtension('WEBGL_debug_renderer_info')?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER))) {
+    gl.getExtension('WEBGL_lose_context')?.loseContext();
+    return null;
+  }
   const shader = (type, text) => { const s = gl.createShader(type); gl.shaderSource(s, text); gl.compileShader(s); return s; };
   const program = gl.createProgram();
   gl.attachShader(program, shader(gl.VERTEX_SHADER, `#version 300 es
     in float x, y; in vec4 colour; uniform vec4 view; uniform float size; out vec4 c;
     void main() { gl_Position = vec4((x - view.x) * view.z, (y - view.y) * view.w, 0, 1); gl_PointSize = size; c = colour; }`));
   gl.attachShader(program, shader(gl.FRAGMENT_SHADER, `#version 300 es
-    precision mediump float; in vec4 c; uniform float size; out vec4 o;
+    precision highp float; in vec4 c; uniform float size; out vec4 o;
     void main() { float d = length(gl_PointCoord - 0.5) * size; float a = 0.82 * clamp(size * 0.5 - d + 0.5, 0.0, 1.0); if (a <= 0.0) discard; o = vec4(c.rgb * a, a); }`));
   ['x', 'y', 'colour'].forEach((name, i) => gl.bindAttribLocation(program, i, name));
   gl.linkProgram(program);

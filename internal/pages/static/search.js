@@ -204,7 +204,7 @@ export function show_(main, { data, go, first, title }) {
   // Facets are of all papers that meet the filter; those of a field that is filtered by, as if it were not.
   let counted = '';
   async function drawFacets(signal) {
-    const now = JSON.stringify([s.f, s.from, s.to, s.filter, s.in]);
+    const now = JSON.stringify([s.f, s.from, s.to, s.filter, s.in, document.body.classList.contains('resting')]);
     if (now === counted) return;
     try {
       info ??= await get('/v1/info').catch((e) => { if (e.status === 403) return { fields: [{ name: 'year', type: 'FIELD_TYPE_NUMBER', values: 2 }, { name: 'venue', values: 2 }, { name: 'authors', values: 2 }] }; throw e; });
@@ -239,13 +239,22 @@ export function show_(main, { data, go, first, title }) {
   function years(counts) {
     const of = new Map(counts.values.map((v) => [Number(v.value), Number(v.papers)]));
     const all = [...of.keys()].sort((a, b) => a - b);
-    const last = all.at(-1), begin = Math.max(all[0], last - 39), top = Math.max(...of.values());
+    const last = all.at(-1), begin = Math.max(all[0], last - 59);
+    // A bar is wide enough for a finger, and stands for as many years as that takes.
+    const step = Math.max(1, Math.ceil((last - begin + 1) / Math.max(4, Math.floor((facets.clientWidth || 232) / 24))));
+    const bins = [];
+    for (let end = last; end >= begin; end -= step) {
+      const from = Math.max(begin, end - step + 1);
+      bins.unshift({ from, to: end, n: Array.from({ length: end - from + 1 }, (_, i) => of.get(from + i) ?? 0).reduce((a, b) => a + b) });
+    }
+    const top = Math.max(...bins.map((b) => b.n));
     const field = (name, value) => h('input', { type: 'number', inputmode: 'numeric', 'aria-label': `${name} year`, value, placeholder: name === 'First' ? all[0] : last, onchange: (e) => change(name === 'First' ? { from: e.target.value } : { to: e.target.value }) });
     return h('div', { class: 'field' }, h('h2', { class: 'head', text: 'Year' }),
-      h('div', { class: 'years', role: 'group', 'aria-label': 'Papers by year' }, Array.from({ length: last - begin + 1 }, (_, i) => begin + i).map((y) => {
-        const n = of.get(y) ?? 0, on = s.from === String(y) && s.to === String(y), inside = (!s.from || y >= Number(s.from)) && (!s.to || y <= Number(s.to));
-        return h('button', { class: inside ? 'year' : 'year out', disabled: !n, 'aria-pressed': String(on), 'aria-label': `${y}: ${plural(n, 'paper', 'papers')}`, title: `${y}: ${plural(n, 'paper', 'papers')}`,
-          onclick: () => change(on ? { from: '', to: '' } : { from: String(y), to: String(y) }) },
+      h('div', { class: 'years', role: 'group', 'aria-label': 'Papers by year' }, bins.map(({ from, to, n }) => {
+        const on = s.from === String(from) && s.to === String(to), inside = (!s.from || to >= Number(s.from)) && (!s.to || from <= Number(s.to));
+        const name = `${from === to ? from : `${from}–${to}`}: ${plural(n, 'paper', 'papers')}`;
+        return h('button', { class: inside ? 'year' : 'year out', disabled: !n, 'aria-pressed': String(on), 'aria-label': name, title: name,
+          onclick: () => change(on ? { from: '', to: '' } : { from: String(from), to: String(to) }) },
         h('svg:svg', { viewBox: '0 0 10 40', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, h('svg:rect', { width: 10, y: 40 - Math.max(n ? 2 : 0.5, (n / top) * 40), height: Math.max(n ? 2 : 0.5, (n / top) * 40) })));
       })),
       h('div', { class: 'range' }, field('First', s.from), h('span', { text: '–', 'aria-hidden': 'true' }), field('Last', s.to)));

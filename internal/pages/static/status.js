@@ -6,13 +6,19 @@ export function show_(main, { title }) {
   const running = new AbortController(), { signal } = running;
   let timer;
   title('Status', true);
-  const live = h('div', { class: 'live' }), rest = h('div', { class: 'cards' }, Array.from({ length: 4 }, () => h('section', { class: 'card' }, h('div', { class: 'ghost line' }), h('div', { class: 'ghost text' }))));
-  show(main, h('h1', { text: 'Status' }), live, rest);
+  const live = h('div', { class: 'live' });
+  const rest = h('div', { class: 'cards' }), counts = h('div', { class: 'cards' });
+  const ghosts = h('div', { class: 'cards' }, Array.from({ length: 4 }, () => h('section', { class: 'card' }, h('div', { class: 'ghost line' }), h('div', { class: 'ghost text' }))));
+  show(main, h('h1', { text: 'Status' }), ghosts);
 
   async function draw() {
     try {
       const [info, of] = await Promise.all([get('/v1/info', signal), raw('/v1/collections', { signal }).then((r) => r.json()).catch((e) => { if (e.name === 'AbortError') throw e; return {}; })]);
-      show(rest, figures(info), card('Model', pairs(info.model && [['Name', info.model.id], ['Dimension', number(info.model.dimension)], ['Reads at most', `${number(info.model.maxTokens)} tokens`], ['Pooling', info.model.pooling], ['Precision', info.model.precision],
+      await begun;
+      if (signal.aborted) return;
+      if (ghosts.isConnected) ghosts.replaceWith(counts, live, rest); // both at once, so that nothing moves
+      show(counts, figures(info));
+      show(rest, card('Model', pairs(info.model && [['Name', info.model.id], ['Dimension', number(info.model.dimension)], ['Reads at most', `${number(info.model.maxTokens)} tokens`], ['Pooling', info.model.pooling], ['Precision', info.model.precision],
         ['Licence', info.model.license], ['Fingerprint', info.model.fingerprint && h('code', { text: info.model.fingerprint.slice(0, 12), title: info.model.fingerprint })]])),
       card('Index', pairs(info.index && [['Kind', `HNSW, M ${info.index.m}, efConstruction ${info.index.efConstruction}`], ['Vectors', number(info.index.vectors)], ['Removed, in the graph', Number(info.index.tombstones ?? 0) && number(info.index.tombstones)],
         ['Memory', bytes(info.index.memoryBytes)], ['In a mapped file', Number(info.index.fileBytes ?? 0) && bytes(info.index.fileBytes)], ['A vector', info.index.bytesPerVector && bytes(info.index.bytesPerVector)], ['Kernels', info.index.kernels], ['Version', number(info.indexVersion)]])),
@@ -24,7 +30,9 @@ export function show_(main, { title }) {
       info.limits && card('Limits', pairs([['Hits of an answer', number(info.limits.k)], ['Papers in a call', number(info.limits.papersPerCall)], ['A text', bytes(info.limits.textBytes)], ['Calls a second, of one caller', info.limits.callsPerSecond && number(info.limits.callsPerSecond)],
         ['Memory', Number(info.limits.memoryBytes ?? 0) && bytes(info.limits.memoryBytes)], ...(info.limits.classes ?? []).map((c) => [`${{ SEARCH: 'Searches', ENCODE: 'Encodings', WRITE: 'Writes', ADMIN: 'Backups' }[c.class.slice(6)] ?? c.class}`, `${number(c.running)} at once, ${number(c.waiting)} may wait`])])));
     } catch (e) {
-      if (e.name !== 'AbortError') problem(rest, e, draw);
+      if (e.name === 'AbortError') return;
+      if (ghosts.isConnected) ghosts.replaceWith(counts, live, rest);
+      problem(rest, e, draw);
     }
   }
 
@@ -33,7 +41,7 @@ export function show_(main, { title }) {
     if (document.visibilityState === 'visible') {
       try {
         const now = await (await raw('/status/live', { signal })).json();
-        show(live, liveCards(now));
+        if (!signal.aborted) show(live, liveCards(now));
       } catch (e) {
         if (e.name === 'AbortError') return;
         show(live);
@@ -43,8 +51,8 @@ export function show_(main, { title }) {
     timer = setTimeout(beat, 2000);
   }
 
+  const begun = beat();
   draw();
-  beat();
   return { leave() { running.abort(); clearTimeout(timer); } };
 }
 export { show_ as show };

@@ -373,7 +373,7 @@ await test('the state', async () => {
   await page.getByRole('heading', { name: 'How alike' }).waitFor();
   await page.getByText('99.3 %').waitFor();
   await page.getByText('41,200 of 118,747').waitFor();
-  assert.match(await page.locator('.figures').last().textContent(), /302 papers.*302 vectors.*384 dimensions/);
+  assert.match(await page.locator('.figures').first().textContent(), /302 papers.*302 vectors.*384 dimensions/);
   assert.ok(!/NaN|undefined|\[object/.test(await page.locator('main').innerText()));
   await good(page);
   const bare = await visit('/status', { fakes: false });
