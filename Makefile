@@ -17,7 +17,7 @@ run: setup ## Set up what is missing, index the sample papers, show a first answ
 test: setup browser ## Set up what is missing and run all the tests
 	@bin/embedd models pull all-MiniLM-L6-v2-fp32 >/dev/null # the float32 twin, for comparison
 	@bin/embedd models pull paraphrase-MiniLM-L3-v2 >/dev/null # a graph made by others
-	go test -timeout 30m ./...
+	EMBEDD_SCREENSHOTS=$(CURDIR)/.embedd/screenshots go test -timeout 30m ./...
 	go test -race -short $(RACE)
 	go test -race -short -timeout 30m -tags purego ./ann/... # minutes: all in Go, and watched
 
