@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -54,10 +53,10 @@ func (f *webFlags) close(l net.Listener) error {
 	return l.Close()
 }
 
-// serve answers on a listener until stop is called, which may be more than once. stop gives running calls grace seconds.
-func (f *webFlags) serve(s *server.Server, l net.Listener, keys func() *access.Keys, metrics prometheus.Gatherer, stopping *stopFlags) (stop func() error, err error) {
+// server gives what answers on a listener until the server stops; without a listener it waits for nothing but that.
+func (f *webFlags) server(s *server.Server, l net.Listener, keys func() *access.Keys, metrics prometheus.Gatherer) (serve func() error, err error) {
 	if l == nil {
-		return func() error { return nil }, nil
+		return s.AwaitStop, nil
 	}
 	o := gateway.Options{Conn: s.Inside(), AllowOrigin: f.allow(keys), Weigh: server.CheckWeight, WeighJSON: server.CheckWeightOfJSON,
 		Live: newLive(metrics, embeddv1.NewInfoServiceClient(s.Inside()))}
@@ -68,13 +67,7 @@ func (f *webFlags) serve(s *server.Server, l net.Listener, keys func() *access.K
 	if err != nil {
 		return nil, err
 	}
-	end := s.ServeWeb(l, handler, o.Refuser())
-	return sync.OnceValue(func() error {
-		if err := end(stopping.grace()); err != nil {
-			return fmt.Errorf("--http: %w", err)
-		}
-		return nil
-	}), nil
+	return func() error { return s.ServeWeb(l, handler, o.Refuser()) }, nil
 }
 
 // allow tells whose pages may read answers: those that were named, and those that a publishable key was made for. nil: nobody's.

@@ -115,16 +115,16 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 	defer finish(&err, stopAdmin) // last of all
 	defer c.Stop.atSignal(e, s, state, log)()
-	stopWeb, err := c.Web.serve(s, webListener, keys, registry, &c.Stop)
+	serveWeb, err := c.Web.server(s, webListener, keys, registry)
 	if err != nil {
 		return errors.Join(err, shut())
 	}
-	served := make(chan error, 1)
+	served, servedWeb := make(chan error, 1), make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
+	go func() { servedWeb <- serveWeb() }()
 	defer finish(&err, func() error {
-		err := stopWeb()
 		s.Stop(c.Stop.grace())
-		return errors.Join(err, <-served)
+		return errors.Join(<-served, <-servedWeb)
 	})
 	en, err := c.open(e, state, opening{Warm: true, All: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk, Gone: writes.gone,
 		Neighbours: &c.Neighbours})
@@ -133,7 +133,6 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 	defer func() {
 		// After the calls have ended, before the model is freed: the order of defer would do it the wrong way round.
-		finish(&err, stopWeb)
 		s.Stop(c.Stop.grace())
 		registry.Unregister(indexCollector{en.set}) // a collection that is being closed has callers wait
 		finish(&err, en.Close)
@@ -172,6 +171,9 @@ func (c *serveCmd) Run(e *env) (err error) {
 	case err := <-served:
 		served <- nil // for the deferred Stop
 		return fmt.Errorf("serve: %w", err)
+	case err := <-servedWeb:
+		servedWeb <- nil
+		return fmt.Errorf("serve HTTP: %w", err)
 	}
 }
 

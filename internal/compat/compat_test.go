@@ -178,13 +178,14 @@ func launch(t testing.TB, o options) *web {
 		t.Fatal(err)
 	}
 	w.base = "http://" + l.Addr().String()
-	stop := s.ServeWeb(l, handler, gateway.WriteError)
+	served := make(chan error, 1)
+	go func() { served <- s.ServeWeb(l, handler, gateway.WriteError) }()
 	t.Cleanup(func() {
 		http.DefaultClient.CloseIdleConnections()
-		if err := stop(time.Second); err != nil {
+		s.Stop(time.Second)
+		if err := <-served; err != nil {
 			t.Error(err)
 		}
-		s.Stop(0)
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -110,6 +111,27 @@ func TestProtocols(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// A stop ends streams, and does not wait for their clients.
+func TestStopEndsStreams(t *testing.T) {
+	r := launch(t, server.Options{}, Options{})
+	client := connect.NewClient[embeddv1.IngestPapersRequest, embeddv1.IngestPapersResponse](h2c(t), r.url+embeddv1.PaperService_IngestPapers_FullMethodName)
+	stream := client.CallBidiStream(t.Context())
+	if err := stream.Send(&embeddv1.IngestPapersRequest{Message: &embeddv1.IngestPapersRequest_Paper{Paper: &embeddv1.Paper{Id: "a", Title: "t"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := stream.Receive(); err != nil || res.GetResults()[0].GetStored() == nil {
+		t.Fatal(res, err)
+	}
+	begin := time.Now()
+	r.Stop(30 * time.Second)
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+	if _, err := stream.Receive(); connect.CodeOf(err) != connect.CodeUnavailable {
+		t.Errorf("the stream ends with %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -88,7 +89,6 @@ type running struct {
 	conn    *grpc.ClientConn
 	encoder *fake
 	log     *testkit.Buffer
-	stopWeb func(time.Duration) error
 }
 
 // launch starts one, over an empty collection, until the end of the test.
@@ -117,10 +117,10 @@ func launch(t testing.TB, o server.Options, g Options) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.stopWeb = r.ServeWeb(web, handler, WriteError)
 	r.addr, r.url = web.Addr().String(), "http://"+web.Addr().String()
-	served := make(chan error, 1)
+	served := make(chan error, 2)
 	go func() { served <- r.Serve(l) }()
+	go func() { served <- r.ServeWeb(web, handler, WriteError) }()
 	if r.conn, err = grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		t.Fatal(err)
 	}
@@ -129,11 +129,8 @@ func launch(t testing.TB, o server.Options, g Options) *running {
 		if err := r.conn.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := r.stopWeb(time.Second); err != nil {
-			t.Error(err)
-		}
 		r.Stop(time.Second)
-		if err := <-served; err != nil {
+		if err := errors.Join(<-served, <-served); err != nil {
 			t.Error(err)
 		}
 		if err := c.Close(); err != nil {

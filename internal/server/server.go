@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,8 +83,9 @@ type Server struct {
 	stopping context.Context
 	stop     context.CancelFunc
 
-	mu       sync.Mutex // held while health is set; guards readOnly
+	mu       sync.Mutex // held while health is set; guards the rest
 	readOnly bool
+	webs     []*http.Server
 }
 
 // services are the ones that the health service speaks of.
@@ -210,10 +212,24 @@ func (s *Server) Serve(l net.Listener) error {
 // left, and returns when none runs.
 func (s *Server) Stop(grace time.Duration) {
 	s.Drain()
+	s.mu.Lock()
 	s.stop()
+	s.mu.Unlock()
+	web := make(chan struct{})
+	go func() {
+		defer close(web)
+		s.stopWeb(grace)
+	}()
+	defer func() { <-web }()
 	timer := time.AfterFunc(grace, s.grpc.Stop)
 	defer timer.Stop()
 	s.grpc.GracefulStop()
+}
+
+// AwaitStop returns when Stop has begun.
+func (s *Server) AwaitStop() error {
+	<-s.stopping.Done()
+	return nil
 }
 
 // ready gives the collections, or UNAVAILABLE while there are none.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -36,10 +35,10 @@ var visitHeaders = []string{"Authorization", "X-Api-Key", "Origin", "Traceparent
 // ErrorWriter writes a status as the answer to an HTTP request, in the form that the client of the route expects.
 type ErrorWriter func(http.ResponseWriter, *http.Request, *status.Status)
 
-// ServeWeb answers HTTP on l by a handler, which calls the methods through [Server.Inside], until stop is called, which lets what is under way end for as
-// long as grace. It closes l. Connections are counted and limited as those of gRPC are, bodies as its messages. Of a request whose key is not good no body
-// is read; refuse tells its client so.
-func (s *Server) ServeWeb(l net.Listener, handler http.Handler, refuse ErrorWriter) (stop func(grace time.Duration) error) {
+// ServeWeb answers HTTP on l by a handler, which calls the methods through [Server.Inside], until Stop, which lets what is under way end. It closes l.
+// Connections are counted and limited as those of gRPC are, bodies as its messages. Of a request whose key is not good no body is read; refuse tells its
+// client so.
+func (s *Server) ServeWeb(l net.Listener, handler http.Handler, refuse ErrorWriter) error {
 	web := &http.Server{
 		Handler:           s.visits(handler, refuse),
 		ReadHeaderTimeout: webHeaders, IdleTimeout: webIdle, MaxHeaderBytes: maxHeaderBytes,
@@ -63,20 +62,36 @@ func (s *Server) ServeWeb(l net.Listener, handler http.Handler, refuse ErrorWrit
 	} else {
 		web.Protocols.SetUnencryptedHTTP2(true)
 	}
-	served := make(chan error, 1)
-	go func() { served <- web.Serve(listening) }()
-	return func(grace time.Duration) error {
-		ctx, cancel := context.WithTimeout(context.Background(), grace)
-		defer cancel()
-		err := web.Shutdown(ctx)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = web.Close()
-		}
-		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
-			err = cmp.Or(e, err)
-		}
+	s.mu.Lock()
+	if s.stopping.Err() != nil {
+		s.mu.Unlock()
+		return listening.Close()
+	}
+	s.webs = append(s.webs, web)
+	s.mu.Unlock()
+	if err := web.Serve(listening); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	return nil
+}
+
+// stopWeb lets what is under way over HTTP end for as long as grace.
+func (s *Server) stopWeb(grace time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	s.mu.Lock()
+	webs := s.webs
+	s.mu.Unlock()
+	var all sync.WaitGroup
+	for _, web := range webs {
+		all.Go(func() {
+			if err := web.Shutdown(ctx); err != nil {
+				s.log.Warn("calls over HTTP are cut, which have not ended in time", "error", err)
+				_ = web.Close() // what it could say is of connections that are gone
+			}
+		})
+	}
+	all.Wait()
 }
 
 type (
