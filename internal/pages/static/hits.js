@@ -1,6 +1,6 @@
 // How papers are shown: in a list of hits, with their words marked, and why they were found.
-import { bar, h, icon, number, pathOf, say, show } from './dom.js';
-import { Problem, post, problem, shelf } from './api.js';
+import { bar, h, icon, number, pathOf, say, show, within } from './dom.js';
+import { post, problem, shelf } from './api.js';
 
 // Words that say nothing of what is looked for.
 const empty = new Set('a an and are as at be by for from has how in is it its of on or that the this to was what when which who will with we our can do does into than then their these they via using use'.split(' '));
@@ -53,12 +53,16 @@ function passage(text, of) {
   return `${best ? '… ' : ''}${sentences.slice(best).join(' ')}`;
 }
 
-// facts is the line below a title.
-export function facts(paper, most = 6) {
-  const authors = paper.authors ?? [];
-  const who = authors.slice(0, authors.length > most + 1 ? most : most + 1).join(', ');
-  return h('p', { class: 'facts' }, who, authors.length > most + 1 && h('span', { class: 'quiet', text: ` and ${authors.length - most} others` }),
-    paper.venue && [who && ' · ', paper.venue], paper.year && [(who || paper.venue) && ' · ', h('time', { datetime: String(paper.year), text: paper.year })]);
+// condition is a filter: that a field has a value.
+export const condition = (field, value, plain) => `${field} = ${plain ? value : `"${value.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n').replace(/\r/g, '\\r').replace(/\t/g, '\\t')}"`}`;
+
+// facts is the line below a title; linked, each of them leads to the papers that share it.
+export function facts(paper, most = 6, linked = false) {
+  const authors = paper.authors ?? [], shown = authors.slice(0, authors.length > most + 1 ? most : most + 1);
+  // A star in a value would stand for all that begins so.
+  const one = (field, value) => (linked ? h('a', { href: within(`/?f=${encodeURIComponent(condition(field, String(value).replace(/\*/g, '\\*'), field === 'year'))}`), text: value }) : String(value));
+  return h('p', { class: 'facts' }, shown.map((a, i) => [i ? ', ' : '', one('authors', a)]), authors.length > shown.length && h('span', { class: 'quiet', text: ` and ${authors.length - shown.length} others` }),
+    paper.venue && [shown.length > 0 && ' · ', one('venue', paper.venue)], paper.year && [(shown.length > 0 || paper.venue) && ' · ', h('time', { datetime: String(paper.year) }, one('year', paper.year))]);
 }
 
 // addButton puts a paper on the reading list, and takes it off.
@@ -173,5 +177,3 @@ function surface(term, paper) {
 
 // ghosts stand where hits will be, as high as these.
 export const ghosts = (n = 5) => Array.from({ length: n }, () => h('li', { class: 'hit ghosts', 'aria-hidden': 'true' }, h('div', { class: 'ghost title' }), h('div', { class: 'ghost line' }), h('div', { class: 'ghost text' }), h('div', { class: 'ghost line short' })));
-
-export { Problem };
