@@ -364,6 +364,22 @@ await test('the map', async () => {
   await page.goBack();
   await page.locator('.map[data-ready]').waitFor();
   await good(page);
+  const phone = await visit('/map', { phone: true });
+  await phone.locator('.map[data-ready]').waitFor();
+  await phone.waitForTimeout(300);
+  const touch = async (type, ...at) => touches.send('Input.dispatchTouchEvent', { type, touchPoints: at.map(([x, y], id) => ({ x, y, id })) });
+  const touches = await phone.context().newCDPSession(phone);
+  await touch('touchStart', [180, 400], [200, 400]);
+  for (let d = 0; d <= 100; d += 20) await touch('touchMove', [180 - d, 400], [200 + d, 400]);
+  await touch('touchEnd');
+  await phone.waitForFunction(() => Number(new URLSearchParams(location.search).get('z')) > 3);
+  for (let i = 0; i < 40 && !(await phone.locator('.tip a').isVisible()); i++) { // taps, till one is at a point
+    await phone.touchscreen.tap(60 + (i % 8) * 34, 220 + Math.floor(i / 8) * 60);
+    await phone.waitForTimeout(150);
+  }
+  await phone.locator('.tip a').tap();
+  await phone.waitForURL(/\/paper\/ARXIV/);
+  await good(phone);
   const none = await visit('/map', { fakes: false });
   await none.getByText('The map is not made yet.').waitFor();
   assert.deepEqual(await axe(none), []);
