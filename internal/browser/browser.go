@@ -27,15 +27,14 @@ const Limit = 3 * time.Minute
 // Screenshots go into the folder $EMBEDD_SCREENSHOTS or, without it, into one that goes with the test.
 func Run(t *testing.T, script string, env map[string]string) {
 	t.Helper()
-	chromium, err := find()
+	chromium := Need(t)
+	// Looked at here, so that a result that go test keeps is of these.
+	os.Getenv("EMBEDD_ONLY")
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(script), "*.mjs"))
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		t.Fatal(err)
 	}
-	// Read here, so that a result that go test keeps is of these files.
-	for _, file := range []string{script, filepath.Join(root(), "internal", "browser", "harness.mjs")} {
+	for _, file := range append(files, script, filepath.Join(root(), "internal", "browser", "harness.mjs")) {
 		if _, err := os.ReadFile(file); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +42,8 @@ func Run(t *testing.T, script string, env map[string]string) {
 	pictures := os.Getenv("EMBEDD_SCREENSHOTS")
 	if pictures == "" {
 		pictures = t.TempDir()
-	} else if pictures, err = filepath.Abs(pictures); err != nil {
+	}
+	if pictures, err = filepath.Abs(pictures); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(pictures, 0o755); err != nil {
@@ -84,6 +84,20 @@ func Run(t *testing.T, script string, env map[string]string) {
 	if err != nil && !t.Failed() {
 		t.Fatalf("%s: %v", script, err)
 	}
+}
+
+// Need gives the path of Chromium; where that, or something else that Run needs, is missing, the test is skipped, or fails where CI is true. It is for tests
+// that have much to do before they call Run.
+func Need(t *testing.T) (chromium string) {
+	t.Helper()
+	chromium, err := find()
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	return chromium
 }
 
 // find gives the path of Chromium. The error says what is missing, and what brings it.

@@ -129,6 +129,22 @@ func crossOrigin(allow func(string) bool, next http.Handler) http.Handler {
 	if allow == nil {
 		return next
 	}
+	return crossOriginRules(allow).Handler(next)
+}
+
+// Refuser writes refusals of requests that New's handler has not seen: pages that may read answers may read these too.
+func (o *Options) Refuser() func(http.ResponseWriter, *http.Request, *status.Status) {
+	if o.AllowOrigin == nil {
+		return WriteError
+	}
+	rules := crossOriginRules(o.AllowOrigin)
+	return func(w http.ResponseWriter, r *http.Request, st *status.Status) {
+		rules.HandlerFunc(w, r) // writes headers alone
+		WriteError(w, r, st)
+	}
+}
+
+func crossOriginRules(allow func(string) bool) *cors.Cors {
 	return cors.New(cors.Options{
 		AllowOriginFunc: allow,
 		AllowedMethods:  []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete},
@@ -136,5 +152,5 @@ func crossOrigin(allow func(string) bool, next http.Handler) http.Handler {
 			"X-Grpc-Web", "X-User-Agent", "Traceparent", "Tracestate"},
 		ExposedHeaders: exposed,
 		MaxAge:         7200,
-	}).Handler(next)
+	})
 }
