@@ -13,9 +13,10 @@ trap 'rm -rf "$out"' EXIT
 for path in "$@"; do
 	for form in mobile desktop; do
 		preset=()
+		rm -f "$out/report.json"
 		[ $form = mobile ] || preset=(--preset=desktop)
 		npm exec --yes --package=lighthouse@12.8.2 -- lighthouse "$server$path" "${preset[@]}" --quiet --output=json --output-path="$out/report.json" \
-			--only-categories=performance,accessibility,best-practices --chrome-flags="$flags" 2>"$out/log" || { cat "$out/log" >&2; exit 1; }
+			--only-categories=performance,accessibility,best-practices --chrome-flags="$flags" 2>"$out/log" || [ -s "$out/report.json" ] || { cat "$out/log" >&2; exit 1; } # a page that could not be measured has a report that says so
 		node -e '
 			const report = JSON.parse(require("fs").readFileSync(process.argv[1])), value = (id) => report.audits[id].displayValue ?? "-";
 			if (report.runtimeError) { console.log(process.argv[2], process.argv[3], "was not measured:", report.runtimeError.code); process.exit(); }

@@ -67,8 +67,9 @@ const drawings = {
 };
 export const icon = (name) => h('svg:svg', { class: 'icon', viewBox: '0 0 16 16', width: 16, height: 16, 'aria-hidden': 'true', focusable: 'false' }, h('svg:path', { d: drawings[name] }));
 
-// number writes a number as the reader's language does.
-export const number = (n, digits = 0) => Number(n ?? 0).toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+// number writes a number as the reader's language does. To make a format takes longer than all that is written by it.
+const formats = [];
+export const number = (n, digits = 0) => (formats[digits] ??= new Intl.NumberFormat(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })).format(Number(n ?? 0));
 export const plural = (n, one, many) => `${number(n)} ${Number(n) === 1 ? one : many}`;
 
 // bar is a share as a line, 0 to 1.

@@ -1,18 +1,32 @@
 // How papers are shown: in a list of hits, with their words marked, and why they were found.
-import { bar, h, icon, number, pathOf, say, show } from './dom.js';
-import { Problem, post, problem, shelf } from './api.js';
+import { bar, h, icon, number, pathOf, say, show, within } from './dom.js';
+import { post, problem, shelf } from './api.js';
 
 // Words that say nothing of what is looked for.
 const empty = new Set('a an and are as at be by for from has how in is it its of on or that the this to was what when which who will with we our can do does into than then their these they via using use'.split(' '));
 
-// Not \b and \w: words are those of any script.
-const segments = globalThis.Intl?.Segmenter ? new Intl.Segmenter(undefined, { granularity: 'word' }) : null;
-function* words(text) {
-  if (segments) for (const s of segments.segment(text)) { if (s.isWordLike) yield [s.index, s.segment]; } else for (const m of text.matchAll(/[\p{L}\p{N}\p{M}]+/gu)) yield [m.index, m[0]];
+// Words are those of any script; the browser's own division of texts, which is slow, is for scripts that have no spaces.
+const unspaced = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
+let segments;
+function words(text) {
+  if (unspaced.test(text) && globalThis.Intl?.Segmenter) {
+    segments ??= new Intl.Segmenter(undefined, { granularity: 'word' });
+    return Array.from(segments.segment(text)).filter((s) => s.isWordLike).map((s) => [s.index, s.segment]);
+  }
+  return Array.from(text.matchAll(/[\p{L}\p{N}\p{M}]+/gu), (m) => [m.index, m[0]]);
 }
 
 // stem cuts a word to what its forms have in common, roughly as the server's index does.
+const stems = new Map();
 function stem(word) {
+  let s = stems.get(word);
+  if (s === undefined) {
+    if (stems.size > 5000) stems.clear();
+    stems.set(word, s = cutOf(word));
+  }
+  return s;
+}
+function cutOf(word) {
   const w = word.toLowerCase().normalize('NFKD').replace(/\p{M}/gu, '');
   const cut = w.replace(/(ational|ations?|ings?|edly|ies|ied|ed|es|s|ly|y|e)$/, '');
   return cut.length >= 3 ? cut : w;
@@ -53,12 +67,16 @@ function passage(text, of) {
   return `${best ? '… ' : ''}${sentences.slice(best).join(' ')}`;
 }
 
-// facts is the line below a title.
-export function facts(paper, most = 6) {
-  const authors = paper.authors ?? [];
-  const who = authors.slice(0, authors.length > most + 1 ? most : most + 1).join(', ');
-  return h('p', { class: 'facts' }, who, authors.length > most + 1 && h('span', { class: 'quiet', text: ` and ${authors.length - most} others` }),
-    paper.venue && [who && ' · ', paper.venue], paper.year && [(who || paper.venue) && ' · ', h('time', { datetime: String(paper.year), text: paper.year })]);
+// condition is a filter: that a field has a value.
+export const condition = (field, value, plain) => `${field} = ${plain ? value : `"${value.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n').replace(/\r/g, '\\r').replace(/\t/g, '\\t')}"`}`;
+
+// facts is the line below a title; linked, each of them leads to the papers that share it.
+export function facts(paper, most = 6, linked = false) {
+  const authors = paper.authors ?? [], shown = authors.slice(0, authors.length > most + 1 ? most : most + 1);
+  // A star in a value would stand for all that begins so.
+  const one = (field, value) => (linked ? h('a', { href: within(`/?f=${encodeURIComponent(condition(field, String(value).replace(/\*/g, '\\*'), field === 'year'))}`), text: value }) : String(value));
+  return h('p', { class: 'facts' }, shown.map((a, i) => [i ? ', ' : '', one('authors', a)]), authors.length > shown.length && h('span', { class: 'quiet', text: ` and ${authors.length - shown.length} others` }),
+    paper.venue && [shown.length > 0 && ' · ', one('venue', paper.venue)], paper.year && [(shown.length > 0 || paper.venue) && ' · ', h('time', { datetime: String(paper.year) }, one('year', paper.year))]);
 }
 
 // addButton puts a paper on the reading list, and takes it off.
@@ -119,7 +137,7 @@ export function hit(found, of) {
       say(`${hits.length} related papers`);
     } catch (e) { problem(kin, e); }
   } }, icon('near'), 'Related');
-  const text = paper.abstract ? passage(paper.abstract, of.words) : '';
+  const text = paper.abstract ? passage(paper.abstract.slice(0, 4000), of.words).slice(0, 700) : ''; // three lines are seen
   return h('li', { class: 'hit', dataset: { id: paper.id } }, h('article', {},
     h(of.level ?? 'h2', {}, h('a', { href: pathOf(paper.id), dir: 'auto' }, marked(paper.title || paper.id, of.words))),
     facts(paper),
@@ -173,5 +191,3 @@ function surface(term, paper) {
 
 // ghosts stand where hits will be, as high as these.
 export const ghosts = (n = 5) => Array.from({ length: n }, () => h('li', { class: 'hit ghosts', 'aria-hidden': 'true' }, h('div', { class: 'ghost title' }), h('div', { class: 'ghost line' }), h('div', { class: 'ghost text' }), h('div', { class: 'ghost line short' })));
-
-export { Problem };

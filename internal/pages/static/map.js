@@ -306,7 +306,7 @@ function chart(box, points, go, signal) {
   };
   canvas.addEventListener('pointerup', up);
   canvas.addEventListener('pointercancel', up);
-  canvas.addEventListener('pointerleave', () => { if (!keyed && !fingers.size && !card.querySelector('a')) tell(-1); });
+  canvas.addEventListener('pointerleave', (e) => { if (e.pointerType !== 'touch' && !keyed && !fingers.size && !card.querySelector('a')) tell(-1); });
   canvas.addEventListener('dblclick', (e) => zoomAt(...where(e), 2));
   canvas.addEventListener('wheel', (e) => { e.preventDefault(); cancelAnimationFrame(flight); zoomAt(...where(e), Math.exp(-clamp(e.deltaY * (e.deltaMode ? 20 : 1), -240, 240) * (e.ctrlKey ? 0.008 : 0.002))); }, { passive: false });
   canvas.addEventListener('blur', () => { keyed = false; draw(); });

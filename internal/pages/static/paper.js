@@ -36,8 +36,8 @@ export function show_(main, { data, title }) {
     const metadata = Object.entries(paper.metadata ?? {}).filter(([, v]) => v !== null && v !== '');
     show(article,
       h('h1', { dir: 'auto', text: paper.title || paper.id }),
-      facts(paper, 24),
-      h('div', { class: 'links' }, addButton(paper.id, 'add solid'), doi && out('DOI', doi), paper.arxivId && out('arXiv', `https://arxiv.org/abs/${encodeURI(paper.arxivId).replace(/[?#]/g, encodeURIComponent)}`), web(paper.url) && out('Web page', paper.url)),
+      facts(paper, 24, true),
+      h('div', { class: 'links' }, addButton(paper.id, 'add solid'), doi && out('DOI', doi), paper.arxivId && out('arXiv', `https://arxiv.org/abs/${encodeURI(paper.arxivId).replace(/[?#]/g, encodeURIComponent)}`), web(paper.url) && out('Web page', paper.url), cite(paper)),
       paper.abstract ? h('p', { class: 'abstract', dir: 'auto', text: paper.abstract }) : h('p', { class: 'quiet', text: 'There is no abstract.' }),
       textUse?.truncated && h('p', { class: 'note', text: `The text has ${number(textUse.tokenCount)} tokens, more than the model reads: what is related is found by the beginning of it.` }),
       sameWork.length > 0 && h('p', { class: 'small' }, 'Other versions of this work: ', sameWork.map((i, n) => [n ? ', ' : '', h('a', { href: pathOf(i), text: i })])),
@@ -45,6 +45,17 @@ export function show_(main, { data, title }) {
         pair('Id', h('code', { text: paper.id })), paper.doi && pair('DOI', paper.doi), paper.arxivId && pair('arXiv', paper.arxivId),
         aliases.length > 0 && pair('Known as', aliases.join(', ')), metadata.map(([k, v]) => pair(k, typeof v === 'object' ? JSON.stringify(v) : String(v))), paper.expires && pair('Kept until', paper.expires))));
   }
+  const cite = (paper) => {
+    const button = h('button', { class: 'plain', onclick: async () => {
+      try {
+        await navigator.clipboard.writeText((await import('./list.js')).bibtex([paper]));
+        show(button, icon('check'), 'Copied');
+        say('Copied');
+      } catch { show(button, icon('close'), 'The browser does not let the page copy'); }
+      setTimeout(() => show(button, icon('copy'), 'BibTeX'), 2000);
+    } }, icon('copy'), 'BibTeX');
+    return button;
+  };
   const pair = (name, value) => h('div', {}, h('dt', { text: name }), h('dd', { dir: 'auto' }, value));
 
   function drawRelated(paper) {

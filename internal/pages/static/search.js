@@ -1,16 +1,16 @@
 // Search as one types. What is asked is in the address, and nowhere else.
-import { bar, h, icon, number, plural, say, show, within } from './dom.js';
+import { bar, h, icon, number, plural, say, show } from './dom.js';
 import { get, post, problem } from './api.js';
-import { ghosts, hit, wordsOf } from './hits.js';
+import { condition, ghosts, hit, wordsOf } from './hits.js';
 
 const pause = 150; // ms after a key before it is searched for
 const size = 10;
 
-// Answers of this visit, by what was asked, so that a way back is at once.
+// Answers of the last minutes, by what was asked, so that a way back is at once.
 const kept = new Map();
 function keep(name, value) {
   kept.delete(name);
-  kept.set(name, value);
+  kept.set(name, { value, at: Date.now() });
   if (kept.size > 40) kept.delete(kept.keys().next().value);
 }
 
@@ -30,7 +30,7 @@ export function filterOf(s, but = '') {
 }
 const fieldOf = (c) => /^\s*([^=<>!:\s]+)\s*(=|:)/.exec(c)?.[1] ?? '';
 const valueOf = (c) => { const v = c.replace(/^[^=:]*[=:]\s*/, ''); return v.startsWith('"') ? v.slice(1, -1).replace(/\\(.)/g, '$1').replace(/\\\*/g, '*') : v; };
-const condition = (field, value, type) => `${field} = ${type === 'FIELD_TYPE_NUMBER' || type === 'FIELD_TYPE_BOOL' ? value : `"${value.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n').replace(/\r/g, '\\r').replace(/\t/g, '\\t')}"`}`;
+const isPlain = (f) => f.type === 'FIELD_TYPE_NUMBER' || f.type === 'FIELD_TYPE_BOOL';
 const nameOf = (field) => field.replace(/^metadata\./, '').replaceAll('_', ' ');
 
 const intro = 'Write a question, a title, or a whole abstract: papers are found by their meaning, and by their words.';
@@ -125,7 +125,8 @@ export function show_(main, { data, go, first, title }) {
         mode: s.mode ? `MODE_${s.mode.toUpperCase()}` : undefined, halfLife: s.sort === 'recent' ? 5 : undefined }, signal) };
     const name = addressOf(s);
     if (data) { keep(name, [data]); data = undefined; }
-    if (kept.has(name)) { answers = kept.get(name); list.removeAttribute('aria-busy'); drawHits(request, name); return; }
+    const known = kept.get(name);
+    if (known && Date.now() - known.at < 300_000) { answers = known.value; list.removeAttribute('aria-busy'); drawHits(request, name); return; }
     load(request, name, '', signal);
   }
 
@@ -228,11 +229,11 @@ export function show_(main, { data, go, first, title }) {
   function facet(f, counts) {
     const top = Math.max(...counts.values.map((v) => Number(v.papers)));
     const on = s.f.filter((c) => fieldOf(c) === f.name);
-    const missing = on.filter((c) => !counts.values.some((v) => condition(f.name, v.value, f.type) === c));
+    const missing = on.filter((c) => !counts.values.some((v) => condition(f.name, v.value, isPlain(f)) === c));
     const row = (c, value, papers) => h('li', {}, h('button', { class: 'value', 'aria-pressed': String(s.f.includes(c)), onclick: () => { change({ f: s.f.includes(c) ? s.f.filter((x) => x !== c) : [...s.f, c] }); } },
       h('span', { class: 'name', dir: 'auto', text: value }), papers !== undefined && h('span', { class: 'n', text: number(papers) }), papers !== undefined && bar(papers / top)));
     return h('div', { class: 'field' }, h('h2', { class: 'head', text: nameOf(f.name) }), h('ul', { class: 'values' },
-      missing.map((c) => row(c, valueOf(c))), counts.values.map((v) => row(condition(f.name, v.value, f.type), v.value, Number(v.papers)))),
+      missing.map((c) => row(c, valueOf(c))), counts.values.map((v) => row(condition(f.name, v.value, isPlain(f)), v.value, Number(v.papers)))),
     Number(counts.valuesTotal) > counts.values.length && h('p', { class: 'quiet small', text: `and ${number(Number(counts.valuesTotal) - counts.values.length)} more` }));
   }
 
