@@ -131,7 +131,7 @@ document.addEventListener('keydown', (e) => {
   e.preventDefault();
 });
 
-document.body.append(h('footer', { class: 'foot' }, h('button', { class: 'plain', onclick: showHelp }, 'Keys ', h('kbd', { text: '?' })), h('a', { href: '/v1/info', text: 'API', target: '_blank' })));
+document.body.append(h('footer', { class: 'foot' }, h('button', { class: 'plain', onclick: showHelp }, 'Keys ', h('kbd', { text: '?' })), h('a', { href: '/openapi.json', text: 'API', target: '_blank' })));
 
 takeFragment();
 changed();
