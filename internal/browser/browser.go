@@ -19,7 +19,7 @@ import (
 )
 
 // Limit is how long a script may take.
-const Limit = 3 * time.Minute
+const Limit = 6 * time.Minute
 
 // Run runs a script, a .mjs file, with these variables in its environment beside those of the test. What it prints is in the test's log; a line that begins
 // with FAIL, and an exit status other than 0, fail the test. Without a browser the test is skipped, or fails where CI is true.
@@ -50,6 +50,7 @@ func Run(t *testing.T, script string, env map[string]string) {
 		t.Fatal(err)
 	}
 
+	defer alone(t)()
 	ctx, cancel := context.WithTimeout(t.Context(), Limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", script)
@@ -83,6 +84,23 @@ func Run(t *testing.T, script string, env map[string]string) {
 	}
 	if err != nil && !t.Failed() {
 		t.Fatalf("%s: %v", script, err)
+	}
+}
+
+// alone waits until no other package's test has a browser, which takes a core and more: two at once are late for their own times. leave lets the next one in.
+func alone(t *testing.T) (leave func()) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "embedd-browser.lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := f.Close(); err != nil { // and with it the lock
+			t.Error(err)
+		}
 	}
 }
 

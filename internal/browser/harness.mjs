@@ -51,7 +51,7 @@ export async function open({ width = 1280, height = 800, phone = false, dark = f
     colorScheme: dark ? 'dark' : 'light', reducedMotion: reducedMotion ? 'reduce' : 'no-preference', forcedColors: forcedColors ? 'active' : 'none',
     locale, javaScriptEnabled: javaScript, ...others,
   });
-  context.setDefaultTimeout(10_000);
+  context.setDefaultTimeout(30_000);
   contexts.push(context);
   const seen = { console: [], errors: [], csp: [], requests: [], responses: [], dialogs: [] };
   await context.exposeBinding('__violation', (_, v) => { seen.csp.push(v); });
