@@ -289,12 +289,13 @@ func TestNames(t *testing.T) {
 		0: {"BERT for Machine Translation", "Neural machine translation with BERT", "A study of machine translation: decoding", "Decoding in machine translation"},
 		1: {"Graph networks on molecules", "Molecules as graphs", "A Graph Network for molecules", "Graph networks: molecules again"},
 		2: {"Machine learning of galaxies", "Galaxies and dark matter", "Dark matter in galaxies", "Dark-matter haloes"},
+		5: {"Approximate nearest neighbor search", "Approximate nearest neighbors", "On approximate nearest neighbors and nearest neighbors", "Nearest-neighbor search; nearest neighbors"},
 		3: {"", "!!", "42", "of the"},
 		4: {"", "a", "…", "the"},
 	}
-	c := &Clusters{Sizes: []int{4, 4, 4, 4, 4}}
+	c := &Clusters{Sizes: []int{4, 4, 4, 4, 4, 4}}
 	var all []string
-	for k := range uint32(5) {
+	for k := range uint32(6) {
 		for _, title := range titles[k] {
 			c.Of, all = append(c.Of, k), append(all, title)
 		}
@@ -303,7 +304,7 @@ func TestNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"machine translation, BERT", "graph networks, molecules", "dark matter, galaxies", "without a name", "without a name (2)"}
+	want := []string{"machine translation, BERT", "graph networks, molecules", "dark matter, galaxies", "without a name", "without a name (2)", "approximate nearest neighbors"}
 	if !slices.Equal(names, want) {
 		t.Errorf("the names are %q, want %q", names, want)
 	}

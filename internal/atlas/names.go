@@ -308,8 +308,12 @@ func (v *vocabulary) compare(a, b term) int {
 // name makes a name of terms, the best first, that is not taken: of the next ones where it is, at last with a number.
 func (v *vocabulary) name(ranked []term, taken map[string]bool) string {
 	name := ""
+	phrases := map[term]bool{}
+	for _, t := range ranked {
+		phrases[t] = t.pair()
+	}
 	for skip := range 4 {
-		var parts []string
+		var parts [][]uint32
 		var chosen []term
 		words := 0
 		for i, t := range ranked {
@@ -322,16 +326,13 @@ func (v *vocabulary) name(ranked []term, taken map[string]bool) string {
 			}) {
 				continue
 			}
-			text := v.text(t.first)
-			if t.pair() {
-				text += " " + v.text(t.second)
-			}
-			parts, chosen, words = append(parts, text), append(chosen, t), words+n
+			part := []uint32{t.first, t.second}[:n]
+			parts, chosen, words = append(parts, part), append(chosen, t), words+n
 			if words == nameWords {
 				break
 			}
 		}
-		if name = strings.Join(parts, ", "); name != "" && !taken[name] {
+		if name = v.join(parts, phrases); name != "" && !taken[name] {
 			return name
 		}
 	}
@@ -343,4 +344,31 @@ func (v *vocabulary) name(ranked []term, taken map[string]bool) string {
 		name = fmt.Sprintf("%s (%d)", base, n)
 	}
 	return name
+}
+
+// join writes the parts of a name, as one where the last word of one and the first of another are a pair.
+func (v *vocabulary) join(parts [][]uint32, phrases map[term]bool) string {
+	for i := 0; i < len(parts); i++ {
+		for j := range parts {
+			if i == j || !phrases[term{parts[i][len(parts[i])-1], parts[j][0]}] {
+				continue
+			}
+			parts[i] = slices.Concat(parts[i], parts[j])
+			if parts = slices.Delete(parts, j, j+1); j < i {
+				i--
+			}
+			i--
+			break
+		}
+	}
+	texts := make([]string, len(parts))
+	for i, part := range parts {
+		for k, w := range part {
+			if k > 0 {
+				texts[i] += " "
+			}
+			texts[i] += v.text(w)
+		}
+	}
+	return strings.Join(texts, ", ")
 }
