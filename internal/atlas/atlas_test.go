@@ -287,7 +287,7 @@ func TestCancelled(t *testing.T) {
 func TestNames(t *testing.T) {
 	titles := map[uint32][]string{
 		0: {"BERT for Machine Translation", "Neural machine translation with BERT", "A study of machine translation: decoding", "Decoding in machine translation"},
-		1: {"Graph networks on molecules", "Molecules as graphs", "A Graph Network for molecules", "Graph networks: molecules again"},
+		1: {"Graph networks on molecules: molecular", "Molecular graphs", "A Graph Network for molecules", "Graph networks: molecules again"},
 		2: {"Machine learning of galaxies", "Galaxies and dark matter", "Dark matter in galaxies", "Dark-matter haloes"},
 		5: {"Approximate nearest neighbor search", "Approximate nearest neighbors", "On approximate nearest neighbors and nearest neighbors", "Nearest-neighbor search; nearest neighbors"},
 		3: {"", "!!", "42", "of the"},

@@ -141,8 +141,6 @@ type term struct{ first, second uint32 }
 
 func (t term) pair() bool { return t.second != noWord }
 
-func (t term) has(w uint32) bool { return t.first == w || t.second == w }
-
 // terms are in how many titles a term is.
 type terms map[term]float64
 
@@ -255,17 +253,20 @@ func (v *vocabulary) number(form string) (uint32, bool) {
 		v.at[fold] = at
 		v.words = append(v.words, word{fold, map[string]int{}})
 	}
-	if !isName(form) {
-		form = lower
+	parts := strings.Split(form, "-")
+	for i, part := range parts {
+		if !isName(part) {
+			parts[i] = strings.ToLower(part)
+		}
 	}
-	v.words[at].forms[strings.Clone(form)]++
+	v.words[at].forms[strings.Join(parts, "-")]++
 	return at, true
 }
 
 // isName tells whether a word is written in another way than words are at the beginning of a title, as BERT and mRNA.
 func isName(form string) bool {
 	for i, r := range form {
-		if i > 0 && unicode.IsUpper(r) && form[i-1] != '-' {
+		if i > 0 && unicode.IsUpper(r) {
 			return true
 		}
 	}
@@ -292,6 +293,26 @@ func (v *vocabulary) text(w uint32) string {
 		}
 	}
 	return best
+}
+
+// like tells whether a term has a word, or one that begins alike, as mitigate and mitigation.
+func (v *vocabulary) like(t term, w uint32) bool {
+	const share, least = 3, 5 // all but a third of the shorter one
+	a := v.words[w].fold
+	for _, other := range []uint32{t.first, t.second} {
+		if other == noWord {
+			continue
+		}
+		b := v.words[other].fold
+		same := 0
+		for same < min(len(a), len(b)) && a[same] == b[same] {
+			same++
+		}
+		if other == w || same >= least && share*same >= (share-1)*min(len(a), len(b)) {
+			return true
+		}
+	}
+	return false
 }
 
 // compare orders terms by their words.
@@ -322,7 +343,7 @@ func (v *vocabulary) name(ranked []term, taken map[string]bool) string {
 				n = 2
 			}
 			if words+n > nameWords || i > 0 && i <= skip || slices.ContainsFunc(chosen, func(c term) bool {
-				return c.has(t.first) || t.pair() && c.has(t.second)
+				return v.like(c, t.first) || t.pair() && v.like(c, t.second)
 			}) {
 				continue
 			}

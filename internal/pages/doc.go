@@ -5,8 +5,13 @@ import (
 	"net/http"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 )
 
+// Refuse writes an error.
+type Refuse func(http.ResponseWriter, *http.Request, *status.Status)
+
 // Register adds the routes.
-func Register(mux *http.ServeMux, conn grpc.ClientConnInterface) {
+func Register(mux *http.ServeMux, conn grpc.ClientConnInterface, refuse Refuse) {
+	registerMap(mux, conn, refuse)
 }
