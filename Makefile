@@ -14,10 +14,10 @@ run: setup ## Set up what is missing, index the sample papers, show a first answ
 	@exec bin/embedd serve --samples samples/papers.jsonl
 
 .PHONY: test
-test: setup ## Set up what is missing and run all the tests
+test: setup browser ## Set up what is missing and run all the tests
 	@bin/embedd models pull all-MiniLM-L6-v2-fp32 >/dev/null # the float32 twin, for comparison
 	@bin/embedd models pull paraphrase-MiniLM-L3-v2 >/dev/null # a graph made by others
-	go test -timeout 30m ./...
+	EMBEDD_SCREENSHOTS=$(CURDIR)/.embedd/screenshots go test -timeout 30m ./...
 	go test -race -short $(RACE)
 	go test -race -short -timeout 30m -tags purego ./ann/... # minutes: all in Go, and watched
 
@@ -84,10 +84,27 @@ generate: $(BUF) ## Lint the wire contract; generate its Go code, and the kernel
 	scripts/openapi.sh
 	go generate ./ann/vec
 
+# What make browser needs of npm comes with buf.
 $(BUF): tools/package.json tools/package-lock.json
-	@command -v npm >/dev/null || { echo "npm is missing; install Node.js to lint and generate the wire contract" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is missing; install Node.js to lint and generate the wire contract, and for tests in a browser" >&2; exit 1; }
 	cd tools && npm install --no-save --ignore-scripts --silent # npm ci wants the lock to list platforms that npm leaves out
 	@touch $@
+
+.PHONY: browser
+browser: ## Bring what tests in a browser need: Chromium by apt-get, as root; playwright-core and axe-core by npm
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	else \
+		echo "Tests in a browser are skipped: install chromium and a font that has Arabic and Hebrew, as Debian's packages chromium and fonts-dejavu-core" >&2; \
+	fi
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(BUF); else echo "Tests in a browser are skipped: install Node.js and npm" >&2; fi
+
+SERVER ?= http://127.0.0.1:8080
+
+.PHONY: lighthouse
+lighthouse: browser ## Measure the pages of a running server with Lighthouse (SERVER=http://127.0.0.1:8080)
+	@tools/lighthouse.sh $(SERVER)
 
 .PHONY: bars
 bars: setup ## Print the figures that the project holds itself to (about 50 minutes; needs the evaluation sets)
@@ -100,9 +117,11 @@ fuzz-tokenizer: setup ## Compare the tokens of 20,000 random texts with those of
 	EMBEDD_TOKEN_TEXTS=$(CURDIR)/.embedd/fuzz/texts.jsonl go test -count=1 -v -run TestTokensOfRandomTexts ./embed
 
 .PHONY: test-clients
-test-clients: setup ## Run the Python client of docs/clients.md (downloads 10 MB)
-	@.embedd/clients/bin/python -c 'import grpc_tools' 2>/dev/null || { python3 -m venv .embedd/clients && .embedd/clients/bin/pip install --quiet grpcio==1.85.3 grpcio-tools==1.85.1; }
-	EMBEDD_TEST_PYTHON=$(CURDIR)/.embedd/clients/bin/python go test -count=1 -v -run TestPythonClient ./cmd/embedd
+test-clients: setup .embedd/clients/installed ## Run clients in Python, ours of docs/clients.md and those of others of docs/compat.md (400 MB the first time)
+	EMBEDD_TEST_PYTHON=$(CURDIR)/.embedd/clients/bin/python go test -count=1 -v -run 'TestPythonClient|TestClientsOfOthers' ./cmd/embedd
+
+.embedd/clients/installed: cmd/embedd/testdata/clients/requirements.txt
+	@rm -rf .embedd/clients && python3 -m venv .embedd/clients && .embedd/clients/bin/pip install --quiet --disable-pip-version-check --no-deps -r $< && touch $@
 
 CASES ?= 40
 

@@ -25,7 +25,7 @@ import (
 type exportRelatedCmd struct {
 	Out    string `arg:"" help:"Folder for a file of each paper, or with --format jsonl the file for all; - is standard output."`
 	Format string `help:"json, a file of each paper; jsonl, one file with a line of each; atom, a feed of each, the newest first." enum:"json,jsonl,atom" default:"json"`
-	K      int32  `short:"k" help:"Related papers of each." default:"10" placeholder:"N"`
+	K      *int32 `short:"k" help:"Hits at most; default 10." placeholder:"N"`
 	Band   string `help:"Which related papers: all; related or strong, those that are as alike as that." enum:"all,related,strong" default:"all"`
 	Filter string `help:"Which papers to write of, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
 	Base   string `help:"Where the folder will be found, for the addresses in feeds." default:"https://example.org/related/" placeholder:"URL"`
@@ -147,7 +147,7 @@ func (c *exportRelatedCmd) related(ctx context.Context, cl *client, id string) (
 	if c.Format == "atom" {
 		view = embeddv1.PaperView_PAPER_VIEW_FULL
 	}
-	res, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: id, K: &c.K, View: view})
+	res, err := cl.search.Related(ctx, &embeddv1.RelatedRequest{Id: id, K: c.K, View: view})
 	if status.Code(err) == codes.NotFound { // it has been removed meanwhile
 		return nil, nil
 	}

@@ -68,7 +68,7 @@ func (f *webFlags) serve(s *server.Server, l net.Listener, keys func() *access.K
 	if err != nil {
 		return nil, err
 	}
-	end := s.ServeWeb(l, handler, gateway.WriteError)
+	end := s.ServeWeb(l, handler, o.Refuser())
 	return sync.OnceValue(func() error {
 		if err := end(stopping.grace()); err != nil {
 			return fmt.Errorf("--http: %w", err)

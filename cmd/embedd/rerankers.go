@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -45,10 +46,10 @@ type rerankerOf struct{ s *embed.Scorer }
 func (x rerankerOf) Name() string { return x.s.Manifest().ID }
 
 // Score implements retrieval.Reranker.
-func (x rerankerOf) Score(ctx context.Context, query string, texts []string) ([]float32, error) {
-	out := make([]float32, len(texts))
+func (x rerankerOf) Score(ctx context.Context, query string, texts []string) ([]retrieval.Judged, error) {
+	out := make([]retrieval.Judged, len(texts))
 	for i := range out {
-		out[i] = float32(math.NaN())
+		out[i].Logit = float32(math.NaN())
 	}
 	known, err := x.s.Knows(query)
 	if err != nil || !known {
@@ -67,10 +68,15 @@ func (x rerankerOf) Score(ctx context.Context, query string, texts []string) ([]
 	}
 	scored, err := x.s.Score(ctx, embed.Interactive, pairs)
 	if err != nil {
-		return nil, encodeError(err)
+		err = encodeError(err)
+		var about *retrieval.TextError
+		if errors.As(err, &about) {
+			about.Index = at[about.Index] // of the pairs, some texts have none
+		}
+		return nil, err
 	}
 	for i, s := range scored {
-		out[at[i]] = s.Score
+		out[at[i]] = retrieval.Judged{Logit: s.Score, TextUse: retrieval.TextUse{Tokens: s.Tokens, Truncated: s.Truncated}}
 	}
 	return out, nil
 }

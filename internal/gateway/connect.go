@@ -41,6 +41,7 @@ func connectHandler(o Options) http.Handler {
 	call(mux, embeddv1.SearchService_Recommend_FullMethodName, search.Recommend)
 	call(mux, embeddv1.SearchService_Explain_FullMethodName, search.Explain)
 	call(mux, embeddv1.SearchService_Compare_FullMethodName, search.Compare)
+	call(mux, embeddv1.SearchService_Rerank_FullMethodName, search.Rerank)
 
 	call(mux, embeddv1.EncodeService_Encode_FullMethodName, encode.Encode)
 	call(mux, embeddv1.EncodeService_Tokenize_FullMethodName, encode.Tokenize)

@@ -53,6 +53,7 @@ func New(o Options) (http.Handler, error) {
 	pages.Register(others, o.Conn, WriteError)
 	routes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Not one mux for all: it would clean the paths, and ids have slashes that stand side by side.
+		r = compat.Whole(r)
 		switch _, pattern := others.Handler(r); {
 		case strings.HasPrefix(r.URL.Path, "/embedd.v1."):
 			calls.ServeHTTP(w, r)
@@ -139,6 +140,22 @@ func crossOrigin(allow func(string) bool, next http.Handler) http.Handler {
 	if allow == nil {
 		return next
 	}
+	return crossOriginRules(allow).Handler(next)
+}
+
+// Refuser writes refusals of requests that New's handler has not seen: pages that may read answers may read these too.
+func (o *Options) Refuser() func(http.ResponseWriter, *http.Request, *status.Status) {
+	if o.AllowOrigin == nil {
+		return WriteError
+	}
+	rules := crossOriginRules(o.AllowOrigin)
+	return func(w http.ResponseWriter, r *http.Request, st *status.Status) {
+		rules.HandlerFunc(w, r) // writes headers alone
+		WriteError(w, r, st)
+	}
+}
+
+func crossOriginRules(allow func(string) bool) *cors.Cors {
 	return cors.New(cors.Options{
 		AllowOriginFunc: allow,
 		AllowedMethods:  []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete},
@@ -146,5 +163,5 @@ func crossOrigin(allow func(string) bool, next http.Handler) http.Handler {
 			"X-Grpc-Web", "X-User-Agent", "Traceparent", "Tracestate"},
 		ExposedHeaders: exposed,
 		MaxAge:         7200,
-	}).Handler(next)
+	})
 }

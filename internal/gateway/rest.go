@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"embedd/internal/compat"
 	rest "embedd/internal/gateway/rest/embedd/v1"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -152,8 +153,11 @@ func blame(err error) *status.Status {
 	return status.New(codes.InvalidArgument, text)
 }
 
-// WriteError writes a status as HTTP knows it, with its message and details as JSON.
-func WriteError(w http.ResponseWriter, _ *http.Request, st *status.Status) {
+// WriteError writes a status as HTTP knows it, with its message and details as JSON; for a route of a dialect, in that.
+func WriteError(w http.ResponseWriter, r *http.Request, st *status.Status) {
+	if compat.WriteError(w, r, st) {
+		return
+	}
 	code := runtime.HTTPStatusFromCode(st.Code())
 	if !retryAfter(w, st) && st.Code() == codes.ResourceExhausted {
 		code = http.StatusRequestEntityTooLarge // what has room at no time

@@ -15,9 +15,16 @@ import (
 type Reranker interface {
 	// Name is the model's id.
 	Name() string
-	// Score gives each text's logit, any number, more is nearer: NaN where the model knows no word of the query or the text. A call that
-	// there is no room or time for is a *BusyError.
-	Score(ctx context.Context, query string, texts []string) ([]float32, error)
+	// Score judges each text, in order. A call that there is no room or time for is a *BusyError.
+	Score(ctx context.Context, query string, texts []string) ([]Judged, error)
+}
+
+// Judged is what a cross-encoder makes of a query and a text.
+type Judged struct {
+	// Logit is any number, more is nearer: NaN where the model knows no word of the query or the text.
+	Logit float32
+	// TextUse is of the two together; zero where there is no logit.
+	TextUse
 }
 
 // Rerank asks for the best to be ordered anew by a cross-encoder.
@@ -89,9 +96,13 @@ func (c *Collection) rerank(ctx context.Context, query string, hits []Hit, o Rer
 	}
 	inTime, cancel := beforeDeadline(ctx)
 	defer cancel()
-	logits, err := c.reranker(o.Model).Score(inTime, beginning(query, maxRerankBytes), texts)
+	judged, err := c.reranker(o.Model).Score(inTime, beginning(query, maxRerankBytes), texts)
 	if err != nil {
 		return hits, rerankError(ctx, inTime, err)
+	}
+	logits := make([]float32, n)
+	for i := range logits {
+		logits[i] = judged[i].Logit
 	}
 	return reordered(hits, logits), nil
 }
@@ -184,7 +195,7 @@ func reordered(hits []Hit, logits []float32) []Hit {
 			unread = append(unread, h)
 			continue
 		}
-		h.Why.CrossEncoder, h.Score = &logit, float32(1/(1+math.Exp(-float64(logit))))
+		h.Why.CrossEncoder, h.Score = &logit, logistic(logit)
 		scored = append(scored, h)
 	}
 	slices.SortStableFunc(scored, func(a, b Hit) int { return cmp.Compare(*b.Why.CrossEncoder, *a.Why.CrossEncoder) })
@@ -194,6 +205,9 @@ func reordered(hits []Hit, logits []float32) []Hit {
 	}
 	return append(scored, behind...)
 }
+
+// logistic brings a logit to 0 to 1.
+func logistic(logit float32) float32 { return float32(1 / (1 + math.Exp(-float64(logit)))) }
 
 // beginning is a text's first bytes, at most n, up to a whole character.
 func beginning(text string, n int) string {

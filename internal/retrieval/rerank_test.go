@@ -28,20 +28,20 @@ type judge struct {
 
 func (j *judge) Name() string { return j.name }
 
-func (j *judge) Score(ctx context.Context, query string, texts []string) ([]float32, error) {
+func (j *judge) Score(ctx context.Context, query string, texts []string) ([]Judged, error) {
 	j.query, j.texts = query, texts
 	if j.before != nil {
 		if err := j.before(ctx); err != nil {
 			return nil, err
 		}
 	}
-	out := make([]float32, len(texts))
+	out := make([]Judged, len(texts))
 	for i, text := range texts {
 		logit, ok := j.logits[text]
 		if !ok {
 			return nil, &TextError{Index: i, Err: fmt.Errorf("no logit for %q", text)}
 		}
-		out[i] = logit
+		out[i].Logit = logit
 	}
 	return out, nil
 }
@@ -271,14 +271,14 @@ type reader struct {
 
 func (*reader) Name() string { return "reader" }
 
-func (r *reader) Score(_ context.Context, query string, texts []string) ([]float32, error) {
+func (r *reader) Score(_ context.Context, query string, texts []string) ([]Judged, error) {
 	r.query, r.calls, r.pairs = query, r.calls+1, r.pairs+len(texts)
 	if r.slow {
 		return nil, context.DeadlineExceeded
 	}
-	out := make([]float32, len(texts))
+	out := make([]Judged, len(texts))
 	for i, text := range texts {
-		out[i] = float32(len(text))
+		out[i] = Judged{float32(len(text)), TextUse{Tokens: len(text), Truncated: len(text) > 100}}
 	}
 	return out, nil
 }

@@ -81,6 +81,8 @@ func callAttrs(req any) []any {
 		return []any{"n", len(r.GetSearches())}
 	case *embeddv1.CompareRequest:
 		return []any{"n", len(r.GetLeft()) + len(r.GetRight())}
+	case *embeddv1.RerankRequest:
+		return []any{"n", len(r.GetTexts()), "bytes", textBytes(r.GetTexts()) + len(r.GetQuery())}
 	case *embeddv1.TokenizeRequest:
 		return []any{"n", len(r.GetTexts())}
 	case *embeddv1.CountPapersRequest:
@@ -88,11 +90,7 @@ func callAttrs(req any) []any {
 	case *embeddv1.ExplainRequest:
 		return []any{"input", inputKind(r.GetQuery()), "bytes", len(r.GetQuery().GetText())}
 	case *embeddv1.EncodeRequest:
-		bytes := 0
-		for _, text := range r.GetTexts() {
-			bytes += len(text)
-		}
-		return []any{"n", len(r.GetTexts()), "bytes", bytes, "lane", r.GetLane().String(), "role", r.GetRole().String()}
+		return []any{"n", len(r.GetTexts()), "bytes", textBytes(r.GetTexts()), "lane", r.GetLane().String(), "role", r.GetRole().String()}
 	case *embeddv1.UpsertPapersRequest:
 		bytes := 0
 		for _, p := range r.GetPapers() {
@@ -121,6 +119,14 @@ func callAttrs(req any) []any {
 		return named("alias", r.GetAlias())
 	}
 	return nil
+}
+
+// textBytes is how long texts are together.
+func textBytes(texts []string) (n int) {
+	for _, text := range texts {
+		n += len(text)
+	}
+	return n
 }
 
 // named is an attribute with the name of a collection, where it can be one: of what is none the log gets nothing.

@@ -49,6 +49,8 @@ func TestSlowCallsAreLoggedWithoutTheirTexts(t *testing.T) {
 		{searches + "Search", &embeddv1.SearchRequest{Query: text}, 999 * time.Millisecond, nil, nil},
 		{searches + "Related", &embeddv1.RelatedRequest{Id: secret, Ef: proto.Int32(50), Recall: proto.Float64(.5), Plan: embeddv1.Plan_PLAN_GRAPH, Mode: embeddv1.Mode_MODE_HYBRID}, time.Second, nil, []string{"ef=50", "recall=0.5", "plan=PLAN_GRAPH", "mode=MODE_HYBRID"}},
 		{searches + "Explain", &embeddv1.ExplainRequest{Query: text, Id: secret}, time.Second, nil, []string{"input=text"}},
+		{searches + "Rerank", &embeddv1.RerankRequest{Query: secret, Texts: []string{secret, secret}}, 15 * time.Second, nil, []string{"n=2", "bytes=15"}},
+		{searches + "Rerank", &embeddv1.RerankRequest{Query: secret, Texts: []string{secret}}, 14 * time.Second, nil, nil},
 		{encodeMethod, &embeddv1.EncodeRequest{Texts: []string{secret}}, time.Second, nil, []string{"n=1", "bytes=5", "lane=LANE_UNSPECIFIED"}},
 		{encodeMethod, &embeddv1.EncodeRequest{Texts: []string{secret, secret}, Lane: embeddv1.Lane_LANE_INTERACTIVE}, time.Second, nil, []string{"n=2"}},
 		{encodeMethod, &embeddv1.EncodeRequest{Texts: []string{secret}, Lane: embeddv1.Lane_LANE_BULK}, 14 * time.Second, nil, nil},

@@ -98,6 +98,7 @@ var asked = map[string]proto.Message{
 	"MapService/ComputeMap":       &embeddv1.ComputeMapRequest{},
 	"MapService/GetMap":           &embeddv1.GetMapRequest{},
 	"MapService/GetMapPapers":     &embeddv1.GetMapPapersRequest{At: []int32{0}, Computed: timestamppb.Now()},
+	"SearchService/Rerank":        &embeddv1.RerankRequest{Query: "x", Texts: []string{"y"}},
 	"EncodeService/Tokenize":      &embeddv1.TokenizeRequest{Texts: []string{"x"}},
 }
 

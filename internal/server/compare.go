@@ -64,3 +64,24 @@ func rerankToProto(r *retrieval.Rerank) *embeddv1.Rerank {
 	}
 	return &embeddv1.Rerank{Candidates: int32(r.Candidates), Model: r.Model}
 }
+
+// Rerank implements SearchService.
+func (s *Server) Rerank(ctx context.Context, req *embeddv1.RerankRequest) (*embeddv1.RerankResponse, error) {
+	c, err := s.collectionOf(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	scores, by, err := c.RerankTexts(ctx, retrieval.RerankRequest{Query: req.GetQuery(), Texts: req.GetTexts(), Model: req.GetReranker()})
+	if err != nil {
+		return nil, err
+	}
+	res := &embeddv1.RerankResponse{Scores: make([]*embeddv1.RerankScore, len(scores)), Reranker: by}
+	for i, one := range scores {
+		out := &embeddv1.RerankScore{Index: int32(one.Index), Score: one.Score}
+		if one.Read() {
+			out.Logit, out.TextUse = &one.Logit, textUseToProto(one.TextUse)
+		}
+		res.Scores[i] = out
+	}
+	return res, nil
+}

@@ -85,6 +85,7 @@ type callKey struct{}
 // callSize is one call on its way. A stream is read and written at the same time.
 type callSize struct {
 	method         string
+	began          time.Time
 	sent, received atomic.Int64
 }
 
@@ -105,13 +106,15 @@ func (m *callMetrics) HandleRPC(ctx context.Context, event stats.RPCStats) {
 		return
 	}
 	switch e := event.(type) {
+	case *stats.Begin:
+		call.began = e.BeginTime // of a call from inside the end does not tell
 	case *stats.InPayload:
 		call.received.Add(int64(e.CompressedLength))
 	case *stats.OutPayload:
 		call.sent.Add(int64(e.CompressedLength))
 	case *stats.End:
 		code := canonical(status.Code(e.Error))
-		m.duration.WithLabelValues(call.method, code).Observe(time.Since(e.BeginTime).Seconds())
+		m.duration.WithLabelValues(call.method, code).Observe(time.Since(call.began).Seconds())
 		m.sent.WithLabelValues(call.method, code).Observe(float64(call.sent.Load()))
 		m.received.WithLabelValues(call.method, code).Observe(float64(call.received.Load()))
 	}

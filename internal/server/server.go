@@ -145,6 +145,7 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	s.registerOpen(&grpc_health_v1.Health_ServiceDesc, s.health)
+	s.inside.RegisterService(&grpc_health_v1.Health_ServiceDesc, s.health) // for routes over HTTP that ask
 	if o.Reflection || o.Keys != nil {
 		reflection.Register(s.grpc)
 	}

@@ -91,11 +91,14 @@ type running struct {
 }
 
 // launch starts a server until the end of the test.
-func launch(t testing.TB, o Options) *running {
+func launch(t testing.TB, o Options) *running { return launchOver(t, o) }
+
+// launchOver is launch with cross-encoders.
+func launchOver(t testing.TB, o Options, rerankers ...retrieval.Reranker) *running {
 	t.Helper()
 	r := &running{encoder: &fake{}, log: &testkit.Buffer{}}
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	c, err := retrieval.Open(t.Context(), t.TempDir(), r.encoder, &retrieval.Options{Log: o.Log})
+	c, err := retrieval.Open(t.Context(), t.TempDir(), r.encoder, &retrieval.Options{Log: o.Log, Rerankers: rerankers})
 	if err != nil {
 		t.Fatal(err)
 	}

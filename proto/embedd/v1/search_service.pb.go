@@ -1332,6 +1332,206 @@ func (x *CompareResponse) GetColumns() int32 {
 	return 0
 }
 
+type RerankRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Not blank, as each of the texts is not.
+	Query string `protobuf:"bytes,1,opt,name=query,proto3" json:"query,omitempty"`
+	// 1 to 100.
+	Texts []string `protobuf:"bytes,2,rep,name=texts,proto3" json:"texts,omitempty"`
+	// The cross-encoder's id, as in Rerank.model; the server's first when empty.
+	Reranker string `protobuf:"bytes,3,opt,name=reranker,proto3" json:"reranker,omitempty"`
+	// By its name or an alias, for keys that are for some collections; empty: the default one.
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerankRequest) Reset() {
+	*x = RerankRequest{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerankRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerankRequest) ProtoMessage() {}
+
+func (x *RerankRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerankRequest.ProtoReflect.Descriptor instead.
+func (*RerankRequest) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RerankRequest) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *RerankRequest) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+func (x *RerankRequest) GetReranker() string {
+	if x != nil {
+		return x.Reranker
+	}
+	return ""
+}
+
+func (x *RerankRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+type RerankResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each text, the best first, equal ones in the order of the request.
+	Scores []*RerankScore `protobuf:"bytes,1,rep,name=scores,proto3" json:"scores,omitempty"`
+	// The id of the cross-encoder that read them.
+	Reranker      string `protobuf:"bytes,2,opt,name=reranker,proto3" json:"reranker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerankResponse) Reset() {
+	*x = RerankResponse{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerankResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerankResponse) ProtoMessage() {}
+
+func (x *RerankResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerankResponse.ProtoReflect.Descriptor instead.
+func (*RerankResponse) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RerankResponse) GetScores() []*RerankScore {
+	if x != nil {
+		return x.Scores
+	}
+	return nil
+}
+
+func (x *RerankResponse) GetReranker() string {
+	if x != nil {
+		return x.Reranker
+	}
+	return ""
+}
+
+// RerankScore is what a cross-encoder makes of a query and a text.
+type RerankScore struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the text in the request.
+	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// The logistic of logit, 0 to 1, as Hit.score where a search is re-ranked; 0 without a logit.
+	Score float32 `protobuf:"fixed32,2,opt,name=score,proto3" json:"score,omitempty"`
+	// What the model gives: any number, more is nearer. Only those of one model can be compared. Absent where it knows no word of the query or the
+	// text; such texts come last.
+	Logit *float32 `protobuf:"fixed32,3,opt,name=logit,proto3,oneof" json:"logit,omitempty"`
+	// What it read of the two together; absent without a logit. Of a pair that is too long the longer side was cut first.
+	TextUse       *TextUse `protobuf:"bytes,4,opt,name=text_use,json=textUse,proto3" json:"text_use,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerankScore) Reset() {
+	*x = RerankScore{}
+	mi := &file_embedd_v1_search_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerankScore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerankScore) ProtoMessage() {}
+
+func (x *RerankScore) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_search_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerankScore.ProtoReflect.Descriptor instead.
+func (*RerankScore) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_search_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RerankScore) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RerankScore) GetScore() float32 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+func (x *RerankScore) GetLogit() float32 {
+	if x != nil && x.Logit != nil {
+		return *x.Logit
+	}
+	return 0
+}
+
+func (x *RerankScore) GetTextUse() *TextUse {
+	if x != nil {
+		return x.TextUse
+	}
+	return nil
+}
+
 var File_embedd_v1_search_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_search_service_proto_rawDesc = "" +
@@ -1471,7 +1671,23 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\x0fCompareResponse\x12\x16\n" +
 	"\x06scores\x18\x01 \x03(\x02R\x06scores\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\x05R\x04rows\x12\x18\n" +
-	"\acolumns\x18\x03 \x01(\x05R\acolumns2\xc5\x05\n" +
+	"\acolumns\x18\x03 \x01(\x05R\acolumns\"w\n" +
+	"\rRerankRequest\x12\x14\n" +
+	"\x05query\x18\x01 \x01(\tR\x05query\x12\x14\n" +
+	"\x05texts\x18\x02 \x03(\tR\x05texts\x12\x1a\n" +
+	"\breranker\x18\x03 \x01(\tR\breranker\x12\x1e\n" +
+	"\n" +
+	"collection\x18d \x01(\tR\n" +
+	"collection\"\\\n" +
+	"\x0eRerankResponse\x12.\n" +
+	"\x06scores\x18\x01 \x03(\v2\x16.embedd.v1.RerankScoreR\x06scores\x12\x1a\n" +
+	"\breranker\x18\x02 \x01(\tR\breranker\"\x8d\x01\n" +
+	"\vRerankScore\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x14\n" +
+	"\x05score\x18\x02 \x01(\x02R\x05score\x12\x19\n" +
+	"\x05logit\x18\x03 \x01(\x02H\x00R\x05logit\x88\x01\x01\x12-\n" +
+	"\btext_use\x18\x04 \x01(\v2\x12.embedd.v1.TextUseR\atextUseB\b\n" +
+	"\x06_logit2\xac\x06\n" +
 	"\rSearchService\x12l\n" +
 	"\x06Search\x12\x18.embedd.v1.SearchRequest\x1a\x19.embedd.v1.SearchResponse\"-\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x1d:\x01*Z\f\x12\n" +
 	"/v1/search\"\n" +
@@ -1481,7 +1697,8 @@ const file_embedd_v1_search_service_proto_rawDesc = "" +
 	"\aRelated\x12\x19.embedd.v1.RelatedRequest\x1a\x1a.embedd.v1.RelatedResponse\">\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02.Z\x10:\x01*\"\v/v1/related\x12\x1a/v1/papers/{id=**}:related\x12{\n" +
 	"\tRecommend\x12\x1b.embedd.v1.RecommendRequest\x1a\x1c.embedd.v1.RecommendResponse\"3\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02#:\x01*Z\x0f\x12\r/v1/recommend\"\r/v1/recommend\x12q\n" +
 	"\aExplain\x12\x19.embedd.v1.ExplainRequest\x1a\x1a.embedd.v1.ExplainResponse\"/\xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x1f:\x01*Z\r\x12\v/v1/explain\"\v/v1/explain\x12b\n" +
-	"\aCompare\x12\x19.embedd.v1.CompareRequest\x1a\x1a.embedd.v1.CompareResponse\" \xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/compareB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\aCompare\x12\x19.embedd.v1.CompareRequest\x1a\x1a.embedd.v1.CompareResponse\" \xa2\xbb\x18\x06\b\x01\x10\x01\x18\x01\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/compare\x12e\n" +
+	"\x06Rerank\x12\x18.embedd.v1.RerankRequest\x1a\x19.embedd.v1.RerankResponse\"&\xa2\xbb\x18\x06\b\x01\x10\x02\x18\x01\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/search:rerankB!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_search_service_proto_rawDescOnce sync.Once
@@ -1495,7 +1712,7 @@ func file_embedd_v1_search_service_proto_rawDescGZIP() []byte {
 	return file_embedd_v1_search_service_proto_rawDescData
 }
 
-var file_embedd_v1_search_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_embedd_v1_search_service_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_embedd_v1_search_service_proto_goTypes = []any{
 	(*SearchRequest)(nil),      // 0: embedd.v1.SearchRequest
 	(*GroupBy)(nil),            // 1: embedd.v1.GroupBy
@@ -1511,81 +1728,88 @@ var file_embedd_v1_search_service_proto_goTypes = []any{
 	(*ExplainResponse)(nil),    // 11: embedd.v1.ExplainResponse
 	(*CompareRequest)(nil),     // 12: embedd.v1.CompareRequest
 	(*CompareResponse)(nil),    // 13: embedd.v1.CompareResponse
-	(*Input)(nil),              // 14: embedd.v1.Input
-	(PaperView)(0),             // 15: embedd.v1.PaperView
-	(Plan)(0),                  // 16: embedd.v1.Plan
-	(Mode)(0),                  // 17: embedd.v1.Mode
-	(Fusion)(0),                // 18: embedd.v1.Fusion
-	(*Feedback)(nil),           // 19: embedd.v1.Feedback
-	(*Rerank)(nil),             // 20: embedd.v1.Rerank
-	(Band)(0),                  // 21: embedd.v1.Band
-	(*FacetRequest)(nil),       // 22: embedd.v1.FacetRequest
-	(*Hit)(nil),                // 23: embedd.v1.Hit
-	(*Effective)(nil),          // 24: embedd.v1.Effective
-	(*TextUse)(nil),            // 25: embedd.v1.TextUse
-	(*StageTime)(nil),          // 26: embedd.v1.StageTime
-	(*Facet)(nil),              // 27: embedd.v1.Facet
-	(UpsertOutcome)(0),         // 28: embedd.v1.UpsertOutcome
-	(*Refusal)(nil),            // 29: embedd.v1.Refusal
-	(Strategy)(0),              // 30: embedd.v1.Strategy
-	(*Explanation)(nil),        // 31: embedd.v1.Explanation
-	(Role)(0),                  // 32: embedd.v1.Role
+	(*RerankRequest)(nil),      // 14: embedd.v1.RerankRequest
+	(*RerankResponse)(nil),     // 15: embedd.v1.RerankResponse
+	(*RerankScore)(nil),        // 16: embedd.v1.RerankScore
+	(*Input)(nil),              // 17: embedd.v1.Input
+	(PaperView)(0),             // 18: embedd.v1.PaperView
+	(Plan)(0),                  // 19: embedd.v1.Plan
+	(Mode)(0),                  // 20: embedd.v1.Mode
+	(Fusion)(0),                // 21: embedd.v1.Fusion
+	(*Feedback)(nil),           // 22: embedd.v1.Feedback
+	(*Rerank)(nil),             // 23: embedd.v1.Rerank
+	(Band)(0),                  // 24: embedd.v1.Band
+	(*FacetRequest)(nil),       // 25: embedd.v1.FacetRequest
+	(*Hit)(nil),                // 26: embedd.v1.Hit
+	(*Effective)(nil),          // 27: embedd.v1.Effective
+	(*TextUse)(nil),            // 28: embedd.v1.TextUse
+	(*StageTime)(nil),          // 29: embedd.v1.StageTime
+	(*Facet)(nil),              // 30: embedd.v1.Facet
+	(UpsertOutcome)(0),         // 31: embedd.v1.UpsertOutcome
+	(*Refusal)(nil),            // 32: embedd.v1.Refusal
+	(Strategy)(0),              // 33: embedd.v1.Strategy
+	(*Explanation)(nil),        // 34: embedd.v1.Explanation
+	(Role)(0),                  // 35: embedd.v1.Role
 }
 var file_embedd_v1_search_service_proto_depIdxs = []int32{
-	14, // 0: embedd.v1.SearchRequest.query:type_name -> embedd.v1.Input
-	15, // 1: embedd.v1.SearchRequest.view:type_name -> embedd.v1.PaperView
-	16, // 2: embedd.v1.SearchRequest.plan:type_name -> embedd.v1.Plan
-	17, // 3: embedd.v1.SearchRequest.mode:type_name -> embedd.v1.Mode
-	18, // 4: embedd.v1.SearchRequest.fusion:type_name -> embedd.v1.Fusion
-	19, // 5: embedd.v1.SearchRequest.feedback:type_name -> embedd.v1.Feedback
-	20, // 6: embedd.v1.SearchRequest.rerank:type_name -> embedd.v1.Rerank
+	17, // 0: embedd.v1.SearchRequest.query:type_name -> embedd.v1.Input
+	18, // 1: embedd.v1.SearchRequest.view:type_name -> embedd.v1.PaperView
+	19, // 2: embedd.v1.SearchRequest.plan:type_name -> embedd.v1.Plan
+	20, // 3: embedd.v1.SearchRequest.mode:type_name -> embedd.v1.Mode
+	21, // 4: embedd.v1.SearchRequest.fusion:type_name -> embedd.v1.Fusion
+	22, // 5: embedd.v1.SearchRequest.feedback:type_name -> embedd.v1.Feedback
+	23, // 6: embedd.v1.SearchRequest.rerank:type_name -> embedd.v1.Rerank
 	1,  // 7: embedd.v1.SearchRequest.group_by:type_name -> embedd.v1.GroupBy
-	21, // 8: embedd.v1.SearchRequest.min_band:type_name -> embedd.v1.Band
-	22, // 9: embedd.v1.SearchRequest.facets:type_name -> embedd.v1.FacetRequest
-	23, // 10: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
-	24, // 11: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
-	25, // 12: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
-	26, // 13: embedd.v1.SearchResponse.stages:type_name -> embedd.v1.StageTime
-	27, // 14: embedd.v1.SearchResponse.facets:type_name -> embedd.v1.Facet
-	28, // 15: embedd.v1.SearchResponse.stored:type_name -> embedd.v1.UpsertOutcome
+	24, // 8: embedd.v1.SearchRequest.min_band:type_name -> embedd.v1.Band
+	25, // 9: embedd.v1.SearchRequest.facets:type_name -> embedd.v1.FacetRequest
+	26, // 10: embedd.v1.SearchResponse.hits:type_name -> embedd.v1.Hit
+	27, // 11: embedd.v1.SearchResponse.effective:type_name -> embedd.v1.Effective
+	28, // 12: embedd.v1.SearchResponse.text_use:type_name -> embedd.v1.TextUse
+	29, // 13: embedd.v1.SearchResponse.stages:type_name -> embedd.v1.StageTime
+	30, // 14: embedd.v1.SearchResponse.facets:type_name -> embedd.v1.Facet
+	31, // 15: embedd.v1.SearchResponse.stored:type_name -> embedd.v1.UpsertOutcome
 	0,  // 16: embedd.v1.SearchManyRequest.searches:type_name -> embedd.v1.SearchRequest
 	5,  // 17: embedd.v1.SearchManyResponse.results:type_name -> embedd.v1.SearchManyResult
 	2,  // 18: embedd.v1.SearchManyResult.response:type_name -> embedd.v1.SearchResponse
-	29, // 19: embedd.v1.SearchManyResult.error:type_name -> embedd.v1.Refusal
-	15, // 20: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
-	16, // 21: embedd.v1.RelatedRequest.plan:type_name -> embedd.v1.Plan
-	17, // 22: embedd.v1.RelatedRequest.mode:type_name -> embedd.v1.Mode
-	18, // 23: embedd.v1.RelatedRequest.fusion:type_name -> embedd.v1.Fusion
-	23, // 24: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
-	24, // 25: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
-	26, // 26: embedd.v1.RelatedResponse.stages:type_name -> embedd.v1.StageTime
-	30, // 27: embedd.v1.RecommendRequest.strategy:type_name -> embedd.v1.Strategy
-	15, // 28: embedd.v1.RecommendRequest.view:type_name -> embedd.v1.PaperView
-	23, // 29: embedd.v1.RecommendResponse.hits:type_name -> embedd.v1.Hit
-	24, // 30: embedd.v1.RecommendResponse.effective:type_name -> embedd.v1.Effective
-	26, // 31: embedd.v1.RecommendResponse.stages:type_name -> embedd.v1.StageTime
-	14, // 32: embedd.v1.ExplainRequest.query:type_name -> embedd.v1.Input
-	31, // 33: embedd.v1.ExplainResponse.explanation:type_name -> embedd.v1.Explanation
-	14, // 34: embedd.v1.CompareRequest.left:type_name -> embedd.v1.Input
-	14, // 35: embedd.v1.CompareRequest.right:type_name -> embedd.v1.Input
-	32, // 36: embedd.v1.CompareRequest.role:type_name -> embedd.v1.Role
-	0,  // 37: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
-	3,  // 38: embedd.v1.SearchService.SearchMany:input_type -> embedd.v1.SearchManyRequest
-	6,  // 39: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
-	8,  // 40: embedd.v1.SearchService.Recommend:input_type -> embedd.v1.RecommendRequest
-	10, // 41: embedd.v1.SearchService.Explain:input_type -> embedd.v1.ExplainRequest
-	12, // 42: embedd.v1.SearchService.Compare:input_type -> embedd.v1.CompareRequest
-	2,  // 43: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
-	4,  // 44: embedd.v1.SearchService.SearchMany:output_type -> embedd.v1.SearchManyResponse
-	7,  // 45: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
-	9,  // 46: embedd.v1.SearchService.Recommend:output_type -> embedd.v1.RecommendResponse
-	11, // 47: embedd.v1.SearchService.Explain:output_type -> embedd.v1.ExplainResponse
-	13, // 48: embedd.v1.SearchService.Compare:output_type -> embedd.v1.CompareResponse
-	43, // [43:49] is the sub-list for method output_type
-	37, // [37:43] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	32, // 19: embedd.v1.SearchManyResult.error:type_name -> embedd.v1.Refusal
+	18, // 20: embedd.v1.RelatedRequest.view:type_name -> embedd.v1.PaperView
+	19, // 21: embedd.v1.RelatedRequest.plan:type_name -> embedd.v1.Plan
+	20, // 22: embedd.v1.RelatedRequest.mode:type_name -> embedd.v1.Mode
+	21, // 23: embedd.v1.RelatedRequest.fusion:type_name -> embedd.v1.Fusion
+	26, // 24: embedd.v1.RelatedResponse.hits:type_name -> embedd.v1.Hit
+	27, // 25: embedd.v1.RelatedResponse.effective:type_name -> embedd.v1.Effective
+	29, // 26: embedd.v1.RelatedResponse.stages:type_name -> embedd.v1.StageTime
+	33, // 27: embedd.v1.RecommendRequest.strategy:type_name -> embedd.v1.Strategy
+	18, // 28: embedd.v1.RecommendRequest.view:type_name -> embedd.v1.PaperView
+	26, // 29: embedd.v1.RecommendResponse.hits:type_name -> embedd.v1.Hit
+	27, // 30: embedd.v1.RecommendResponse.effective:type_name -> embedd.v1.Effective
+	29, // 31: embedd.v1.RecommendResponse.stages:type_name -> embedd.v1.StageTime
+	17, // 32: embedd.v1.ExplainRequest.query:type_name -> embedd.v1.Input
+	34, // 33: embedd.v1.ExplainResponse.explanation:type_name -> embedd.v1.Explanation
+	17, // 34: embedd.v1.CompareRequest.left:type_name -> embedd.v1.Input
+	17, // 35: embedd.v1.CompareRequest.right:type_name -> embedd.v1.Input
+	35, // 36: embedd.v1.CompareRequest.role:type_name -> embedd.v1.Role
+	16, // 37: embedd.v1.RerankResponse.scores:type_name -> embedd.v1.RerankScore
+	28, // 38: embedd.v1.RerankScore.text_use:type_name -> embedd.v1.TextUse
+	0,  // 39: embedd.v1.SearchService.Search:input_type -> embedd.v1.SearchRequest
+	3,  // 40: embedd.v1.SearchService.SearchMany:input_type -> embedd.v1.SearchManyRequest
+	6,  // 41: embedd.v1.SearchService.Related:input_type -> embedd.v1.RelatedRequest
+	8,  // 42: embedd.v1.SearchService.Recommend:input_type -> embedd.v1.RecommendRequest
+	10, // 43: embedd.v1.SearchService.Explain:input_type -> embedd.v1.ExplainRequest
+	12, // 44: embedd.v1.SearchService.Compare:input_type -> embedd.v1.CompareRequest
+	14, // 45: embedd.v1.SearchService.Rerank:input_type -> embedd.v1.RerankRequest
+	2,  // 46: embedd.v1.SearchService.Search:output_type -> embedd.v1.SearchResponse
+	4,  // 47: embedd.v1.SearchService.SearchMany:output_type -> embedd.v1.SearchManyResponse
+	7,  // 48: embedd.v1.SearchService.Related:output_type -> embedd.v1.RelatedResponse
+	9,  // 49: embedd.v1.SearchService.Recommend:output_type -> embedd.v1.RecommendResponse
+	11, // 50: embedd.v1.SearchService.Explain:output_type -> embedd.v1.ExplainResponse
+	13, // 51: embedd.v1.SearchService.Compare:output_type -> embedd.v1.CompareResponse
+	15, // 52: embedd.v1.SearchService.Rerank:output_type -> embedd.v1.RerankResponse
+	46, // [46:53] is the sub-list for method output_type
+	39, // [39:46] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_search_service_proto_init() }
@@ -1603,13 +1827,14 @@ func file_embedd_v1_search_service_proto_init() {
 	}
 	file_embedd_v1_search_service_proto_msgTypes[6].OneofWrappers = []any{}
 	file_embedd_v1_search_service_proto_msgTypes[8].OneofWrappers = []any{}
+	file_embedd_v1_search_service_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_search_service_proto_rawDesc), len(file_embedd_v1_search_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	SearchService_Recommend_FullMethodName  = "/embedd.v1.SearchService/Recommend"
 	SearchService_Explain_FullMethodName    = "/embedd.v1.SearchService/Explain"
 	SearchService_Compare_FullMethodName    = "/embedd.v1.SearchService/Compare"
+	SearchService_Rerank_FullMethodName     = "/embedd.v1.SearchService/Rerank"
 )
 
 // SearchServiceClient is the client API for SearchService service.
@@ -46,6 +47,8 @@ type SearchServiceClient interface {
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Compare returns the cosine similarity of things: of pairs, or of each with each.
 	Compare(ctx context.Context, in *CompareRequest, opts ...grpc.CallOption) (*CompareResponse, error)
+	// Rerank says how well texts answer a query, by a cross-encoder of the server, which reads the query and each text together. No paper is read.
+	Rerank(ctx context.Context, in *RerankRequest, opts ...grpc.CallOption) (*RerankResponse, error)
 }
 
 type searchServiceClient struct {
@@ -116,6 +119,16 @@ func (c *searchServiceClient) Compare(ctx context.Context, in *CompareRequest, o
 	return out, nil
 }
 
+func (c *searchServiceClient) Rerank(ctx context.Context, in *RerankRequest, opts ...grpc.CallOption) (*RerankResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RerankResponse)
+	err := c.cc.Invoke(ctx, SearchService_Rerank_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SearchServiceServer is the server API for SearchService service.
 // All implementations should embed UnimplementedSearchServiceServer
 // for forward compatibility.
@@ -135,6 +148,8 @@ type SearchServiceServer interface {
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Compare returns the cosine similarity of things: of pairs, or of each with each.
 	Compare(context.Context, *CompareRequest) (*CompareResponse, error)
+	// Rerank says how well texts answer a query, by a cross-encoder of the server, which reads the query and each text together. No paper is read.
+	Rerank(context.Context, *RerankRequest) (*RerankResponse, error)
 }
 
 // UnimplementedSearchServiceServer should be embedded to have
@@ -161,6 +176,9 @@ func (UnimplementedSearchServiceServer) Explain(context.Context, *ExplainRequest
 }
 func (UnimplementedSearchServiceServer) Compare(context.Context, *CompareRequest) (*CompareResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Compare not implemented")
+}
+func (UnimplementedSearchServiceServer) Rerank(context.Context, *RerankRequest) (*RerankResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rerank not implemented")
 }
 func (UnimplementedSearchServiceServer) testEmbeddedByValue() {}
 
@@ -290,6 +308,24 @@ func _SearchService_Compare_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SearchService_Rerank_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RerankRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SearchServiceServer).Rerank(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SearchService_Rerank_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SearchServiceServer).Rerank(ctx, req.(*RerankRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SearchService_ServiceDesc is the grpc.ServiceDesc for SearchService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -320,6 +356,10 @@ var SearchService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Compare",
 			Handler:    _SearchService_Compare_Handler,
+		},
+		{
+			MethodName: "Rerank",
+			Handler:    _SearchService_Rerank_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
