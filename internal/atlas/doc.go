@@ -9,6 +9,7 @@ import (
 	"context"
 	"math/bits"
 	"runtime"
+	"time"
 )
 
 // Point is a place on the map.
@@ -20,9 +21,31 @@ type Neighbor struct {
 	Distance float32
 }
 
+const (
+	// gentleWork is for how long work that is to be gentle goes on, and half of that it rests.
+	gentleWork = 2 * time.Millisecond
+	gentleRest = gentleWork / 2
+)
+
+type gentleKey struct{}
+
+// pacer knows when work last rested.
+type pacer struct{ last time.Time }
+
+// Gently is a context for work beside others who are in a hurry: it rests a third of the time, so that where cores are scarce it is not in their way.
+// It is for one goroutine.
+func Gently(ctx context.Context) context.Context {
+	return context.WithValue(ctx, gentleKey{}, &pacer{time.Now()})
+}
+
 // rest lets others use the core, and tells whether to go on.
 func rest(ctx context.Context) error {
-	runtime.Gosched()
+	if p, ok := ctx.Value(gentleKey{}).(*pacer); ok && time.Since(p.last) >= gentleWork {
+		time.Sleep(gentleRest)
+		p.last = time.Now()
+	} else {
+		runtime.Gosched()
+	}
 	return ctx.Err()
 }
 

@@ -275,7 +275,7 @@ func (c *Collection) MapPapers(ctx context.Context, at []int32, computed time.Ti
 	return out, nil
 }
 
-// ComputeMap draws the map anew, beside all other calls, and gives it. It takes about half a minute of one core for 100,000 papers. progress, which may
+// ComputeMap draws the map anew, beside all other calls, and gives it. It takes about half a minute for 100,000 papers. progress, which may
 // be nil, is told from one goroutine. One is drawn at a time.
 func (c *Collection) ComputeMap(ctx context.Context, progress func(stage string, done, total int)) (*Map, error) {
 	if err := c.enter(); err != nil {
@@ -337,7 +337,7 @@ func (c *Collection) drawMap(ctx context.Context, progress func(stage string, do
 		}
 	}
 	d := &drawing{c: c, Map: &Map{Computed: c.now().UTC().Truncate(time.Microsecond)}, told: told}
-	if err := d.run(ctx); err != nil {
+	if err := d.run(atlas.Gently(ctx)); err != nil {
 		return nil, err
 	}
 	x.change.Add(-changed)
