@@ -46,11 +46,11 @@ func TestMap(t *testing.T) {
 	if _, err := maps.GetMap(as("read"), &embeddv1.GetMapRequest{}); status.Code(err) != codes.NotFound || !strings.Contains(err.Error(), "embedd map") {
 		t.Errorf("before it is made: %v", err)
 	}
-	ids := storeMany(t, as("write"), conn, 5, 10)
+	storeMany(t, as("write"), conn, 5, 10)
 	if _, err := computed(as("write"), maps); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("of 5 papers: %v", err)
 	}
-	ids = storeMany(t, as("write"), conn, 150, 10)
+	ids := storeMany(t, as("write"), conn, 150, 10)
 	if _, err := computed(as("read"), maps); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("by who may read: %v", err)
 	}
