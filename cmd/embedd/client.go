@@ -90,6 +90,7 @@ type client struct {
 	encode      embeddv1.EncodeServiceClient
 	info        embeddv1.InfoServiceClient
 	admin       embeddv1.AdminServiceClient
+	maps        embeddv1.MapServiceClient
 	close       func() error
 }
 
@@ -101,6 +102,7 @@ func newClient(conn *grpc.ClientConn, close func() error) *client {
 		encode:      embeddv1.NewEncodeServiceClient(conn),
 		info:        embeddv1.NewInfoServiceClient(conn),
 		admin:       embeddv1.NewAdminServiceClient(conn),
+		maps:        embeddv1.NewMapServiceClient(conn),
 		close:       close,
 	}
 }

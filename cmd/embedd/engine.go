@@ -146,6 +146,8 @@ type opening struct {
 	Gone       func(collection string)
 	// Neighbours that the default collection keeps of each paper, where it was not made with settings of its own; nil: none.
 	Neighbours *int
+	// Map: maps are drawn behind the start, and anew after many changes.
+	Map bool
 	// Settings, where it is not nil, are what the default collection is made with, for measurements.
 	Settings *retrieval.Settings
 }

@@ -87,7 +87,7 @@ func (f *engineFlags) retrievalOptions(name string, s collections.Settings, o op
 		log = log.With("collection", name)
 	}
 	out := retrieval.Options{
-		Name: name, Settings: s.Retrieval(), Log: log, Observer: o.Observer, Reserve: o.Reserve,
+		Name: name, Settings: s.Retrieval(), Log: log, Observer: o.Observer, Reserve: o.Reserve, Map: o.Map,
 		Index: ann.Options{M: cmp.Or(s.M, f.M), EfConstruction: cmp.Or(s.EfConstruction, f.EfConstruction), Memory: memory},
 	}
 	if o.OnWritable != nil {

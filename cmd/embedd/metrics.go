@@ -179,7 +179,7 @@ var (
 	tombstones      = prometheus.NewDesc("embedd_tombstones", "Deleted vectors that are still in the graph of the index.", ofCollection, nil)
 	freeSlots       = prometheus.NewDesc("embedd_index_free_slots", "Places in the index that will be used again.", ofCollection, nil)
 	indexBytes      = prometheus.NewDesc("embedd_index_bytes", "Bytes of the index in use, in memory and in a mapped file.", []string{"collection", "place"}, nil)
-	derivedBytes    = prometheus.NewDesc("embedd_derived_bytes", "Bytes of what is made of the papers and in memory beside the index: fields, for filters; words; works, for ids and versions; neighbours that are kept; cards, papers that are kept as the basic view shows them.", []string{"collection", "of"}, nil)
+	derivedBytes    = prometheus.NewDesc("embedd_derived_bytes", "Bytes of what is made of the papers and in memory beside the index: fields, for filters; words; works, for ids and versions; neighbours that are kept; the map; cards, papers that are kept as the basic view shows them.", []string{"collection", "of"}, nil)
 	indexCalibrated = prometheus.NewDesc("embedd_index_calibrated_vectors", "Vectors in the index when its recall was last measured; 0 for never.", ofCollection, nil)
 	collectionCount = prometheus.NewDesc("embedd_collections", "Collections, by whether they can be used: open, unavailable.", []string{"state"}, nil)
 )

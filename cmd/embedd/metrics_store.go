@@ -32,7 +32,7 @@ var (
 	snapshotsUnused = desc("index_snapshots_unused_total", "Snapshots that the last start could not use: damaged, or of another store, model or parameters.", "collection")
 	indexRebuilds   = desc("index_rebuilds_total", "1 if the last start found no snapshot of the index to use, and put all papers in anew.", "collection")
 	indexCaughtUp   = desc("index_caught_up_papers", "Papers that the last start put into the index, because its snapshot did not have them.", "collection")
-	upkeepJobs      = desc("index_upkeep_total", "Jobs of the index's upkeep: consolidated, calibrated, listed (neighbours), saved, probed, swept.", "collection", "kind", "outcome")
+	upkeepJobs      = desc("index_upkeep_total", "Jobs of the index's upkeep: consolidated, calibrated, listed (neighbours), mapped, saved, probed, swept.", "collection", "kind", "outcome")
 	recallProbe     = desc("recall_probe_ratio", "recall@10 of 100 stored papers as searches are by default, against exact search, once an hour. Not there before the first probe.", "collection")
 )
 

@@ -34,6 +34,7 @@ type serveCmd struct {
 	Traces     bool        `help:"Send traces of calls to a collector of OpenTelemetry, as its environment variables OTEL_… say; see docs/operations.md."`
 	Reserve    uint64      `name:"disk-reserve" help:"MiB that must be free on the disk for papers to be taken; 0: 2 GiB, or a tenth of a smaller disk." default:"0" placeholder:"MIB"`
 	Neighbours int         `help:"Neighbours of each paper of the default collection that are kept, from which related papers are answered, up to 100; 0: none. See docs/search.md." default:"${neighbours}" placeholder:"N"`
+	Map        bool        `help:"Draw the map of each collection behind the start, and anew when an eighth of its papers has come or gone; see docs/map.md."`
 	Memory     uint64      `name:"memory-limit" help:"MiB that the process may take; near it, no papers are taken; 0: 80 % of what its control group or the machine has." default:"0" placeholder:"MIB"`
 	Web        webFlags    `embed:""`
 	Stop       stopFlags   `embed:""`
@@ -127,7 +128,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return errors.Join(<-served, <-servedWeb)
 	})
 	en, err := c.open(e, state, opening{Warm: true, All: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk, Gone: writes.gone,
-		Neighbours: &c.Neighbours})
+		Neighbours: &c.Neighbours, Map: c.Map})
 	if err != nil {
 		return err
 	}
@@ -282,6 +283,7 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, web net
 	}
 	t.row("  rerankers", cmp.Or(strings.Join(en.collection.Rerankers(), ", "), "none"))
 	t.row("  neighbours", keptLine(en.settings.Neighbours))
+	t.row("  map", map[bool]string{false: "where it is asked for", true: "drawn behind the start"}[c.Map])
 	t.row("  query cache", fmt.Sprintf("%d vectors", c.Engine.QueryCache))
 	t.row("  index", indexLine(info.Index.M, info.Index.EfConstruction, info.Index.Memory, info.Index.Kernels))
 	t.row("  data", fmt.Sprintf("%s, %d papers", shortPath(c.Data), info.Papers))

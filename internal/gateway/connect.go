@@ -24,6 +24,7 @@ func connectHandler(o Options) http.Handler {
 	mux, conn := &named{http.NewServeMux(), connectOptions(o)}, o.Conn
 	papers, search, encode := embeddv1.NewPaperServiceClient(conn), embeddv1.NewSearchServiceClient(conn), embeddv1.NewEncodeServiceClient(conn)
 	info, admin, collections := embeddv1.NewInfoServiceClient(conn), embeddv1.NewAdminServiceClient(conn), embeddv1.NewCollectionServiceClient(conn)
+	maps := embeddv1.NewMapServiceClient(conn)
 
 	call(mux, embeddv1.PaperService_UpsertPapers_FullMethodName, papers.UpsertPapers)
 	call(mux, embeddv1.PaperService_UpdateMetadata_FullMethodName, papers.UpdateMetadata)
@@ -56,6 +57,10 @@ func connectHandler(o Options) http.Handler {
 	call(mux, embeddv1.CollectionService_DeleteCollection_FullMethodName, collections.DeleteCollection)
 	call(mux, embeddv1.CollectionService_SetAlias_FullMethodName, collections.SetAlias)
 	call(mux, embeddv1.CollectionService_DeleteAlias_FullMethodName, collections.DeleteAlias)
+
+	answers(mux, embeddv1.MapService_ComputeMap_FullMethodName, maps.ComputeMap)
+	call(mux, embeddv1.MapService_GetMap_FullMethodName, maps.GetMap)
+	call(mux, embeddv1.MapService_GetMapPapers_FullMethodName, maps.GetMapPapers)
 	return mux
 }
 

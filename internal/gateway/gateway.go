@@ -50,7 +50,7 @@ func New(o Options) (http.Handler, error) {
 	compat.Register(others, o.Conn)
 	feed.Register(others, o.Conn, WriteError)
 	widget.Register(others, o.Conn)
-	pages.Register(others, o.Conn)
+	pages.Register(others, o.Conn, WriteError)
 	routes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Not one mux for all: it would clean the paths, and ids have slashes that stand side by side.
 		r = compat.Whole(r)
@@ -94,7 +94,7 @@ func packable(compressed, plain http.Handler) http.Handler {
 // isStream tells whether a request is for an answer that comes in pieces.
 func isStream(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/connect+") || strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") ||
-		r.URL.Path == "/v1/papers:export"
+		r.URL.Path == "/v1/papers:export" || r.URL.Path == "/v1/map:compute"
 }
 
 // hosts refuses requests for other names.

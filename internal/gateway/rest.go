@@ -92,6 +92,9 @@ func restHandler(conn grpc.ClientConnInterface) (http.Handler, error) {
 		func(ctx context.Context, m *runtime.ServeMux) error {
 			return rest.RegisterCollectionServiceHandlerClient(ctx, m, embeddv1.NewCollectionServiceClient(conn))
 		},
+		func(ctx context.Context, m *runtime.ServeMux) error {
+			return rest.RegisterMapServiceHandlerClient(ctx, m, embeddv1.NewMapServiceClient(conn))
+		},
 	} {
 		if err := register(ctx, mux); err != nil {
 			return nil, err

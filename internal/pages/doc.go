@@ -9,12 +9,16 @@ import (
 	"net/http"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
+// Refuse writes an error.
+type Refuse func(http.ResponseWriter, *http.Request, *status.Status)
+
 // Register adds the routes.
-func Register(mux *http.ServeMux, conn grpc.ClientConnInterface) {
+func Register(mux *http.ServeMux, conn grpc.ClientConnInterface, refuse Refuse) {
 	p := &pages{papers: embeddv1.NewPaperServiceClient(conn), search: embeddv1.NewSearchServiceClient(conn)}
 	mux.HandleFunc("GET /{$}", p.searchPage)
 	mux.HandleFunc("GET /paper/{id...}", p.paperPage)
@@ -23,4 +27,5 @@ func Register(mux *http.ServeMux, conn grpc.ClientConnInterface) {
 	mux.HandleFunc("GET /status", p.plain("status", "Status", "What this server holds, and how it is doing."))
 	mux.HandleFunc("GET /static/{file}", static)
 	mux.HandleFunc("GET /static/{version}/{file}", static)
+	registerMap(mux, conn, refuse)
 }

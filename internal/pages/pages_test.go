@@ -63,7 +63,7 @@ func TestLinks(t *testing.T) {
 
 func TestStatic(t *testing.T) {
 	mux := http.NewServeMux()
-	Register(mux, nil)
+	Register(mux, nil, nil)
 	get := func(path, tag string) *http.Response {
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		if tag != "" {

@@ -30,6 +30,8 @@ type Options struct {
 	Index ann.Options
 	// Log is told of a snapshot that is not used, and why, and of the index's upkeep. Default: slog.Default().
 	Log *slog.Logger
+	// Map: the map of the papers is drawn behind the start, and anew when many have come or gone.
+	Map bool
 	// Observer, when set, is told of the stages of calls.
 	Observer Observer
 	// Rerankers are cross-encoders that searches can be re-ranked by; the first is the usual one.
@@ -76,6 +78,7 @@ type Collection struct {
 	survey     survey
 	cards      cards
 	neighbours neighbours
+	chart      chart
 	sealer     func() (cipher.AEAD, error) // of page tokens
 	start      IndexStart                  // set by Open
 
@@ -120,6 +123,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	c.words.init()
 	c.cards.init()
 	c.neighbours.init(o.Settings.Neighbours)
+	c.chart.wanted = o.Map
 	c.works.init()
 	if c.log == nil {
 		c.log = slog.Default()

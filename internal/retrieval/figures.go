@@ -22,7 +22,7 @@ type Figures struct {
 	Start IndexStart
 	// SnapshotAt is when the index's latest snapshot was written, zero for none.
 	SnapshotAt time.Time
-	// Upkeep is by kind: consolidated, calibrated, listed (neighbours), saved, probed, swept.
+	// Upkeep is by kind: consolidated, calibrated, listed (neighbours), mapped, saved, probed, swept.
 	Upkeep map[string]Jobs
 	// Probe is the last of recall; its At is zero where there was none.
 	Probe Probe
@@ -53,15 +53,15 @@ func (c *Collection) Figures() Figures {
 	}
 	c.upkeep.mu.Lock()
 	defer c.upkeep.mu.Unlock()
-	f.Upkeep = map[string]Jobs{consolidated: {}, calibrated: {}, listed: {}, saved: {}, probed: {}, swept: {}}
+	f.Upkeep = map[string]Jobs{consolidated: {}, calibrated: {}, listed: {}, mapped: {}, saved: {}, probed: {}, swept: {}}
 	maps.Copy(f.Upkeep, c.upkeep.jobs)
 	return f
 }
 
-// DerivedBytes is about what is derived and in memory takes, by what it is: fields, words, works, neighbours, and cards, papers that are kept as the basic view
+// DerivedBytes is about what is derived and in memory takes, by what it is: fields, words, works, neighbours, map, and cards, papers that are kept as the basic view
 // shows them.
 func (c *Collection) DerivedBytes() map[string]int64 {
 	return map[string]int64{
-		"fields": c.fields.index.Bytes(), "words": c.words.index.Bytes(), "works": c.works.index.Bytes(), "neighbours": c.neighbours.bytes(), "cards": c.cards.bytes.Load(),
+		"fields": c.fields.index.Bytes(), "words": c.words.index.Bytes(), "works": c.works.index.Bytes(), "neighbours": c.neighbours.bytes(), "map": c.chart.bytes(), "cards": c.cards.bytes.Load(),
 	}
 }

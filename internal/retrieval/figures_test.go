@@ -16,7 +16,7 @@ func TestFigures(t *testing.T) {
 	dir := t.TempDir()
 	c, _ := openLogged(t, dir, Options{})
 	put(t, c, words(t, 40)...)
-	if f := c.Figures(); f.Start.Rebuilt || f.Start.Inserted != 0 || !f.SnapshotAt.IsZero() || f.ReadOnly || f.Upkeep[saved] != (Jobs{}) || len(f.Upkeep) != 6 || f.Store.Recovered != 0 {
+	if f := c.Figures(); f.Start.Rebuilt || f.Start.Inserted != 0 || !f.SnapshotAt.IsZero() || f.ReadOnly || f.Upkeep[saved] != (Jobs{}) || len(f.Upkeep) != 7 || f.Store.Recovered != 0 {
 		t.Errorf("%+v of a new collection", f)
 	}
 	c.snapshots.changes.Store(saveFrom + 100)

@@ -68,6 +68,24 @@ func (p *passages) len() int {
 	return len(p.of)
 }
 
+// part tells whether a label is no paper's own.
+func (p *passages) part(label uint64) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	_, part := p.of[label]
+	return part
+}
+
+// paper is the paper of a label.
+func (p *passages) paper(label uint64) uint64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if paper, part := p.of[label]; part {
+		return paper
+	}
+	return label
+}
+
 // labels are those of a paper.
 func (p *passages) labels(paper uint64) []uint64 {
 	p.mu.RLock()
@@ -203,6 +221,7 @@ func (c *Collection) removePaper(paper uint64) {
 	for _, label := range c.passages.take(paper)[1:] {
 		c.remove(label)
 	}
+	c.chart.leave(paper)
 }
 
 // FoundPassage is the part of a paper's text that was found.

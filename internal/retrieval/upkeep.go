@@ -41,6 +41,7 @@ const (
 	swept        = "swept"
 	probed       = "probed"
 	listed       = "listed"
+	mapped       = "mapped"
 )
 
 // job is something to do for the index; it returns what to log.
@@ -71,6 +72,8 @@ func (c *Collection) due() *job {
 		}}
 	case c.neighboursDue():
 		return &job{listed, c.makeNeighbours}
+	case c.mapDue():
+		return &job{mapped, c.tendMap}
 	case c.snapshotDue():
 		return &job{saved, func(context.Context) ([]any, error) {
 			err := c.saveSnapshot()
@@ -117,8 +120,11 @@ func (c *Collection) keepUp(done chan struct{}) {
 				c.snapshots.touched.Store(true)
 			}
 			said := "the index was " + next.name
-			if next.name == listed {
+			switch next.name {
+			case listed:
 				said = "the neighbours of the papers were listed"
+			case mapped:
+				said = "the map of the papers was drawn"
 			}
 			c.log.Info(said, about...)
 		case errors.Is(err, context.Canceled):
@@ -134,6 +140,9 @@ func (c *Collection) keepUp(done chan struct{}) {
 		case next.name == listed:
 			c.neighbours.gaveUp.Store(true)
 			c.log.Warn("the neighbours of the papers were not listed; related papers are searched for, where none are kept, until the next start", append(about, "error", err)...)
+		case next.name == mapped:
+			c.chart.gaveUp.Store(true)
+			c.log.Warn("the map of the papers was not drawn; it is not tried again before the next start, unless somebody asks for it", append(about, "error", err)...)
 		default:
 			u.mu.Lock()
 			u.failed = true

@@ -412,6 +412,7 @@ func (c *Collection) place(p store.Placement, vector []float32, passages []store
 	}
 	c.snapshots.changes.Add(1)
 	c.neighbours.came.Add(1)
+	c.chart.change.Add(1)
 	if err := c.neighbours.come(c, p.Ordinal, vector); err != nil {
 		return err
 	}
@@ -425,6 +426,7 @@ func (c *Collection) place(p store.Placement, vector []float32, passages []store
 			c.index.Delete(label)
 		}
 		c.neighbours.leave(p.Ordinal)
+		c.chart.leave(p.Ordinal)
 	}
 	return nil
 }

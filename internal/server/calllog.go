@@ -99,6 +99,8 @@ func callAttrs(req any) []any {
 		return []any{"n", len(r.GetPapers()), "bytes", bytes}
 	case *embeddv1.DeletePapersRequest:
 		return whatWasAsked([]any{"n", len(r.GetIds())}, "filter", r.GetFilter() != "", "dry_run", r.GetDryRun())
+	case *embeddv1.GetMapPapersRequest:
+		return []any{"n", len(r.GetAt())}
 	case *embeddv1.UpdateMetadataRequest:
 		return []any{"n", len(r.GetUpdates())}
 	case *watched:

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"embedd/internal/access"
 	"embedd/internal/collections"
@@ -94,6 +95,9 @@ var asked = map[string]proto.Message{
 	"PaperService/ExportPapers":   &embeddv1.ExportPapersRequest{},
 	"SearchService/Recommend":     &embeddv1.RecommendRequest{PositiveIds: []string{"a"}},
 	"SearchService/Compare":       &embeddv1.CompareRequest{Left: []*embeddv1.Input{text("x")}, Right: []*embeddv1.Input{text("y")}},
+	"MapService/ComputeMap":       &embeddv1.ComputeMapRequest{},
+	"MapService/GetMap":           &embeddv1.GetMapRequest{},
+	"MapService/GetMapPapers":     &embeddv1.GetMapPapersRequest{At: []int32{0}, Computed: timestamppb.Now()},
 	"SearchService/Rerank":        &embeddv1.RerankRequest{Query: "x", Texts: []string{"y"}},
 	"EncodeService/Tokenize":      &embeddv1.TokenizeRequest{Texts: []string{"x"}},
 }

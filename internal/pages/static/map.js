@@ -25,7 +25,7 @@ export function show_(main, { go, title }) {
     } catch (e) {
       if (e.name === 'AbortError') return;
       if (e.status === 404) {
-        show(box, h('div', { class: 'none' }, h('p', { text: 'The map is not made yet.' }), h('p', { class: 'quiet' }, 'Run ', h('code', { text: 'embedd map' }), ' with the data directory, and load this page again.')));
+        show(box, h('div', { class: 'none' }, h('p', { text: 'The map is not made yet.' }), h('p', { class: 'quiet' }, 'Run ', h('code', { text: 'embedd map' }), ', and load this page again.')));
       } else problem(box, e, draw);
     }
   }
@@ -186,8 +186,9 @@ function chart(box, points, go, signal) {
   async function namesOf(of) {
     const missing = of.filter((i) => !names.has(i)).slice(0, 100);
     if (missing.length) {
-      const res = await raw(withCollection(`/map/papers?${missing.map((i) => `at=${i}`).join('&')}`), { signal });
-      (await res.json()).forEach((p, at) => names.set(missing[at], p));
+      const res = await raw(withCollection(`/map/papers?${missing.map((i) => `at=${i}`).join('&')}&computed=${encodeURIComponent(about.computed)}`), { signal });
+      for (const p of await res.json()) names.set(p.at, p);
+      for (const i of missing) if (!names.has(i)) names.set(i, { title: 'A paper that has gone since the map was drawn' });
     }
   }
 
@@ -254,7 +255,7 @@ function chart(box, points, go, signal) {
     if (mine !== asking || hovered !== i) return;
     const p = names.get(i), topic = clusters[cluster[i]]?.label;
     const text = p.title || p.id;
-    show(card, withLink ? h('a', { href: pathOf(p.id), dir: 'auto', text }) : h('b', { dir: 'auto', text }), h('span', { class: 'quiet', text: [p.year || '', topic].filter(Boolean).join(' · ') }));
+    show(card, withLink && p.id ? h('a', { href: pathOf(p.id), dir: 'auto', text }) : h('b', { dir: 'auto', text }), h('span', { class: 'quiet', text: [p.year || '', topic].filter(Boolean).join(' · ') }));
     card.hidden = false;
     const r = card.getBoundingClientRect();
     card.style.left = `${clamp(px + 14, 8, Math.max(8, w - r.width - 8))}px`;
@@ -262,7 +263,7 @@ function chart(box, points, go, signal) {
     if (keyed) say(`${text}${p.year ? `, ${p.year}` : ''}`);
   }
   const at = (px, py, within) => index().nearest((px - w / 2) / view.s + view.x, (hh / 2 - py) / view.s + view.y, within / view.s);
-  const open = async (i) => { try { await namesOf([i]); go(pathOf(names.get(i).id)); } catch { /* nothing to open */ } };
+  const open = async (i) => { try { await namesOf([i]); if (names.get(i).id) go(pathOf(names.get(i).id)); } catch { /* nothing to open */ } };
 
   const fingers = new Map();
   let pressed = null, keyed = false;

@@ -21,7 +21,7 @@ export function points(n, k = 40) {
   return Buffer.concat([head, ...[x, y, cluster, year].map((a) => Buffer.from(a.buffer)), length, about]);
 }
 
-export const papers = (url, ids) => JSON.stringify(new URL(url).searchParams.getAll('at').map((i) => ({ id: ids[i % ids.length], title: `Paper ${i}: of things that lie near each other`, year: 1990 + (i % 35) })));
+export const papers = (url, ids) => JSON.stringify(new URL(url).searchParams.getAll('at').map((i) => ({ at: Number(i), id: ids[i % ids.length], title: `Paper ${i}: of things that lie near each other`, year: 1990 + (i % 35) })));
 
 export const live = { calls: [{ method: 'Search', perSecond: 41.2, p50Ms: 3.1, p99Ms: 18.4, errors: 0 }, { method: 'Related', perSecond: 12.9, p50Ms: 0.6, p99Ms: 2.2, errors: 2 }],
   recall: 0.993, memoryBytes: 312475648, uptimeSeconds: 93784, jobs: [{ name: 'default', kind: 'index', stage: 'encode', done: 41200, total: 118747, perSecond: 610, secondsLeft: 127 }] };
