@@ -167,6 +167,10 @@ func TestAuthorisation(t *testing.T) {
 		for _, c := range callers(k) {
 			ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(t.Context(), c.md), 10*time.Second)
 			err := invoke(ctx, conn, method+c.to, stream)
+			for status.Code(err) == codes.ResourceExhausted && len(c.md["origin"]) == 1 { // there are more methods than a publishable key may call at once
+				time.Sleep(time.Second / publishableRate)
+				err = invoke(ctx, conn, method+c.to, stream)
+			}
 			cancel()
 			if errors.Is(err, io.EOF) { // a stream without an answer, of which there are none here
 				err = nil
