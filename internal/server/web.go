@@ -139,10 +139,17 @@ func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
 	})
 }
 
-// streamed tells whether a body is of messages without end, each of which is bounded where it is read.
-func streamed(r *http.Request) bool {
-	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	return strings.HasPrefix(kind, "application/connect+") || strings.HasPrefix(kind, "application/grpc")
+// streamed tells whether a body is of messages without end: of a method that takes such, in a form that has them. Every other body is read before anything is
+// made of it, whatever its type says.
+func (s *Server) streamed(r *http.Request) bool {
+	kind := r.Header.Get("Content-Type")
+	return s.rules[r.URL.Path].requests && (strings.HasPrefix(kind, "application/connect+") || strings.HasPrefix(kind, "application/grpc"))
+}
+
+// isText tells whether a body is JSON, or may be taken for it.
+func isText(r *http.Request) bool {
+	kind := r.Header.Get("Content-Type")
+	return strings.Contains(kind, "json") || !strings.HasPrefix(kind, "application/grpc") && !strings.HasSuffix(kind, "proto")
 }
 
 // readBody reads the body of a request whose key is good, and counts it.
@@ -158,7 +165,8 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 			return err
 		}
 	}
-	if streamed(r) {
+	if s.streamed(r) {
+		r.Body = s.incomingOf(r, w, v)
 		return nil
 	}
 	if packed := r.Header.Get("Content-Encoding"); packed != "" && packed != "identity" {
@@ -183,10 +191,13 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 		return status.Error(codes.InvalidArgument, "the body did not come whole; send it again")
 	}
 	_ = w.control.SetReadDeadline(time.Time{})
-	if err := CheckWeightOfJSON(body); err != nil {
-		return err
+	takes := weightShare / 2 * int64(len(body)) // it is weighed where it is decoded
+	if isText(r) {
+		if takes = weightOfJSON(body); checkWeight(takes) != nil {
+			return checkWeight(takes)
+		}
 	}
-	release, err := s.intake.keep(weightOfJSON(body))
+	release, err := s.intake.keep(takes)
 	if err != nil {
 		return err
 	}
