@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -344,6 +346,50 @@ func TestCompression(t *testing.T) {
 	}
 	if got := r.do(t, "GET /v1/papers/paper-number-1", "", "Accept-Encoding", "gzip"); got.header.Get("Content-Encoding") != "" {
 		t.Errorf("a small answer is compressed: %v", got.header)
+	}
+}
+
+// Few answers are compressed at once, however slowly they are read; others go as they are.
+func TestCompressionsAtOnce(t *testing.T) {
+	began, goOn := make(chan struct{}), make(chan struct{})
+	h := packable(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		began <- struct{}{}
+		<-goOn
+		w.WriteHeader(http.StatusAccepted)
+	}), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	ask := func() *httptest.ResponseRecorder {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Accept-Encoding", "br")
+		h.ServeHTTP(w, r)
+		return w
+	}
+	var all sync.WaitGroup
+	for range compressions {
+		all.Go(func() { ask() })
+		<-began
+	}
+	if w := ask(); w.Code != http.StatusOK || w.Header().Get("Vary") != "Accept-Encoding" {
+		t.Errorf("one more: %d %v", w.Code, w.Header())
+	}
+	close(goOn)
+	all.Wait()
+	go func() { <-began }()
+	if w := ask(); w.Code != http.StatusAccepted {
+		t.Errorf("after them: %d", w.Code)
+	}
+}
+
+// A panic is answered as an error, and its stack is in the log; what is said of a request that cannot be read is short.
+func TestPanics(t *testing.T) {
+	r := launch(t, server.Options{}, Options{Live: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a mistake") })})
+	if got := r.do(t, "GET /status/live", ""); got.code != http.StatusInternalServerError || !strings.Contains(got.body, "internal error") || strings.Contains(got.body, "mistake") {
+		t.Errorf("%d %s", got.code, got.body)
+	}
+	if log := r.log.String(); !strings.Contains(log, "level=ERROR msg=panic") || !strings.Contains(log, "TestPanics") {
+		t.Errorf("the log has %s", log)
+	}
+	if got := r.do(t, "POST /v1/search", `{"k":1`+strings.Repeat("0", 1<<20)+`}`); got.code != http.StatusBadRequest || len(got.body) > 1000 {
+		t.Errorf("%d, %d bytes", got.code, len(got.body))
 	}
 }
 

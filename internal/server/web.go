@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -130,6 +131,7 @@ func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
 		defer v.end()
 		paced := &pacedWriter{ResponseWriter: w, control: http.NewResponseController(w)}
 		r = r.WithContext(ctx)
+		defer s.recoveredWeb(paced, r, refuse)
 		if err := s.readBody(paced, r, v); err != nil {
 			w.Header().Set("Connection", "close") // what is left of the body is not read
 			refuse(paced, r, status.Convert(toStatus(ctx, err)))
@@ -137,6 +139,21 @@ func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
 		}
 		next.ServeHTTP(paced, r)
 	})
+}
+
+// recoveredWeb turns a panic on the way of a request into an internal error, with its stack in the log; where an answer has begun, that is cut off.
+func (s *Server) recoveredWeb(w *pacedWriter, r *http.Request, refuse ErrorWriter) {
+	switch p := recover(); {
+	case p == nil:
+		return
+	case p != http.ErrAbortHandler:
+		s.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
+		if w.until.IsZero() {
+			refuse(w, r, status.New(codes.Internal, "internal error; the server's log says more"))
+			return
+		}
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // streamed tells whether a body is of messages without end: of a method that takes such, in a form that has them. Every other body is read before anything is
