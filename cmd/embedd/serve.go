@@ -121,11 +121,13 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	defer finish(&err, func() error {
-		err := stopWeb()
+	stop := func() error { // both ports at once: the grace is for all calls
+		ended := make(chan error, 1)
+		go func() { ended <- stopWeb() }()
 		s.Stop(c.Stop.grace())
-		return errors.Join(err, <-served)
-	})
+		return <-ended
+	}
+	defer finish(&err, func() error { return errors.Join(stop(), <-served) })
 	en, err := c.open(e, state, opening{Warm: true, All: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk, Gone: writes.gone,
 		Neighbours: &c.Neighbours})
 	if err != nil {
@@ -133,8 +135,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 	defer func() {
 		// After the calls have ended, before the model is freed: the order of defer would do it the wrong way round.
-		finish(&err, stopWeb)
-		s.Stop(c.Stop.grace())
+		finish(&err, stop)
 		registry.Unregister(indexCollector{en.set}) // a collection that is being closed has callers wait
 		finish(&err, en.Close)
 	}()

@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -502,5 +506,101 @@ func TestEnds(t *testing.T) {
 	case <-ended:
 	case <-time.After(10 * time.Second):
 		t.Error("the call goes on")
+	}
+}
+
+// A stop ends streams at once, and waits for calls whose requests it has given up.
+func TestStopOfWhatLasts(t *testing.T) {
+	r := launch(t, server.Options{}, Options{})
+	client := h2c(t)
+	reader, writer := io.Pipe()
+	defer writer.Close()
+	ended := r.stream(t, client, reader)
+	if _, err := io.WriteString(writer, frame(27, `{"request":{"texts":["x"]}}`)); err != nil {
+		t.Fatal(err)
+	}
+	began, goOn := make(chan struct{}, 2), make(chan struct{})
+	r.encoder.before = func(ctx context.Context) error {
+		began <- struct{}{}
+		<-goOn // whatever becomes of the call
+		return ctx.Err()
+	}
+	go func() {
+		if res, err := http.Post(r.url+"/v1/encode", "application/json", strings.NewReader(`{"texts":["y"]}`)); err == nil {
+			res.Body.Close()
+		}
+	}()
+	<-began
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stopWeb(500 * time.Millisecond) }()
+	select {
+	case got := <-ended:
+		if !strings.Contains(got, "the server is stopping") {
+			t.Errorf("the stream ends with %s", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the stream goes on")
+	}
+	select {
+	case err := <-stopped:
+		t.Errorf("stopped while a call runs: %v", err)
+	case <-time.After(time.Second):
+	}
+	close(goOn)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	r.stopWeb = func(time.Duration) error { return nil }
+}
+
+// Who has most answers to read over HTTP makes room for those who ask over gRPC.
+func TestUnreadAnswersOverHTTP(t *testing.T) {
+	r := launch(t, server.Options{Limits: server.Limits{MessageBytes: 45 << 10}}, Options{})
+	texts := make([]string, 250)
+	for i := range texts {
+		texts[i] = "x"
+	}
+	body, err := json.Marshal(map[string]any{"texts": texts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, http2.ClientPreface)
+	f := http2.NewFramer(conn, conn)
+	if err := f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}); err != nil {
+		t.Fatal(err)
+	}
+	for id := uint32(1); id < 5; id += 2 {
+		var block bytes.Buffer
+		e := hpack.NewEncoder(&block)
+		for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":authority", r.addr}, {":path", "/v1/encode"}} {
+			if err := e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true}), f.WriteData(id, true, body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for answered := 0; answered < 2; { // and none of it is read
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := frame.(*http2.HeadersFrame); ok {
+			answered++
+		}
+	}
+	if _, err := embeddv1.NewEncodeServiceClient(r.conn).Encode(t.Context(), &embeddv1.EncodeRequest{Texts: texts}); err != nil {
+		t.Error(err)
+	}
+	for {
+		if _, err := f.ReadFrame(); err != nil {
+			break
+		}
 	}
 }

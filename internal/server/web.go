@@ -38,7 +38,7 @@ var visitHeaders = []string{"Authorization", "X-Api-Key", "Origin", "Traceparent
 type ErrorWriter func(http.ResponseWriter, *http.Request, *status.Status)
 
 // ServeWeb answers HTTP on l by a handler, which calls the methods through [Server.Inside], until stop is called, which lets what is under way end for as
-// long as grace. It closes l. Connections are counted and limited as those of gRPC are, bodies as its messages. Of a request whose key is not good no body
+// long as grace, ends streams, and returns when no call from there runs. It closes l. Connections are counted and limited as those of gRPC are, bodies as its messages. Of a request whose key is not good no body
 // is read; refuse tells its client so.
 func (s *Server) ServeWeb(l net.Listener, handler http.Handler, refuse ErrorWriter) (stop func(grace time.Duration) error) {
 	web := &http.Server{
@@ -67,6 +67,8 @@ func (s *Server) ServeWeb(l net.Listener, handler http.Handler, refuse ErrorWrit
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(listening) }()
 	return func(grace time.Duration) error {
+		s.Drain()
+		s.stop() // streams end
 		ctx, cancel := context.WithTimeout(context.Background(), grace)
 		defer cancel()
 		err := web.Shutdown(ctx)
@@ -75,6 +77,9 @@ func (s *Server) ServeWeb(l net.Listener, handler http.Handler, refuse ErrorWrit
 		}
 		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
 			err = cmp.Or(e, err)
+		}
+		for s.visitors.Load() > 0 { // requests whose connections were closed, and calls that were left
+			time.Sleep(5 * time.Millisecond)
 		}
 		return err
 	}
@@ -120,6 +125,8 @@ func (v *visit) end() {
 // visits lets requests in: with the headers that count, and with bodies that have come, as far as they may.
 func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.visitors.Add(1)
+		defer s.visitors.Add(-1)
 		v := &visit{headers: metadata.MD{}}
 		v.conn, _ = r.Context().Value(webConnKey{}).(*conn)
 		for _, name := range visitHeaders {
