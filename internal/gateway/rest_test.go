@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -353,6 +354,40 @@ func TestCompression(t *testing.T) {
 	}
 }
 
+// A request with a body is taken off the rate once, whether a call comes of it or not, and a write off that of writes alone.
+func TestRatesOfBodies(t *testing.T) {
+	for _, c := range []struct {
+		what, body string
+		code, most int
+	}{
+		{"POST /v1/search", `{"query":{"text":"x"}`, http.StatusBadRequest, 10}, // no JSON
+		{"POST /v1/search", `{"query":{"text":"x"}}`, http.StatusOK, 10},
+		{"POST /nothing", "{}", http.StatusNotFound, 10},
+		{"POST /v1/embeddings", "{}", http.StatusBadRequest, 10},
+		{"POST " + embeddv1.SearchService_Search_FullMethodName, "{", http.StatusBadRequest, 10},
+		{"POST /v1/papers:delete", `{"ids":["x"]}`, http.StatusOK, 4},
+	} {
+		r := launch(t, server.Options{Limits: server.Limits{Rate: 5, WriteRate: 2}}, Options{})
+		begin, n := time.Now(), 0
+		for ; n < 100; n++ {
+			got := r.do(t, c.what, c.body, "Content-Type", "application/json")
+			if got.code == http.StatusTooManyRequests {
+				break
+			}
+			if got.code != c.code {
+				t.Fatalf("%s %s: %d %s", c.what, c.body, got.code, got.body)
+			}
+		}
+		if came := int(time.Since(begin).Seconds()*5) + 1; n < c.most || n > c.most+came {
+			t.Errorf("%s %s: %d were let in, want %d", c.what, c.body, n, c.most)
+		}
+		// Writes have left calls alone.
+		if got := r.do(t, "POST /v1/search", `{"query":{"text":"x"}}`); (c.most == 4) != (got.code == http.StatusOK) && time.Since(begin) < 100*time.Millisecond {
+			t.Errorf("%s %s: then a search is answered with %d", c.what, c.body, got.code)
+		}
+	}
+}
+
 // Few answers are compressed at once, however slowly they are read; others go as they are.
 func TestCompressionsAtOnce(t *testing.T) {
 	began, goOn := make(chan struct{}), make(chan struct{})
@@ -513,18 +548,21 @@ func TestEnds(t *testing.T) {
 func TestStopOfWhatLasts(t *testing.T) {
 	r := launch(t, server.Options{}, Options{})
 	client := h2c(t)
+	began, goOn := make(chan struct{}, 2), make(chan struct{})
+	var calls atomic.Int64
+	r.encoder.before = func(ctx context.Context) error {
+		if began <- struct{}{}; calls.Add(1) > 1 {
+			<-goOn // whatever becomes of the call
+		}
+		return ctx.Err()
+	}
 	reader, writer := io.Pipe()
 	defer writer.Close()
 	ended := r.stream(t, client, reader)
 	if _, err := io.WriteString(writer, frame(27, `{"request":{"texts":["x"]}}`)); err != nil {
 		t.Fatal(err)
 	}
-	began, goOn := make(chan struct{}, 2), make(chan struct{})
-	r.encoder.before = func(ctx context.Context) error {
-		began <- struct{}{}
-		<-goOn // whatever becomes of the call
-		return ctx.Err()
-	}
+	<-began
 	go func() {
 		if res, err := http.Post(r.url+"/v1/encode", "application/json", strings.NewReader(`{"texts":["y"]}`)); err == nil {
 			res.Body.Close()

@@ -67,7 +67,7 @@ func visiting(ctx context.Context) (context.Context, *visit) {
 	if v.conn != nil {
 		address = v.conn.addr
 	}
-	ctx = metadata.NewIncomingContext(ctx, v.headers)
+	ctx = metadata.NewIncomingContext(context.WithValue(ctx, visitKey{}, v), v.headers)
 	return peer.NewContext(ctx, &peer.Peer{Addr: address}), v
 }
 

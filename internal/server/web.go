@@ -21,6 +21,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	embeddv1 "embedd/proto/embedd/v1"
 )
 
 // The limits of HTTP connections that the others do not have.
@@ -94,6 +96,7 @@ type (
 type visit struct {
 	conn    *conn
 	headers metadata.MD
+	paid    atomic.Bool // a call was taken off the rate, and none has been made yet
 
 	mu   sync.Mutex
 	held []func()
@@ -140,7 +143,9 @@ func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
 		r = r.WithContext(ctx)
 		defer s.recoveredWeb(paced, r, refuse)
 		if err := s.readBody(paced, r, v); err != nil {
-			w.Header().Set("Connection", "close") // what is left of the body is not read
+			if r.ProtoMajor == 1 {
+				w.Header().Set("Connection", "close") // what is left of the body is not read
+			}
 			refuse(paced, r, status.Convert(toStatus(ctx, err)))
 			return
 		}
@@ -184,10 +189,8 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 	if r.ContentLength > MaxMessageBytes {
 		return &sizeError{"has", r.ContentLength, MaxMessageBytes}
 	}
-	if s.keys != nil {
-		if err := s.knock(r.Context(), v); err != nil {
-			return err
-		}
+	if err := s.knock(r.Context(), v); err != nil {
+		return err
 	}
 	if s.streamed(r) {
 		r.Body = s.incomingOf(r, w, v)
@@ -231,20 +234,30 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 	return nil
 }
 
-// knock is guard's look at the key alone, for a request whose method is not known yet. Guard looks again.
+// knock is guard's look at the key and the rate, for a request whose method is not known yet: to read and to decode a body is work, whatever comes of it. Guard
+// looks at the key again, and takes no other call off the rate for the first of the request's.
 func (s *Server) knock(ctx context.Context, v *visit) error {
 	ctx = metadata.NewIncomingContext(ctx, v.headers)
 	if v.conn != nil {
 		ctx = peer.NewContext(ctx, &peer.Peer{Addr: v.conn.addr})
 	}
-	if _, err := s.identify(ctx); err != nil {
-		s.counts.unauthenticated.Add(1)
-		if late := s.rates.take(bucket{address: addressOf(ctx)}, s.limits.Rate, "without a good key from one address"); late != nil {
-			s.counts.limited.Add(1)
-			return late
+	c := Caller{Address: addressOf(ctx)}
+	if s.keys != nil {
+		var err error
+		if c.Key, err = s.identify(ctx); err != nil {
+			s.counts.unauthenticated.Add(1)
+			if late := s.rates.take(bucket{address: c.Address}, s.limits.Rate, "without a good key from one address"); late != nil {
+				s.counts.limited.Add(1)
+				return late
+			}
+			return err
 		}
+	}
+	if err := s.limitRate(c, rule{class: embeddv1.Class_CLASS_SEARCH}); err != nil {
+		s.counts.limited.Add(1)
 		return err
 	}
+	v.paid.Store(true)
 	return nil
 }
 
