@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"google.golang.org/grpc/grpclog"
 	"google.golang.org/grpc/status"
 
 	"embedd/internal/retrieval"
@@ -68,7 +69,18 @@ Example:
   embedd serve --samples samples/papers.jsonl
   embedd related ARXIV:1908.10084`
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	quietLibraries()
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// quietLibraries has gRPC and grpc-gateway write nothing to stderr beside the log, as of each client that goes before its answer; unless gRPC's own variable asks
+// for it.
+func quietLibraries() {
+	if os.Getenv("GRPC_GO_LOG_SEVERITY_LEVEL") == "" {
+		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	}
+}
 
 // env is what a subcommand gets of the world.
 type env struct {

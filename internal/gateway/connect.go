@@ -140,8 +140,8 @@ func answers[Req, Res any](mux *named, method string, of func(context.Context, *
 // both answers a method whose requests and answers are streams.
 func both[Req, Res any](mux *named, method string, of func(context.Context, ...grpc.CallOption) (grpc.BidiStreamingClient[Req, Res], error)) {
 	mux.Handle(method, connect.NewBidiStreamHandler(method, func(ctx context.Context, out *connect.BidiStream[Req, Res]) error {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
 		stream, err := of(ctx)
 		if err != nil {
 			return connectError(err)
@@ -158,13 +158,26 @@ func both[Req, Res any](mux *named, method string, of func(context.Context, ...g
 					}
 				}
 				if err != nil && !errors.Is(err, io.EOF) { // EOF: the stream has ended, and Recv says how
-					cancel()
+					cancel(err)
 				}
 				return
 			}
 		}()
-		return pass(stream.Recv, out.Send)
+		err = pass(stream.Recv, out.Send)
+		if why := context.Cause(ctx); err != nil && why != nil && !errors.Is(why, ctx.Err()) { // what was wrong with a request
+			return requestError(why)
+		}
+		return err
 	}, mux.options...))
+}
+
+// requestError is why a request of a stream was not read, in the words of who refused it.
+func requestError(err error) error {
+	var refused interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &refused) {
+		return connectError(refused.GRPCStatus().Err())
+	}
+	return err
 }
 
 // pass gives a client the answers of a stream until its end.

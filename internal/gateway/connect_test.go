@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,5 +170,117 @@ func TestStreams(t *testing.T) {
 	got = r.do(t, "POST "+embeddv1.SearchService_Related_FullMethodName, "x", "Content-Type", "application/proto", "Content-Encoding", "gzip", "X-Api-Key", secret)
 	if got.code != http.StatusNotImplemented || !strings.Contains(got.body, "compress") {
 		t.Errorf("packed: %d %s", got.code, got.body)
+	}
+}
+
+// A body is bounded whatever its type says: only a method that takes a stream of requests is given one.
+func TestBodiesOfAnyType(t *testing.T) {
+	r := launch(t, server.Options{}, Options{})
+	client := h2c(t)
+	for _, path := range []string{"/v1/search", "/v1/embeddings", "/nothing", embeddv1.SearchService_Search_FullMethodName, embeddv1.PaperService_ExportPapers_FullMethodName} {
+		for _, kind := range []string{"application/grpc", "application/grpc-web+json", "application/connect+json"} {
+			body := &endless{}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url+path, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", kind)
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatalf("%s %s: %v", path, kind, err)
+			}
+			res.Body.Close()
+			if res.StatusCode != http.StatusRequestEntityTooLarge {
+				t.Errorf("%s %s: %d after %d MiB", path, kind, res.StatusCode, body.n.Load()>>20)
+			}
+		}
+	}
+}
+
+// endless is a body of up to 64 MiB.
+type endless struct{ n atomic.Int64 }
+
+func (e *endless) Read(b []byte) (int, error) {
+	if e.n.Load() > 64<<20 {
+		return 0, io.EOF
+	}
+	for i := range b {
+		b[i] = ' '
+	}
+	e.n.Add(int64(len(b)))
+	return len(b), nil
+}
+
+// frame is a message of a stream as it is sent, of which more may be told than there is.
+func frame(size uint32, message string) string {
+	return string(binary.BigEndian.AppendUint32([]byte{0}, size)) + message
+}
+
+// stream opens a stream of texts to be encoded in JSON, to which body is written, and gives the end of its answer.
+func (r *running) stream(t *testing.T, client *http.Client, body io.Reader) <-chan string {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url+embeddv1.EncodeService_EncodeStream_FullMethodName, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/connect+json")
+	got := make(chan string, 1)
+	go func() {
+		res, err := client.Do(req)
+		if err != nil {
+			got <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		got <- string(b)
+	}()
+	return got
+}
+
+// What is wrong with a message of a stream is said.
+func TestBadMessagesOfStreams(t *testing.T) {
+	r := launch(t, server.Options{}, Options{})
+	for _, c := range []struct{ body, say string }{
+		{frame(4<<30-1, "x"), `"resource_exhausted","message":"the request has 4294967295 bytes`},
+		{frame(7, "{\"x\":1}"), `invalid_argument`},
+	} {
+		reader, writer := io.Pipe()
+		go func() {
+			_, _ = io.WriteString(writer, c.body)
+			if !strings.Contains(c.say, "exhausted") { // that one is refused before its end
+				writer.Close()
+			}
+		}()
+		select {
+		case got := <-r.stream(t, h2c(t), reader):
+			if !strings.Contains(got, c.say) {
+				t.Errorf("%.20q: %q, want %s", c.body, got, c.say)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%.20q: nothing is said", c.body)
+		}
+		reader.Close()
+	}
+}
+
+// Messages of streams that come slowly are held within what there may be of them at once.
+func TestMessagesOfStreamsAtOnce(t *testing.T) {
+	r := launch(t, server.Options{Limits: server.Limits{MessageBytes: 8 << 20}}, Options{})
+	client := h2c(t)
+	ended := make(chan string, 3)
+	for range 3 {
+		reader, writer := io.Pipe()
+		defer writer.Close()
+		got := r.stream(t, client, reader)
+		go func() { ended <- <-got }()
+		go func() { _, _ = io.WriteString(writer, frame(15<<20, strings.Repeat("x", 6<<20))) }()
+	}
+	select {
+	case got := <-ended:
+		if !strings.Contains(got, "resource_exhausted") || !strings.Contains(got, "coming at once") {
+			t.Errorf("says %q", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("none is refused")
 	}
 }

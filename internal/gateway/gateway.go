@@ -80,14 +80,27 @@ func safe(next http.Handler) http.Handler {
 	})
 }
 
-// packable compresses answers, but those that are streams: a stream's pieces are to come when they are there.
+// compressions are the answers that are compressed at once. Each takes some MiB until its client has read it, whoever that is; there may be as many answers as
+// there may be connections, times 128.
+const compressions = 16
+
+// packable compresses answers, but those that are streams: a stream's pieces are to come when they are there. Where as many are compressed as may be, another goes
+// as it is.
 func packable(compressed, plain http.Handler) http.Handler {
+	places := make(chan struct{}, compressions)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Accept-Encoding") == "" || isStream(r) {
 			plain.ServeHTTP(w, r)
 			return
 		}
-		compressed.ServeHTTP(w, r)
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			compressed.ServeHTTP(w, r)
+		default:
+			w.Header().Add("Vary", "Accept-Encoding")
+			plain.ServeHTTP(w, r)
+		}
 	})
 }
 

@@ -140,6 +140,9 @@ func known(d protoreflect.MessageDescriptor, name string) error {
 	return nil
 }
 
+// longestBlame is how much is said of what could not be read, in bytes.
+const longestBlame = 600
+
 // blame says of what could not be read that it is the client's, in words of ours.
 func blame(err error) *status.Status {
 	st := status.Convert(err)
@@ -149,6 +152,9 @@ func blame(err error) *status.Status {
 	text := strings.ReplaceAll(st.Message(), "\u00a0", " ") // protojson changes its spaces now and then, so that nobody relies on them
 	if what, ok := strings.CutPrefix(text, "proto: "); ok {
 		text = "the request cannot be read: " + what
+	}
+	if len(text) > longestBlame { // it may quote a value of any length
+		text = strings.ToValidUTF8(text[:longestBlame], "") + "…"
 	}
 	return status.New(codes.InvalidArgument, text)
 }

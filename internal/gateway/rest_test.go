@@ -2,17 +2,24 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -347,6 +354,84 @@ func TestCompression(t *testing.T) {
 	}
 }
 
+// A request with a body is taken off the rate once, whether a call comes of it or not, and a write off that of writes alone.
+func TestRatesOfBodies(t *testing.T) {
+	for _, c := range []struct {
+		what, body string
+		code, most int
+	}{
+		{"POST /v1/search", `{"query":{"text":"x"}`, http.StatusBadRequest, 10}, // no JSON
+		{"POST /v1/search", `{"query":{"text":"x"}}`, http.StatusOK, 10},
+		{"POST /nothing", "{}", http.StatusNotFound, 10},
+		{"POST /v1/embeddings", "{}", http.StatusBadRequest, 10},
+		{"POST " + embeddv1.SearchService_Search_FullMethodName, "{", http.StatusBadRequest, 10},
+		{"POST /v1/papers:delete", `{"ids":["x"]}`, http.StatusOK, 4},
+	} {
+		r := launch(t, server.Options{Limits: server.Limits{Rate: 5, WriteRate: 2}}, Options{})
+		begin, n := time.Now(), 0
+		for ; n < 100; n++ {
+			got := r.do(t, c.what, c.body, "Content-Type", "application/json")
+			if got.code == http.StatusTooManyRequests {
+				break
+			}
+			if got.code != c.code {
+				t.Fatalf("%s %s: %d %s", c.what, c.body, got.code, got.body)
+			}
+		}
+		if came := int(time.Since(begin).Seconds()*5) + 1; n < c.most || n > c.most+came {
+			t.Errorf("%s %s: %d were let in, want %d", c.what, c.body, n, c.most)
+		}
+		// Writes have left calls alone.
+		if got := r.do(t, "POST /v1/search", `{"query":{"text":"x"}}`); (c.most == 4) != (got.code == http.StatusOK) && time.Since(begin) < 100*time.Millisecond {
+			t.Errorf("%s %s: then a search is answered with %d", c.what, c.body, got.code)
+		}
+	}
+}
+
+// Few answers are compressed at once, however slowly they are read; others go as they are.
+func TestCompressionsAtOnce(t *testing.T) {
+	began, goOn := make(chan struct{}), make(chan struct{})
+	h := packable(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		began <- struct{}{}
+		<-goOn
+		w.WriteHeader(http.StatusAccepted)
+	}), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	ask := func() *httptest.ResponseRecorder {
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Accept-Encoding", "br")
+		h.ServeHTTP(w, r)
+		return w
+	}
+	var all sync.WaitGroup
+	for range compressions {
+		all.Go(func() { ask() })
+		<-began
+	}
+	if w := ask(); w.Code != http.StatusOK || w.Header().Get("Vary") != "Accept-Encoding" {
+		t.Errorf("one more: %d %v", w.Code, w.Header())
+	}
+	close(goOn)
+	all.Wait()
+	go func() { <-began }()
+	if w := ask(); w.Code != http.StatusAccepted {
+		t.Errorf("after them: %d", w.Code)
+	}
+}
+
+// A panic is answered as an error, and its stack is in the log; what is said of a request that cannot be read is short.
+func TestPanics(t *testing.T) {
+	r := launch(t, server.Options{}, Options{Live: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a mistake") })})
+	if got := r.do(t, "GET /status/live", ""); got.code != http.StatusInternalServerError || !strings.Contains(got.body, "internal error") || strings.Contains(got.body, "mistake") {
+		t.Errorf("%d %s", got.code, got.body)
+	}
+	if log := r.log.String(); !strings.Contains(log, "level=ERROR msg=panic") || !strings.Contains(log, "TestPanics") {
+		t.Errorf("the log has %s", log)
+	}
+	if got := r.do(t, "POST /v1/search", `{"k":1`+strings.Repeat("0", 1<<20)+`}`); got.code != http.StatusBadRequest || len(got.body) > 1000 {
+		t.Errorf("%d, %d bytes", got.code, len(got.body))
+	}
+}
+
 // An export comes in lines, and all of it.
 func TestExport(t *testing.T) {
 	r := launch(t, server.Options{}, Options{})
@@ -456,5 +541,104 @@ func TestEnds(t *testing.T) {
 	case <-ended:
 	case <-time.After(10 * time.Second):
 		t.Error("the call goes on")
+	}
+}
+
+// A stop ends streams at once, and waits for calls whose requests it has given up.
+func TestStopOfWhatLasts(t *testing.T) {
+	r := launch(t, server.Options{}, Options{})
+	client := h2c(t)
+	began, goOn := make(chan struct{}, 2), make(chan struct{})
+	var calls atomic.Int64
+	r.encoder.before = func(ctx context.Context) error {
+		if began <- struct{}{}; calls.Add(1) > 1 {
+			<-goOn // whatever becomes of the call
+		}
+		return ctx.Err()
+	}
+	reader, writer := io.Pipe()
+	defer writer.Close()
+	ended := r.stream(t, client, reader)
+	if _, err := io.WriteString(writer, frame(27, `{"request":{"texts":["x"]}}`)); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	go func() {
+		if res, err := http.Post(r.url+"/v1/encode", "application/json", strings.NewReader(`{"texts":["y"]}`)); err == nil {
+			res.Body.Close()
+		}
+	}()
+	<-began
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		r.Stop(2 * time.Second)
+	}()
+	select {
+	case got := <-ended:
+		if !strings.Contains(got, "the server is stopping") {
+			t.Errorf("the stream ends with %s", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the stream goes on")
+	}
+	select {
+	case <-stopped:
+		t.Error("stopped while a call runs")
+	case <-time.After(3 * time.Second):
+	}
+	close(goOn)
+	<-stopped
+}
+
+// Who has most answers to read over HTTP makes room for those who ask over gRPC.
+func TestUnreadAnswersOverHTTP(t *testing.T) {
+	r := launch(t, server.Options{Limits: server.Limits{MessageBytes: 45 << 10}}, Options{})
+	texts := make([]string, 250)
+	for i := range texts {
+		texts[i] = "x"
+	}
+	body, err := json.Marshal(map[string]any{"texts": texts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, http2.ClientPreface)
+	f := http2.NewFramer(conn, conn)
+	if err := f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}); err != nil {
+		t.Fatal(err)
+	}
+	for id := uint32(1); id < 5; id += 2 {
+		var block bytes.Buffer
+		e := hpack.NewEncoder(&block)
+		for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":authority", r.addr}, {":path", "/v1/encode"}} {
+			if err := e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true}), f.WriteData(id, true, body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for answered := 0; answered < 2; { // and none of it is read
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := frame.(*http2.HeadersFrame); ok {
+			answered++
+		}
+	}
+	if _, err := embeddv1.NewEncodeServiceClient(r.conn).Encode(t.Context(), &embeddv1.EncodeRequest{Texts: texts}); err != nil {
+		t.Error(err)
+	}
+	for {
+		if _, err := f.ReadFrame(); err != nil {
+			break
+		}
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -18,7 +19,11 @@ type listener struct {
 }
 
 func limitListener(l net.Listener, limits Limits, c *counts, in *intake) *listener {
-	return &listener{Listener: l, places: places{most: limits.Connections, perAddress: limits.ConnectionsPerAddress}, counts: c, intake: in, open: map[*conn]struct{}{}}
+	limited := &listener{Listener: l, places: places{most: limits.Connections, perAddress: limits.ConnectionsPerAddress}, counts: c, intake: in, open: map[*conn]struct{}{}}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.listeners = append(in.listeners, limited)
+	return limited
 }
 
 // Accept implements net.Listener.
@@ -114,14 +119,19 @@ func (c *conn) forget() {
 	c.all.intake.answers.Add(-c.answers.Swap(0))
 }
 
-// slowest is the connection whose client has most to read; nil where there is none.
-func (l *listener) slowest() (slowest *conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for c := range l.open {
-		if slowest == nil || c.answers.Load() > slowest.answers.Load() {
-			slowest = c
+// slowest is the connection whose client has most to read, of all listeners; nil where there is none.
+func (in *intake) slowest() (slowest *conn) {
+	in.mu.Lock()
+	all := slices.Clone(in.listeners)
+	in.mu.Unlock()
+	for _, l := range all {
+		l.mu.Lock()
+		for c := range l.open {
+			if slowest == nil || c.answers.Load() > slowest.answers.Load() {
+				slowest = c
+			}
 		}
+		l.mu.Unlock()
 	}
 	return slowest
 }

@@ -118,7 +118,7 @@ func (s *Server) guard(ctx context.Context, method string) (context.Context, err
 			return context.WithValue(ctx, guarded{}, c), status.Errorf(codes.PermissionDenied, "%s needs a key with the role %v; this one's is %v", strings.TrimPrefix(method, "/"), r.role, c.Key.Role)
 		}
 	}
-	if err := s.limitRate(c, r); err != nil {
+	if err := s.limitVisit(ctx, c, r); err != nil {
 		s.counts.limited.Add(1)
 		return ctx, err
 	}
@@ -157,6 +157,20 @@ func (s *Server) identify(ctx context.Context) (*access.Key, error) {
 		}
 	}
 	return key, nil
+}
+
+// limitVisit is limitRate, but for the first call of a request over HTTP whose body was read: that is paid for, if it is no write.
+func (s *Server) limitVisit(ctx context.Context, c Caller, r rule) error {
+	v, ok := ctx.Value(visitKey{}).(*visit)
+	if !ok || !v.paid.Swap(false) {
+		return s.limitRate(c, r)
+	}
+	if r.class != embeddv1.Class_CLASS_WRITE {
+		return nil
+	}
+	b, _, _ := s.rateOf(c, embeddv1.Class_CLASS_SEARCH)
+	s.rates.give(b)
+	return s.limitRate(c, r)
 }
 
 // limitRate takes one call off what the caller may call.

@@ -39,6 +39,8 @@ func (s *Server) registerInside(desc grpc.ServiceDesc) {
 	for i, m := range desc.Methods {
 		method, handle := "/"+desc.ServiceName+"/"+m.MethodName, m.Handler
 		m.Handler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			s.visitors.Add(1) // a call may outlast the request that it is for, if that is given up
+			defer s.visitors.Add(-1)
 			ctx, v := visiting(ctx)
 			ctx, cancel := within(ctx, s.limits.Classes[s.rules[method].class].Deadline, article(s.rules[method].class)+" call")
 			defer cancel()
@@ -65,12 +67,14 @@ func visiting(ctx context.Context) (context.Context, *visit) {
 	if v.conn != nil {
 		address = v.conn.addr
 	}
-	ctx = metadata.NewIncomingContext(ctx, v.headers)
+	ctx = metadata.NewIncomingContext(context.WithValue(ctx, visitKey{}, v), v.headers)
 	return peer.NewContext(ctx, &peer.Peer{Addr: address}), v
 }
 
 // visitStream does for streams what registerInside does for calls.
 func (s *Server) visitStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	s.visitors.Add(1)
+	defer s.visitors.Add(-1)
 	ctx, _ := visiting(stream.Context())
 	return handler(srv, guardedStream{stream, ctx})
 }

@@ -35,8 +35,9 @@ type intake struct {
 	// that were closed.
 	cut, keptFull, answersFull, closed atomic.Uint64
 
-	mu    sync.Mutex
-	conns map[*conn]struct{} // that requests come on
+	mu        sync.Mutex
+	conns     map[*conn]struct{} // that requests come on
+	listeners []*listener
 
 	closing sync.Mutex // held while connections are chosen to be closed, so that none is closed for what another one has freed
 }
@@ -234,7 +235,7 @@ func (in *intake) answer(ctx context.Context, m proto.Message) (*answer, error) 
 
 // closeSlowest closes the connection whose client has most to read, unless that is the one that asks.
 func (in *intake) closeSlowest(asks *conn) bool {
-	slowest := asks.all.slowest()
+	slowest := in.slowest()
 	if slowest == nil || slowest == asks || slowest.answers.Load() == 0 {
 		return false
 	}

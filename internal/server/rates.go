@@ -54,3 +54,10 @@ func (r *rates) take(b bucket, perSecond float64, what string) error {
 	reservation.CancelAt(now)
 	return exhausted(wait, "the limit is %v %s a second; try again in %v", perSecond, what, wait.Round(time.Millisecond))
 }
+
+// give gives back a call that was taken.
+func (r *rates) give(b bucket) {
+	if l, ok := r.buckets.Get(b); ok {
+		l.ReserveN(time.Now(), -1)
+	}
+}

@@ -21,6 +21,8 @@ type rule struct {
 	open bool
 	// stream: of requests or answers.
 	stream bool
+	// requests: of requests.
+	requests bool
 	// own: of a service of ours.
 	own   bool
 	role  access.Role
@@ -51,7 +53,7 @@ func rulesOf(services map[string]grpc.ServiceInfo) (map[string]rule, error) {
 			if err != nil {
 				return nil, err
 			}
-			r.stream = m.IsClientStream || m.IsServerStream
+			r.stream, r.requests = m.IsClientStream || m.IsServerStream, m.IsClientStream
 			rules["/"+service+"/"+m.Name] = r
 		}
 	}

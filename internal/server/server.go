@@ -70,6 +70,7 @@ type Server struct {
 	intake   *intake
 	grpc     *grpc.Server
 	inside   *inprocgrpc.Channel
+	visitors atomic.Int64 // requests over HTTP, and calls from inside
 	tls      *tls.Config
 	health   *health.Server
 	set      atomic.Pointer[collections.Set]

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	embeddv1 "embedd/proto/embedd/v1"
 )
 
 // The limits of HTTP connections that the others do not have.
@@ -35,7 +38,7 @@ var visitHeaders = []string{"Authorization", "X-Api-Key", "Origin", "Traceparent
 // ErrorWriter writes a status as the answer to an HTTP request, in the form that the client of the route expects.
 type ErrorWriter func(http.ResponseWriter, *http.Request, *status.Status)
 
-// ServeWeb answers HTTP on l by a handler, which calls the methods through [Server.Inside], until Stop, which lets what is under way end. It closes l.
+// ServeWeb answers HTTP on l by a handler, which calls the methods through [Server.Inside], until Stop, which lets what is under way end and waits for it. It closes l.
 // Connections are counted and limited as those of gRPC are, bodies as its messages. Of a request whose key is not good no body is read; refuse tells its
 // client so.
 func (s *Server) ServeWeb(l net.Listener, handler http.Handler, refuse ErrorWriter) error {
@@ -92,6 +95,9 @@ func (s *Server) stopWeb(grace time.Duration) {
 		})
 	}
 	all.Wait()
+	for s.visitors.Load() > 0 { // requests whose connections were closed, and calls that were left
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 type (
@@ -103,6 +109,7 @@ type (
 type visit struct {
 	conn    *conn
 	headers metadata.MD
+	paid    atomic.Bool // a call was taken off the rate, and none has been made yet
 
 	mu   sync.Mutex
 	held []func()
@@ -134,6 +141,8 @@ func (v *visit) end() {
 // visits lets requests in: with the headers that count, and with bodies that have come, as far as they may.
 func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.visitors.Add(1)
+		defer s.visitors.Add(-1)
 		v := &visit{headers: metadata.MD{}}
 		v.conn, _ = r.Context().Value(webConnKey{}).(*conn)
 		for _, name := range visitHeaders {
@@ -145,8 +154,11 @@ func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
 		defer v.end()
 		paced := &pacedWriter{ResponseWriter: w, control: http.NewResponseController(w)}
 		r = r.WithContext(ctx)
+		defer s.recoveredWeb(paced, r, refuse)
 		if err := s.readBody(paced, r, v); err != nil {
-			w.Header().Set("Connection", "close") // what is left of the body is not read
+			if r.ProtoMajor == 1 {
+				w.Header().Set("Connection", "close") // what is left of the body is not read
+			}
 			refuse(paced, r, status.Convert(toStatus(ctx, err)))
 			return
 		}
@@ -154,10 +166,32 @@ func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
 	})
 }
 
-// streamed tells whether a body is of messages without end, each of which is bounded where it is read.
-func streamed(r *http.Request) bool {
-	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	return strings.HasPrefix(kind, "application/connect+") || strings.HasPrefix(kind, "application/grpc")
+// recoveredWeb turns a panic on the way of a request into an internal error, with its stack in the log; where an answer has begun, that is cut off.
+func (s *Server) recoveredWeb(w *pacedWriter, r *http.Request, refuse ErrorWriter) {
+	switch p := recover(); {
+	case p == nil:
+		return
+	case p != http.ErrAbortHandler:
+		s.log.Error("panic", "panic", p, "stack", string(debug.Stack()))
+		if w.until.IsZero() {
+			refuse(w, r, status.New(codes.Internal, "internal error; the server's log says more"))
+			return
+		}
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// streamed tells whether a body is of messages without end: of a method that takes such, in a form that has them. Every other body is read before anything is
+// made of it, whatever its type says.
+func (s *Server) streamed(r *http.Request) bool {
+	kind := r.Header.Get("Content-Type")
+	return s.rules[r.URL.Path].requests && (strings.HasPrefix(kind, "application/connect+") || strings.HasPrefix(kind, "application/grpc"))
+}
+
+// isText tells whether a body is JSON, or may be taken for it.
+func isText(r *http.Request) bool {
+	kind := r.Header.Get("Content-Type")
+	return strings.Contains(kind, "json") || !strings.HasPrefix(kind, "application/grpc") && !strings.HasSuffix(kind, "proto")
 }
 
 // readBody reads the body of a request whose key is good, and counts it.
@@ -168,12 +202,11 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 	if r.ContentLength > MaxMessageBytes {
 		return &sizeError{"has", r.ContentLength, MaxMessageBytes}
 	}
-	if s.keys != nil {
-		if err := s.knock(r.Context(), v); err != nil {
-			return err
-		}
+	if err := s.knock(r.Context(), v); err != nil {
+		return err
 	}
-	if streamed(r) {
+	if s.streamed(r) {
+		r.Body = s.incomingOf(r, w, v)
 		return nil
 	}
 	if packed := r.Header.Get("Content-Encoding"); packed != "" && packed != "identity" {
@@ -198,10 +231,13 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 		return status.Error(codes.InvalidArgument, "the body did not come whole; send it again")
 	}
 	_ = w.control.SetReadDeadline(time.Time{})
-	if err := CheckWeightOfJSON(body); err != nil {
-		return err
+	takes := weightShare / 2 * int64(len(body)) // it is weighed where it is decoded
+	if isText(r) {
+		if takes = weightOfJSON(body); checkWeight(takes) != nil {
+			return checkWeight(takes)
+		}
 	}
-	release, err := s.intake.keep(weightOfJSON(body))
+	release, err := s.intake.keep(takes)
 	if err != nil {
 		return err
 	}
@@ -211,20 +247,30 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 	return nil
 }
 
-// knock is guard's look at the key alone, for a request whose method is not known yet. Guard looks again.
+// knock is guard's look at the key and the rate, for a request whose method is not known yet: to read and to decode a body is work, whatever comes of it. Guard
+// looks at the key again, and takes no other call off the rate for the first of the request's.
 func (s *Server) knock(ctx context.Context, v *visit) error {
 	ctx = metadata.NewIncomingContext(ctx, v.headers)
 	if v.conn != nil {
 		ctx = peer.NewContext(ctx, &peer.Peer{Addr: v.conn.addr})
 	}
-	if _, err := s.identify(ctx); err != nil {
-		s.counts.unauthenticated.Add(1)
-		if late := s.rates.take(bucket{address: addressOf(ctx)}, s.limits.Rate, "without a good key from one address"); late != nil {
-			s.counts.limited.Add(1)
-			return late
+	c := Caller{Address: addressOf(ctx)}
+	if s.keys != nil {
+		var err error
+		if c.Key, err = s.identify(ctx); err != nil {
+			s.counts.unauthenticated.Add(1)
+			if late := s.rates.take(bucket{address: c.Address}, s.limits.Rate, "without a good key from one address"); late != nil {
+				s.counts.limited.Add(1)
+				return late
+			}
+			return err
 		}
+	}
+	if err := s.limitRate(c, rule{class: embeddv1.Class_CLASS_SEARCH}); err != nil {
+		s.counts.limited.Add(1)
 		return err
 	}
+	v.paid.Store(true)
 	return nil
 }
 
