@@ -196,6 +196,9 @@ func pass[Res any](receive func() (*Res, error), send func(*Res) error) error {
 	}
 }
 
+// connectErrors writes errors in the protocol of a request.
+var connectErrors = connect.NewErrorWriter()
+
 // connectError is a status in the words of Connect, whose codes are the same numbers.
 func connectError(err error) error {
 	if err == nil {

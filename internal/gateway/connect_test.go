@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -189,9 +190,11 @@ func TestBodiesOfAnyType(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s %s: %v", path, kind, err)
 			}
+			answer, _ := io.ReadAll(res.Body)
 			res.Body.Close()
-			if res.StatusCode != http.StatusRequestEntityTooLarge {
-				t.Errorf("%s %s: %d after %d MiB", path, kind, res.StatusCode, body.n.Load()>>20)
+			said := strings.Contains(string(answer), "has more than 16777216 bytes") || strings.Contains(res.Trailer.Get("Grpc-Message")+res.Header.Get("Grpc-Message"), "has more than 16777216 bytes")
+			if !said || body.n.Load() > 40<<20 {
+				t.Errorf("%s %s: %d %s after %d MiB", path, kind, res.StatusCode, answer, body.n.Load()>>20)
 			}
 		}
 	}
@@ -282,5 +285,56 @@ func TestMessagesOfStreamsAtOnce(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("none is refused")
+	}
+}
+
+// Streams whose messages have been answered hold nothing, and those whose messages take all that there is go on one after the other.
+func TestManyStreams(t *testing.T) {
+	r := launch(t, server.Options{Limits: server.Limits{MessageBytes: 5 << 20}}, Options{})
+	client := connect.NewClient[embeddv1.EncodeStreamRequest, embeddv1.EncodeStreamResponse](h2c(t), r.url+embeddv1.EncodeService_EncodeStream_FullMethodName)
+	texts := make([]string, 250)
+	for i := range texts {
+		texts[i] = strings.Repeat("x", 1000)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var all, idle sync.WaitGroup
+	for i := range 12 {
+		all.Go(func() {
+			s := client.CallBidiStream(ctx)
+			for range 4 {
+				_ = s.Send(&embeddv1.EncodeStreamRequest{Request: &embeddv1.EncodeRequest{Texts: texts}}) // Receive says why not
+				if res, err := s.Receive(); err != nil || len(res.GetResponse().GetEncodings()) != len(texts) {
+					t.Errorf("stream %d: %v %v", i, err, res.GetError())
+					break
+				}
+			}
+			idle.Go(func() { // until the others are done
+				<-ctx.Done()
+				_ = s.CloseRequest()
+				_ = s.CloseResponse()
+			})
+		})
+	}
+	all.Wait()
+	cancel()
+	idle.Wait()
+}
+
+// Who calls by a method's name is refused in the protocol of the call, before its body is read too.
+func TestRefusalsByProtocol(t *testing.T) {
+	r := launch(t, server.Options{Limits: server.Limits{Rate: 0.001}}, Options{})
+	for name, option := range map[string]connect.ClientOption{"connect": connect.WithProtoJSON(), "gRPC": connect.WithGRPC(), "gRPC-Web": connect.WithGRPCWeb()} {
+		client := connect.NewClient[embeddv1.TokenizeRequest, embeddv1.TokenizeResponse](h2c(t), r.url+embeddv1.EncodeService_Tokenize_FullMethodName, option)
+		var err error
+		for range 3 {
+			if _, err = client.CallUnary(t.Context(), connect.NewRequest(&embeddv1.TokenizeRequest{Texts: []string{"x"}})); connect.CodeOf(err) == connect.CodeResourceExhausted {
+				break
+			}
+		}
+		var refused *connect.Error
+		if !errors.As(err, &refused) || refused.Code() != connect.CodeResourceExhausted || len(refused.Details()) != 1 || !strings.Contains(refused.Message(), "the limit is") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

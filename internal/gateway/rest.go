@@ -159,9 +159,15 @@ func blame(err error) *status.Status {
 	return status.New(codes.InvalidArgument, text)
 }
 
-// WriteError writes a status as HTTP knows it, with its message and details as JSON; for a route of a dialect, in that.
+// WriteError writes a status as HTTP knows it, with its message and details as JSON; for a route of a dialect, in that, and for a method by its name, in the
+// protocol of the request.
 func WriteError(w http.ResponseWriter, r *http.Request, st *status.Status) {
 	if compat.WriteError(w, r, st) {
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/embedd.v1.") && connectErrors.IsSupported(r) {
+		retryAfter(w, st)
+		_ = connectErrors.Write(w, r, connectError(st.Err())) // a client that has gone
 		return
 	}
 	code := runtime.HTTPStatusFromCode(st.Code())

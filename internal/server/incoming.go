@@ -14,8 +14,7 @@ import (
 )
 
 // incoming is the body of a stream of requests over HTTP: messages without end, each behind a byte of flags and four of its length. What comes is counted
-// message by message, as that of other bodies is; one that has come is held until the one behind the next begins, since the method has taken it by then, and
-// counts it itself.
+// message by message, as that of other bodies is; one that has come is held until the method takes it, and counts it itself.
 type incoming struct {
 	io.ReadCloser
 	ctx     context.Context
@@ -31,7 +30,7 @@ type incoming struct {
 	ended atomic.Pointer[status.Status] // why reading was ended
 
 	mu   sync.Mutex // guards what follows
-	held [2]func()  // of the message before the last, and the last
+	held []func()   // of the messages that have come and were not taken, the oldest first
 	over bool
 }
 
@@ -90,23 +89,22 @@ func (f *incoming) take(b []byte) (n int, err error) {
 	if f.left > 0 {
 		return n, nil
 	}
+	size := f.size
 	f.stop()
-	release, err := f.intake.keepAll(weightShare / 2 * f.size)
-	if err != nil {
-		return n, err
+	for {
+		release, full := f.intake.keepAll(weightShare / 2 * size)
+		if full == nil {
+			f.hold(release)
+			return n, nil
+		}
+		if err := sleep(f.ctx, 20*time.Millisecond); err != nil { // a stream waits for room
+			return n, err
+		}
 	}
-	f.hold(release)
-	return n, nil
 }
 
 // begin says that a message comes.
 func (f *incoming) begin() {
-	f.mu.Lock()
-	if f.held[0] != nil {
-		f.held[0]()
-	}
-	f.held[0], f.held[1] = f.held[1], nil
-	f.mu.Unlock()
 	end := func(st *status.Status) error {
 		f.ended.Store(st)
 		return f.control.SetReadDeadline(time.Now())
@@ -134,7 +132,30 @@ func (f *incoming) hold(release func()) {
 		release()
 		return
 	}
-	f.held[1] = release
+	f.held = append(f.held, release)
+}
+
+// waits tells whether a message has come that was not taken.
+func (f *incoming) waits() bool {
+	if f == nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.held) > 0
+}
+
+// taken gives back what is held for the oldest message.
+func (f *incoming) taken() {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.held) > 0 {
+		f.held[0]()
+		f.held = f.held[1:]
+	}
 }
 
 // end gives back what is held when the request has been answered.
@@ -142,10 +163,8 @@ func (f *incoming) end() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.over = true
-	for i, release := range f.held {
-		if release != nil {
-			release()
-			f.held[i] = nil
-		}
+	for _, release := range f.held {
+		release()
 	}
+	f.held = nil
 }

@@ -197,7 +197,11 @@ type received struct {
 // who must not wait for that looks for the end of ctx meanwhile.
 func (w *watched) receive(m proto.Message) (got received, bad, err error) {
 	defer w.s.recovered(w.method, &err) // it is in a goroutine of its own
-	for w.s.intake.crowded() {
+	var body *incoming                  // over HTTP: what has come there is held already, and is taken whatever else is held
+	if v, ok := w.ctx.Value(visitKey{}).(*visit); ok {
+		body = v.stream
+	}
+	for w.s.intake.crowded() && !body.waits() {
 		if err := sleep(w.ctx, 20*time.Millisecond); err != nil {
 			return got, nil, err
 		}
@@ -211,6 +215,7 @@ func (w *watched) receive(m proto.Message) (got received, bad, err error) {
 	if err != nil {
 		return got, nil, err
 	}
+	body.taken()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ended {

@@ -109,6 +109,7 @@ type (
 type visit struct {
 	conn    *conn
 	headers metadata.MD
+	stream  *incoming   // the body, where it is of messages without end
 	paid    atomic.Bool // a call was taken off the rate, and none has been made yet
 
 	mu   sync.Mutex
@@ -206,7 +207,8 @@ func (s *Server) readBody(w *pacedWriter, r *http.Request, v *visit) error {
 		return err
 	}
 	if s.streamed(r) {
-		r.Body = s.incomingOf(r, w, v)
+		v.stream = s.incomingOf(r, w, v)
+		r.Body = v.stream
 		return nil
 	}
 	if packed := r.Header.Get("Content-Encoding"); packed != "" && packed != "identity" {
