@@ -61,7 +61,10 @@ func (f *webFlags) server(s *server.Server, l net.Listener, keys func() *access.
 	o := gateway.Options{Conn: s.Inside(), AllowOrigin: f.allow(keys), Weigh: server.CheckWeight, WeighJSON: server.CheckWeightOfJSON,
 		Live: newLive(metrics, embeddv1.NewInfoServiceClient(s.Inside()))}
 	if keys == nil && loopback(l.Addr()) {
-		o.Hosts = append([]string{"localhost", "127.0.0.1", "[::1]"}, f.HTTPHost...)
+		o.Hosts = []string{"localhost", "127.0.0.1", "[::1]"}
+		for _, host := range f.HTTPHost {
+			o.Hosts = append(o.Hosts, strings.ToLower(host))
+		}
 	}
 	handler, err := gateway.New(o)
 	if err != nil {

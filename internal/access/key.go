@@ -149,7 +149,8 @@ func checkOrigin(o string) error {
 	return nil
 }
 
-// Knows tells whether there is a publishable key for the pages of an origin.
+// Knows tells whether there is a publishable key for the pages of an origin; one that has expired or was revoked too, so that they can read why they are
+// refused.
 func (k *Keys) Knows(origin string) bool {
 	return slices.ContainsFunc(k.list, func(key Key) bool { return slices.Contains(key.Origins, origin) })
 }

@@ -219,7 +219,7 @@ func (a atomXML) FeedXml() any { return a.AtomFeed } //nolint:revive // the inte
 
 // Link is where a paper can be read: "" where that is not known. Only addresses of the web are given.
 func Link(p *embeddv1.Paper) string {
-	if u, err := url.Parse(p.GetUrl()); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" {
+	if u, err := url.Parse(p.GetUrl()); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil {
 		return u.String()
 	}
 	switch {

@@ -642,3 +642,52 @@ func TestUnreadAnswersOverHTTP(t *testing.T) {
 		}
 	}
 }
+
+// So many requests are under way from one address, and no more.
+func TestRequestsAtOnce(t *testing.T) {
+	r := launch(t, server.Options{Limits: server.Limits{Classes: map[embeddv1.Class]server.ClassLimits{
+		embeddv1.Class_CLASS_ENCODE: {MessageBytes: 1 << 20, Deadline: time.Minute, Gate: admission.Options{Name: "encode", Running: 1000, Burst: time.Minute, Standing: time.Minute}},
+	}}}, Options{})
+	began, goOn := make(chan struct{}, 1000), make(chan struct{})
+	r.encoder.before = func(context.Context) error {
+		began <- struct{}{}
+		<-goOn
+		return nil
+	}
+	codes := make(chan int, 1000)
+	client := h2c(t)
+	const all = 600
+	for range all {
+		go func() {
+			res, err := client.Post(r.url+"/v1/encode", "application/json", strings.NewReader(`{"texts":["x"]}`))
+			if err != nil {
+				codes <- 0
+				return
+			}
+			defer res.Body.Close()
+			if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode == http.StatusTooManyRequests && !strings.Contains(string(b), "requests at once") {
+				t.Errorf("%v, %s", err, b)
+			}
+			codes <- res.StatusCode
+		}()
+	}
+	refused := 0
+	for refused < all-512 {
+		select {
+		case code := <-codes:
+			if code != http.StatusTooManyRequests {
+				t.Fatalf("%d while none has ended", code)
+			}
+			refused++
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%d of %d are refused", refused, all)
+		}
+	}
+	close(goOn)
+	for range all - refused {
+		<-codes
+	}
+	if got := r.do(t, "POST /v1/encode", `{"texts":["x"]}`); got.code != http.StatusOK {
+		t.Errorf("after all that: %d %s", got.code, got.body)
+	}
+}

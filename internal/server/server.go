@@ -57,28 +57,30 @@ type Options struct {
 
 // Server is the gRPC server of the collections of a data directory.
 type Server struct {
-	version  string
-	log      *slog.Logger
-	keys     func() *access.Keys
-	limits   Limits
-	rules    map[string]rule // by full method
-	gates    map[embeddv1.Class]*admission.Gate
-	rates    *rates
-	open     *openCalls
-	streams  places
-	counts   *counts
-	intake   *intake
-	grpc     *grpc.Server
-	inside   *inprocgrpc.Channel
-	visitors atomic.Int64 // requests over HTTP, and calls from inside
-	tls      *tls.Config
-	health   *health.Server
-	set      atomic.Pointer[collections.Set]
-	calls    *callMetrics
-	backups  string
-	room     func() error
-	patience time.Duration // ingestPatience, but in tests
-	idle     time.Duration // streamIdle
+	version string
+	log     *slog.Logger
+	keys    func() *access.Keys
+	limits  Limits
+	rules   map[string]rule // by full method
+	gates   map[embeddv1.Class]*admission.Gate
+	rates   *rates
+	open    *openCalls
+	streams places
+	// webPlaces are of requests over HTTP.
+	webPlaces places
+	counts    *counts
+	intake    *intake
+	grpc      *grpc.Server
+	inside    *inprocgrpc.Channel
+	visitors  atomic.Int64 // requests over HTTP, and calls from inside
+	tls       *tls.Config
+	health    *health.Server
+	set       atomic.Pointer[collections.Set]
+	calls     *callMetrics
+	backups   string
+	room      func() error
+	patience  time.Duration // ingestPatience, but in tests
+	idle      time.Duration // streamIdle
 
 	// stopping ends when Stop begins.
 	stopping context.Context
@@ -103,7 +105,7 @@ var services = []*grpc.ServiceDesc{
 // New makes a server that has nothing to serve yet. It fails where a method has no rule of who may call it.
 func New(o Options) (*Server, error) {
 	s := &Server{
-		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: newOpenCalls(), streams: places{most: maxStreamCalls, perAddress: maxStreamCallsPerAddress}, counts: &counts{}, health: health.NewServer(),
+		version: o.Version, log: o.Log, keys: o.Keys, limits: o.Limits, rates: newRates(), open: newOpenCalls(), streams: places{most: maxStreamCalls, perAddress: maxStreamCallsPerAddress}, webPlaces: places{most: maxRequests, perAddress: maxRequestsPerAddress}, counts: &counts{}, health: health.NewServer(),
 		calls: newCallMetrics(), backups: o.Backups, room: o.Room, patience: ingestPatience,
 		idle: streamIdle,
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -30,6 +31,9 @@ const (
 	webBody    = time.Minute      // for a body
 	webIdle    = 2 * time.Minute  // between two requests
 	webUnread  = time.Minute      // for a client to read a piece of an answer
+	// maxRequests over HTTP are under way at once, and so many from one address: each takes some 70 kB before anything of it is looked at.
+	maxRequests           = 2048
+	maxRequestsPerAddress = 512
 )
 
 // visitHeaders are the headers of a request that calls see; no other changes anything.
@@ -117,6 +121,14 @@ type visit struct {
 	over bool
 }
 
+// address is where the request comes from.
+func (v *visit) address() netip.Prefix {
+	if v.conn == nil {
+		return netip.Prefix{}
+	}
+	return prefixOf(v.conn.addr)
+}
+
 // keep has something held until the request has been answered.
 func (v *visit) keep(release func()) {
 	v.mu.Lock()
@@ -153,6 +165,12 @@ func (s *Server) visits(next http.Handler, refuse ErrorWriter) http.Handler {
 		}
 		ctx := context.WithValue(r.Context(), visitKey{}, v)
 		defer v.end()
+		leave, why := s.webPlaces.enter(v.address())
+		if why != 0 {
+			refuse(w, r, status.Convert(toStatus(ctx, exhausted(time.Second, "there are %d requests at once, or %d from this address, as many as there may be; wait for some to end", maxRequests, maxRequestsPerAddress))))
+			return
+		}
+		defer leave()
 		paced := &pacedWriter{ResponseWriter: w, control: http.NewResponseController(w)}
 		r = r.WithContext(ctx)
 		defer s.recoveredWeb(paced, r, refuse)

@@ -217,7 +217,7 @@ func (l *labels) paper(hit *embeddv1.Hit) paper {
 
 // linkOf is where a paper is on the web: its own address where that is one of the web, else by its DOI or its arXiv id; empty where there is none.
 func linkOf(p *embeddv1.Paper) string {
-	if u, err := url.Parse(p.GetUrl()); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+	if u, err := url.Parse(p.GetUrl()); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil {
 		return u.String()
 	}
 	switch {
