@@ -30,6 +30,11 @@ func (f *webFlags) check() error {
 			return fmt.Errorf("--cors-origin: %q is not an origin; give its scheme, host and port, as https://example.org", origin)
 		}
 	}
+	for _, host := range f.HTTPHost {
+		if u, err := url.Parse("http://" + host); err != nil || u.Hostname() == "" || u.Host != host || u.Port() != "" || strings.ContainsAny(host, "* ") {
+			return fmt.Errorf("--http-host: %q is not a host; give its name alone, without scheme, port and path, as papers.example.org", host)
+		}
+	}
 	return nil
 }
 
