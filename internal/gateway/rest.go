@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,14 +127,14 @@ func (q strictQuery) Parse(m proto.Message, values url.Values, path *utilities.D
 func known(d protoreflect.MessageDescriptor, name string) error {
 	for part := range strings.SplitSeq(name, ".") {
 		if d == nil {
-			return fmt.Errorf("%.100q is not a parameter of this method", name)
+			return fmt.Errorf("%.100q is not a parameter of this method; /openapi.json has those that are", name)
 		}
 		f := d.Fields().ByJSONName(part)
 		if f == nil {
 			f = d.Fields().ByTextName(part)
 		}
 		if f == nil {
-			return fmt.Errorf("%.100q is not a parameter of this method", name)
+			return fmt.Errorf("%.100q is not a parameter of this method; /openapi.json has those that are", name)
 		}
 		d = f.Message()
 	}
@@ -142,6 +143,9 @@ func known(d protoreflect.MessageDescriptor, name string) error {
 
 // longestBlame is how much is said of what could not be read, in bytes.
 const longestBlame = 600
+
+// unparsed is what the parser of parameters says of a value: it is meant for those who read Go.
+var unparsed = regexp.MustCompile(`^parsing field "([^"]+)": (?:strconv\.Parse(Bool)?\w*: parsing )?(".*?")(?:: [a-z ]+| is not a valid value)$`)
 
 // blame says of what could not be read that it is the client's, in words of ours.
 func blame(err error) *status.Status {
@@ -152,6 +156,16 @@ func blame(err error) *status.Status {
 	text := strings.ReplaceAll(st.Message(), "\u00a0", " ") // protojson changes its spaces now and then, so that nobody relies on them
 	if what, ok := strings.CutPrefix(text, "proto: "); ok {
 		text = "the request cannot be read: " + what
+	}
+	if m := unparsed.FindStringSubmatch(text); m != nil {
+		switch {
+		case strings.HasSuffix(text, "is not a valid value"):
+			text = m[1] + ": " + m[3] + " is none of its values; /openapi.json has them"
+		case m[2] != "":
+			text = m[1] + ": " + m[3] + " is neither true nor false"
+		default:
+			text = m[1] + ": " + m[3] + " is no number that fits"
+		}
 	}
 	if len(text) > longestBlame { // it may quote a value of any length
 		text = strings.ToValidUTF8(text[:longestBlame], "") + "…"

@@ -151,7 +151,10 @@ func TestErrors(t *testing.T) {
 	}{
 		{"GET /v1/papers/none", "", 404, `no paper has the id \"none\"`, nil},
 		{"GET /v1/papers/", "", 400, "id: is empty", nil},
-		{"GET /v1/papers/a:related?k=x", "", 400, `parsing field \"k\"`, nil},
+		{"GET /v1/papers/a:related?k=x", "", 400, `"k: \"x\" is no number that fits"`, nil},
+		{"GET /v1/papers/a:related?k=99999999999", "", 400, `"k: \"99999999999\" is no number that fits"`, nil},
+		{"GET /v1/papers/a:related?exact=yes", "", 400, `"exact: \"yes\" is neither true nor false"`, nil},
+		{"GET /v1/papers/a:related?view=ID", "", 400, `"view: \"ID\" is none of its values`, nil},
 		{"GET /v1/papers/a:related?kk=1", "", 400, `\"kk\" is not a parameter`, nil},
 		{"GET /v1/papers/a:related?k.x=1", "", 400, `\"k.x\" is not a parameter`, nil},
 		{"GET /v1/papers/a:related?filter=year+%3E", "", 400, "filter:", nil},
