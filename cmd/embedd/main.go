@@ -29,7 +29,7 @@ const version = "0.1.0-dev"
 type cli struct {
 	PrintVersion kong.VersionFlag `name:"version" hidden:"" env:"-"`
 
-	Serve        serveCmd        `cmd:"" help:"Serve a data directory over gRPC."`
+	Serve        serveCmd        `cmd:"" help:"Serve a data directory over gRPC and HTTP."`
 	Index        indexCmd        `cmd:"" help:"Add papers from JSONL files: BEIR's form or embedd's own."`
 	Search       searchCmd       `cmd:"" help:"Find the papers nearest to a text, a paper or a vector."`
 	Related      relatedCmd      `cmd:"" help:"Find the papers related to a stored paper."`

@@ -144,7 +144,7 @@ var collectionName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 func checkOrigin(o string) error {
 	u, err := url.Parse(o)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || o != u.Scheme+"://"+strings.ToLower(u.Host) {
-		return fmt.Errorf("origin %q is not of the form https://host or https://host:port, in small letters", o)
+		return fmt.Errorf("origin %q is not of the form https://host or https://host:port, in small letters and with nothing behind", o)
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func (f *found) input(q url.Values) (*embeddv1.Input, error) {
 	papers, text := q["paper"], q.Get("text")
 	switch {
 	case (len(papers) > 0) == (text != ""):
-		return nil, status.Error(codes.InvalidArgument, "give one of paper, once or several times, and text")
+		return nil, status.Error(codes.InvalidArgument, "give either paper, once or several times, or text")
 	case text != "":
 		f.title = "Papers about " + text
 		return &embeddv1.Input{Kind: &embeddv1.Input_Text{Text: text}}, nil

@@ -85,7 +85,7 @@ func TestFeeds(t *testing.T) {
 		}
 	}
 	for query, say := range map[string]string{
-		"": "give one of paper", "paper=q&text=x": "give one of paper", "paper=nobody": "no paper has the id", "paper=q&count=0": "count:", "paper=q&count=101": "must be 1 to 100",
+		"": "give either paper", "paper=q&text=x": "give either paper", "paper=nobody": "no paper has the id", "paper=q&count=0": "count:", "paper=q&count=101": "must be 1 to 100",
 		"paper=q&band=some": "band:", "paper=q&key=x": `\"key\" is not a parameter`, "paper=q&count=1&count=2": "count: is given 2 times", "paper=q&filter=yaer+%3E+1": "year",
 	} {
 		if got := r.do(t, "GET /feeds/related?"+query, ""); got.code < 400 || got.code > 404 || !strings.Contains(got.body, say) {
