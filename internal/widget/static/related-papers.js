@@ -2,7 +2,7 @@
 // Text from elsewhere becomes text nodes alone, and addresses are looked at before they become links.
 (() => {
   if (customElements.get('related-papers')) return;
-  const script = document.currentScript?.src;
+  const script = (document.currentScript ?? document.querySelector('script[src*="/related-papers."]'))?.src; // a module has no currentScript
 
   const names = 'heading loading empty failed again why here there none strong related weak others found'.split(' ');
   const labels = Object.fromEntries(Object.entries({
@@ -197,6 +197,7 @@ section{display:flow-root}
         if (signal.aborted) return;
         this.#show(e.status === 404 ? 'empty' : 'failed');
         this.#tell('error', { status: e.status ?? 0, message: e.message });
+        console.warn('related-papers:', e.message); // for the page's owner
       }
     }
 
