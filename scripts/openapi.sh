@@ -7,13 +7,15 @@ trap 'rm -rf "$dir"' EXIT
 PATH=$PWD/tools/node_modules/.bin:$PATH buf generate --template buf.gen.openapi.yaml -o "$dir"
 mapfile -t parts < <(find "$dir" -name '*.json' | LC_ALL=C sort)
 go tool -modfile=tools/go.mod openapiv3-merge internal/gateway/openapi.head.json "${parts[@]}" >"$dir/all"
-# The generator takes a stream for one message; it is one on each line.
+# The generator takes the answers of a stream for one message; there is one on each line.
 node -e '
 	const fs = require("fs"), all = JSON.parse(fs.readFileSync(process.argv[1]));
-	const ok = all.paths["/v1/papers:export"].get.responses["200"];
-	const piece = Object.values(ok.content)[0].schema;
-	ok.description = "A message on each line.";
-	ok.content = {"application/x-ndjson": {schema: {type: "string", description: "On each line {\"result\": …}, of the form " + (piece.$ref || "") + ", or {\"error\": …} at its end."}}};
+	for (const operation of [all.paths["/v1/papers:export"].get, all.paths["/v1/map:compute"].post]) {
+		const ok = operation.responses["200"];
+		const piece = Object.values(ok.content)[0].schema;
+		ok.description = "A message on each line.";
+		ok.content = {"application/x-ndjson": {schema: {type: "string", description: "On each line {\"result\": …}, of the form " + (piece.$ref || "") + ", or {\"error\": …} at its end."}}};
+	}
 	fs.writeFileSync(process.argv[1], JSON.stringify(all, null, 2) + "\n");
 ' "$dir/all"
 mv "$dir/all" internal/gateway/openapi.json

@@ -104,10 +104,13 @@ func packable(compressed, plain http.Handler) http.Handler {
 	})
 }
 
+// streams are the routes whose answers come in pieces.
+var streams = map[string]bool{"/v1/papers:export": true, "/v1/map:compute": true}
+
 // isStream tells whether a request is for an answer that comes in pieces.
 func isStream(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/connect+") || strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") ||
-		r.URL.Path == "/v1/papers:export" || r.URL.Path == "/v1/map:compute"
+		streams[r.URL.Path]
 }
 
 // hosts refuses requests for other names.

@@ -50,8 +50,12 @@ func TestEveryMethodIsReached(t *testing.T) {
 				if got.code == http.StatusNotFound && !strings.Contains(got.body, "there is no collection") && !strings.Contains(got.body, "the map is not made yet") || strings.Contains(got.body, `"unimplemented"`) {
 					t.Errorf("%s: %d %s", m.FullName(), got.code, got.body)
 				}
-				if rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule); rule.GetPattern() == nil {
+				rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
+				if rule.GetPattern() == nil {
 					t.Errorf("%s has no route", m.FullName())
+				}
+				if path := rule.GetGet() + rule.GetPost(); streams[path] != m.IsStreamingServer() {
+					t.Errorf("%s: its route %s is among those whose answers come in pieces: %t", m.FullName(), path, streams[path])
 				}
 			}
 		}
