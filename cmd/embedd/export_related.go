@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"embedd/internal/feed"
+	"embedd/internal/links"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -186,7 +187,7 @@ func fileOf(id string, hits []*embeddv1.Hit) relatedFile {
 	f := relatedFile{ID: id, Related: []relatedLine{}}
 	for _, hit := range hits {
 		p := hit.GetPaper()
-		line := relatedLine{ID: p.GetId(), Score: hit.GetScore(), Title: p.GetTitle(), Authors: p.GetAuthors(), Year: p.GetYear(), Venue: p.GetVenue(), Link: feed.Link(p)}
+		line := relatedLine{ID: p.GetId(), Score: hit.GetScore(), Title: p.GetTitle(), Authors: p.GetAuthors(), Year: p.GetYear(), Venue: p.GetVenue(), Link: links.Paper(p)}
 		if hit.GetBand() != embeddv1.Band_BAND_UNSPECIFIED {
 			line.Band = strings.ToLower(strings.TrimPrefix(hit.GetBand().String(), "BAND_"))
 		}

@@ -46,9 +46,10 @@ var allowed = map[string][]string{
 	"internal/gateway":                {"internal/compat", "internal/feed", "internal/gateway/rest/embedd/v1", "internal/pages", "internal/widget", "proto/embedd/v1"},
 	"internal/gateway/rest/embedd/v1": {"proto/embedd/v1"},
 	"internal/compat":                 {"proto/embedd/v1"},
-	"internal/feed":                   {"proto/embedd/v1"},
-	"internal/widget":                 {"proto/embedd/v1"},
-	"internal/pages":                  {"proto/embedd/v1"},
+	"internal/feed":                   {"internal/links", "proto/embedd/v1"},
+	"internal/links":                  {"proto/embedd/v1"},
+	"internal/widget":                 {"internal/links", "proto/embedd/v1"},
+	"internal/pages":                  {"internal/links", "proto/embedd/v1"},
 	"internal/admin":                  {},
 	"internal/telemetry":              {},
 	"internal/arch":                   {},
@@ -62,7 +63,7 @@ var allowed = map[string][]string{
 	"bench/restart":                   {"ann", "internal/retrieval", "internal/store"},
 	"proto/embedd/v1":                 {},
 	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/collections", "internal/eval", "internal/feed", "internal/gateway",
-		"internal/ingest", "internal/memory", "internal/native", "internal/reload", "internal/retrieval", "internal/server", "internal/telemetry", "proto/embedd/v1"},
+		"internal/ingest", "internal/links", "internal/memory", "internal/native", "internal/reload", "internal/retrieval", "internal/server", "internal/telemetry", "proto/embedd/v1"},
 }
 
 // owners says which packages of the module may import a library; the others reach it through them. Tests may use any.

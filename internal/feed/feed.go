@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"embedd/internal/links"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -198,7 +199,7 @@ func (f *found) xml(at *url.URL) (string, error) {
 			atom.Updated = stamp
 		}
 		entry := &feeds.AtomEntry{Title: cmp.Or(p.GetTitle(), p.GetId()), Id: identity(p, at), Updated: updated.Format(time.RFC3339), Summary: &feeds.AtomSummary{Type: "text", Content: p.GetAbstract()}}
-		if to := Link(p); to != "" {
+		if to := links.Paper(p); to != "" {
 			entry.Links = []feeds.AtomLink{{Href: to, Rel: "alternate"}}
 		}
 		if authors := strings.Join(p.GetAuthors(), ", "); authors != "" {
@@ -217,24 +218,10 @@ type atomXML struct{ *feeds.AtomFeed }
 // FeedXml implements feeds.XmlFeed.
 func (a atomXML) FeedXml() any { return a.AtomFeed } //nolint:revive // the interface's name
 
-// Link is where a paper can be read: "" where that is not known. Only addresses of the web are given.
-func Link(p *embeddv1.Paper) string {
-	if u, err := url.Parse(p.GetUrl()); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil {
-		return u.String()
-	}
-	switch {
-	case p.GetDoi() != "":
-		return (&url.URL{Scheme: "https", Host: "doi.org", Path: "/" + p.GetDoi()}).String()
-	case p.GetArxivId() != "":
-		return (&url.URL{Scheme: "https", Host: "arxiv.org", Path: "/abs/" + p.GetArxivId()}).String()
-	}
-	return ""
-}
-
 // identity is a name of a paper for readers of feeds, which is the same whenever it comes (RFC 4287, 4.2.6): its DOI, or a tag URI (RFC 4151).
 func identity(p *embeddv1.Paper, at *url.URL) string {
-	if p.GetDoi() != "" {
-		return (&url.URL{Scheme: "https", Host: "doi.org", Path: "/" + p.GetDoi()}).String()
+	if doi := links.DOI(p.GetDoi()); doi != "" {
+		return doi
 	}
 	return "tag:" + at.Hostname() + ",2026:paper/" + hex.EncodeToString([]byte(p.GetId()))
 }

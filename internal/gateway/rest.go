@@ -74,32 +74,16 @@ func restHandler(conn grpc.ClientConnInterface) (http.Handler, error) {
 		runtime.WithForwardResponseOption(tagged),
 	)
 	ctx := context.Background()
-	for _, register := range []func(context.Context, *runtime.ServeMux) error{
-		func(ctx context.Context, m *runtime.ServeMux) error {
-			return rest.RegisterPaperServiceHandlerClient(ctx, m, embeddv1.NewPaperServiceClient(conn))
-		},
-		func(ctx context.Context, m *runtime.ServeMux) error {
-			return rest.RegisterSearchServiceHandlerClient(ctx, m, embeddv1.NewSearchServiceClient(conn))
-		},
-		func(ctx context.Context, m *runtime.ServeMux) error {
-			return rest.RegisterEncodeServiceHandlerClient(ctx, m, embeddv1.NewEncodeServiceClient(conn))
-		},
-		func(ctx context.Context, m *runtime.ServeMux) error {
-			return rest.RegisterInfoServiceHandlerClient(ctx, m, embeddv1.NewInfoServiceClient(conn))
-		},
-		func(ctx context.Context, m *runtime.ServeMux) error {
-			return rest.RegisterAdminServiceHandlerClient(ctx, m, embeddv1.NewAdminServiceClient(conn))
-		},
-		func(ctx context.Context, m *runtime.ServeMux) error {
-			return rest.RegisterCollectionServiceHandlerClient(ctx, m, embeddv1.NewCollectionServiceClient(conn))
-		},
-		func(ctx context.Context, m *runtime.ServeMux) error {
-			return rest.RegisterMapServiceHandlerClient(ctx, m, embeddv1.NewMapServiceClient(conn))
-		},
-	} {
-		if err := register(ctx, mux); err != nil {
-			return nil, err
-		}
+	if err := errors.Join(
+		rest.RegisterPaperServiceHandlerClient(ctx, mux, embeddv1.NewPaperServiceClient(conn)),
+		rest.RegisterSearchServiceHandlerClient(ctx, mux, embeddv1.NewSearchServiceClient(conn)),
+		rest.RegisterEncodeServiceHandlerClient(ctx, mux, embeddv1.NewEncodeServiceClient(conn)),
+		rest.RegisterInfoServiceHandlerClient(ctx, mux, embeddv1.NewInfoServiceClient(conn)),
+		rest.RegisterAdminServiceHandlerClient(ctx, mux, embeddv1.NewAdminServiceClient(conn)),
+		rest.RegisterCollectionServiceHandlerClient(ctx, mux, embeddv1.NewCollectionServiceClient(conn)),
+		rest.RegisterMapServiceHandlerClient(ctx, mux, embeddv1.NewMapServiceClient(conn)),
+	); err != nil {
+		return nil, err
 	}
 	return conditional(mux), nil
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"embedd/internal/links"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -34,7 +35,7 @@ const hits = 10
 // started stands for when the static files changed last: it is not known, and so they go by their tags alone.
 var started time.Time
 
-var page = template.Must(template.New("page.html").Funcs(template.FuncMap{"path": paperPath, "web": web, "doi": doi, "arxiv": arxiv}).ParseFS(files, "page.html"))
+var page = template.Must(template.New("page.html").Funcs(template.FuncMap{"path": paperPath, "web": links.Web, "doi": links.DOI, "arxiv": links.Arxiv}).ParseFS(files, "page.html"))
 
 type pages struct {
 	papers embeddv1.PaperServiceClient
@@ -236,25 +237,3 @@ func paperPath(id, in string) string {
 
 // component makes of Go's escapes those of encodeURIComponent.
 var component = strings.NewReplacer("+", "%20", "%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
-
-// web is an address that may be a link: of the web, or empty.
-func web(s string) string {
-	if u, err := url.Parse(s); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil {
-		return s
-	}
-	return ""
-}
-
-func doi(s string) string {
-	if strings.HasPrefix(s, "10.") {
-		return "https://doi.org/" + (&url.URL{Path: s}).EscapedPath()
-	}
-	return ""
-}
-
-func arxiv(s string) string {
-	if s == "" {
-		return ""
-	}
-	return "https://arxiv.org/abs/" + (&url.URL{Path: s}).EscapedPath()
-}

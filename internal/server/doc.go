@@ -1,4 +1,4 @@
-// Package server is the gRPC door of a collection. A method decodes, calls package retrieval, and encodes; what a
+// Package server is the door of a collection, over gRPC (server.go) and, for the handler that package gateway makes, over HTTP (web.go, inside.go). A method decodes, calls package retrieval, and encodes; what a
 // request means is decided there. What every call needs stands around the methods: who may call (guard.go), how often (rates.go), how
 // much and for how long (limits.go), which papers there are for their key (filter.go), how many at once (package admission), how much memory
 // their messages take (intake.go, weight.go), one table from error to status, recovery from a panic, the

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"embedd/internal/links"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -192,7 +193,7 @@ func read(values url.Values, v *view) (*asked, error) {
 // paper is a hit in words.
 func (l *labels) paper(hit *embeddv1.Hit) paper {
 	p := hit.GetPaper()
-	out := paper{Title: p.GetTitle(), Link: linkOf(p), Band: strings.ToLower(strings.TrimPrefix(hit.GetBand().String(), "BAND_")), BandName: l.band[hit.GetBand()]}
+	out := paper{Title: p.GetTitle(), Link: links.Paper(p), Band: strings.ToLower(strings.TrimPrefix(hit.GetBand().String(), "BAND_")), BandName: l.band[hit.GetBand()]}
 	if out.Title == "" {
 		out.Title = p.GetId()
 	}
@@ -213,20 +214,6 @@ func (l *labels) paper(hit *embeddv1.Hit) paper {
 	}
 	out.Facts = strings.Join(facts, " · ")
 	return out
-}
-
-// linkOf is where a paper is on the web: its own address where that is one of the web, else by its DOI or its arXiv id; empty where there is none.
-func linkOf(p *embeddv1.Paper) string {
-	if u, err := url.Parse(p.GetUrl()); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil {
-		return u.String()
-	}
-	switch {
-	case p.GetDoi() != "":
-		return (&url.URL{Scheme: "https", Host: "doi.org", Path: "/" + p.GetDoi()}).String()
-	case p.GetArxivId() != "":
-		return (&url.URL{Scheme: "https", Host: "arxiv.org", Path: "/abs/" + p.GetArxivId()}).String()
-	}
-	return ""
 }
 
 // httpStatus is a code as HTTP knows it.

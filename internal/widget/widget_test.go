@@ -201,25 +201,3 @@ func TestFragmentErrors(t *testing.T) {
 		}
 	}
 }
-
-func TestLinks(t *testing.T) {
-	for _, c := range []struct {
-		p    *embeddv1.Paper
-		want string
-	}{
-		{&embeddv1.Paper{Url: "https://a.example/x y"}, "https://a.example/x%20y"},
-		{&embeddv1.Paper{Url: "HTTP://a.example/"}, "http://a.example/"},
-		{&embeddv1.Paper{Url: "javascript:alert(1)"}, ""},
-		{&embeddv1.Paper{Url: "java\tscript:alert(1)"}, ""},
-		{&embeddv1.Paper{Url: "//a.example/"}, ""},
-		{&embeddv1.Paper{Url: "https:a"}, ""},
-		{&embeddv1.Paper{Url: "data:text/html,x", Doi: "10.1/x"}, "https://doi.org/10.1/x"},
-		{&embeddv1.Paper{Doi: `10.1/<a>?b#c"`}, "https://doi.org/10.1/%3Ca%3E%3Fb%23c%22"},
-		{&embeddv1.Paper{ArxivId: "cs/0112017"}, "https://arxiv.org/abs/cs/0112017"},
-		{&embeddv1.Paper{Id: "x"}, ""},
-	} {
-		if got := linkOf(c.p); got != c.want {
-			t.Errorf("%v is at %q, want %q", c.p, got, c.want)
-		}
-	}
-}
