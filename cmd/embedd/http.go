@@ -7,12 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"embedd/internal/access"
 	"embedd/internal/gateway"
 	"embedd/internal/server"
-	embeddv1 "embedd/proto/embedd/v1"
 )
 
 // webFlags say where HTTP is answered, and to whose pages.
@@ -59,12 +56,11 @@ func (f *webFlags) close(l net.Listener) error {
 }
 
 // server gives what answers on a listener until the server stops; without a listener it waits for nothing but that.
-func (f *webFlags) server(s *server.Server, l net.Listener, keys func() *access.Keys, metrics prometheus.Gatherer) (serve func() error, err error) {
+func (f *webFlags) server(s *server.Server, l net.Listener, keys func() *access.Keys, now *live) (serve func() error, err error) {
 	if l == nil {
 		return s.AwaitStop, nil
 	}
-	o := gateway.Options{Conn: s.Inside(), AllowOrigin: f.allow(keys), Weigh: server.CheckWeight, WeighJSON: server.CheckWeightOfJSON,
-		Live: newLive(metrics, embeddv1.NewInfoServiceClient(s.Inside()))}
+	o := gateway.Options{Conn: s.Inside(), AllowOrigin: f.allow(keys), Weigh: server.CheckWeight, WeighJSON: server.CheckWeightOfJSON, Live: now}
 	if keys == nil && loopback(l.Addr()) {
 		o.Hosts = []string{"localhost", "127.0.0.1", "[::1]"}
 		for _, host := range f.HTTPHost {

@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/grpc/status"
 
+	"embedd/internal/collections"
 	"embedd/internal/gateway"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -22,6 +24,7 @@ type live struct {
 	metrics prometheus.Gatherer
 	info    embeddv1.InfoServiceClient
 	began   time.Time
+	set     atomic.Pointer[collections.Set] // once it is open
 
 	mu      sync.Mutex
 	at      time.Time
@@ -40,7 +43,17 @@ type liveStatus struct {
 	Recall *float64 `json:"recall,omitempty"`
 	Memory float64  `json:"memoryBytes,omitempty"`
 	Uptime float64  `json:"uptimeSeconds"`
-	Jobs   []any    `json:"jobs"`
+	// Jobs are those that are under way.
+	Jobs []liveJob `json:"jobs"`
+}
+
+// liveJob is a job that is under way, of a collection.
+type liveJob struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+	Stage string `json:"stage"`
+	Done  int    `json:"done"`
+	Total int    `json:"total"`
 }
 
 // liveCalls are those of a method since the last look.
@@ -73,6 +86,24 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(s) // a client that has gone
 }
 
+// jobs are those of all collections that are under way.
+func (l *live) jobs() []liveJob {
+	jobs := []liveJob{}
+	set := l.set.Load()
+	if set == nil {
+		return jobs
+	}
+	for _, of := range set.List() {
+		if of.Collection == nil {
+			continue
+		}
+		if p := of.Collection.MapProgress(); p != nil {
+			jobs = append(jobs, liveJob{Name: of.Name, Kind: "map", Stage: p.Stage, Done: p.Done, Total: p.Total})
+		}
+	}
+	return jobs
+}
+
 // status looks at the metrics.
 func (l *live) status(now time.Time) (liveStatus, error) {
 	l.mu.Lock()
@@ -84,7 +115,7 @@ func (l *live) status(now time.Time) (liveStatus, error) {
 	if err != nil {
 		return liveStatus{}, err
 	}
-	s := liveStatus{Calls: []liveCalls{}, Jobs: []any{}, Uptime: now.Sub(l.began).Seconds()}
+	s := liveStatus{Calls: []liveCalls{}, Jobs: l.jobs(), Uptime: now.Sub(l.began).Seconds()}
 	durations := map[string]*dto.Metric{}
 	for _, f := range families {
 		switch f.GetName() {

@@ -120,7 +120,8 @@ func (c *serveCmd) Run(e *env) (err error) {
 	}
 	defer finish(&err, stopAdmin) // last of all
 	defer c.Stop.atSignal(e, s, state, log)()
-	serveWeb, err := c.Web.server(s, webListener, keys, registry)
+	now := newLive(registry, embeddv1.NewInfoServiceClient(s.Inside()))
+	serveWeb, err := c.Web.server(s, webListener, keys, now)
 	if err != nil {
 		return errors.Join(err, shut())
 	}
@@ -149,6 +150,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		_, err := en.collection.Info()
 		return err
 	})
+	now.set.Store(en.set)
 	s.ReadyAll(en.set)
 	for _, of := range en.set.List() {
 		if of.Collection != nil {

@@ -79,7 +79,7 @@ type chart struct {
 	few    atomic.Bool  // there were too few papers when it was to be drawn
 
 	mu     sync.Mutex          // guards what follows
-	making string              // how far the drawing is; "": none is under way
+	making *MapProgress        // how far the drawing is; nil: none is under way
 	left   map[uint64]struct{} // ordinals that have gone since the drawing began
 	last   *Map
 	shown  *Map               // last without those that have gone; nil: to be made
@@ -92,7 +92,7 @@ func (c *chart) leave(ordinal uint64) {
 	c.change.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.making != "" {
+	if c.making != nil {
 		c.left[ordinal] = struct{}{}
 	}
 	c.strike(ordinal)
@@ -110,14 +110,35 @@ func (c *chart) strike(ordinal uint64) {
 	c.gone, c.struck[int32(at)], c.shown = append(c.gone, int32(at)), struct{}{}, nil
 }
 
+// MapProgress is how far the drawing of a map is. Total is 0 where that is not known.
+type MapProgress struct {
+	Stage       string
+	Done, Total int
+}
+
+// String is the progress in words.
+func (p *MapProgress) String() string {
+	if p.Total == 0 {
+		return p.Stage
+	}
+	return fmt.Sprintf("%s, %d of %d", p.Stage, p.Done, p.Total)
+}
+
+// MapProgress tells how far the map is that is being drawn; nil where none is. It may be called at any time.
+func (c *Collection) MapProgress() *MapProgress {
+	c.chart.mu.Lock()
+	defer c.chart.mu.Unlock()
+	return c.chart.making
+}
+
 // begin begins a drawing, unless one is under way.
 func (c *chart) begin() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.making != "" {
-		return &Error{Kind: Exhausted, Message: "a map of this collection is being made: " + c.making + "; get it when that is done", RetryAfter: 5 * time.Second}
+	if c.making != nil {
+		return &Error{Kind: Exhausted, Message: "a map of this collection is being made: " + c.making.String() + "; get it when that is done", RetryAfter: 5 * time.Second}
 	}
-	c.making, c.left = MapReading, map[uint64]struct{}{}
+	c.making, c.left = &MapProgress{Stage: MapReading}, map[uint64]struct{}{}
 	return nil
 }
 
@@ -125,9 +146,7 @@ func (c *chart) begin() error {
 func (c *chart) at(stage string, done, total int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.making = stage; total > 0 {
-		c.making = fmt.Sprintf("%s, %d of %d", stage, done, total)
-	}
+	c.making = &MapProgress{stage, done, total}
 }
 
 // end ends a drawing; m is nil where nothing came of it.
@@ -135,7 +154,7 @@ func (c *chart) end(m *Map) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	left := c.left
-	c.making, c.left = "", nil
+	c.making, c.left = nil, nil
 	if m == nil {
 		return
 	}
@@ -152,7 +171,7 @@ func (c *chart) end(m *Map) {
 func (c *chart) underway() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.making != ""
+	return c.making != nil
 }
 
 // show gives the map without the papers that have gone; nil where there is none.

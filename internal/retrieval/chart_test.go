@@ -96,6 +96,9 @@ func TestMap(t *testing.T) {
 			put(t, c, all...)
 			var stages []string
 			m, err := c.ComputeMap(t.Context(), func(stage string, done, total int) {
+				if p := c.MapProgress(); p == nil || *p != (MapProgress{stage, done, total}) {
+					t.Errorf("%v is told of %s, %d of %d", p, stage, done, total)
+				}
 				if len(stages) == 0 || stages[len(stages)-1] != stage {
 					stages = append(stages, stage)
 				}
@@ -103,6 +106,9 @@ func TestMap(t *testing.T) {
 					t.Errorf("%s: %d of %d", stage, done, total)
 				}
 			})
+			if p := c.MapProgress(); p != nil {
+				t.Errorf("%v is told when nothing is drawn", p)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
