@@ -98,20 +98,35 @@ func (x *Index) exact(s *searcher, w view, q []float32, k int, filter *Filter) [
 	if x.opt.Code == Bit { // signs give no bounds to speak of
 		return x.nearest(s, w, slots, k)
 	}
-	s.pool.begin(max(1, min(k, len(slots))))
-	s.dots = resize(s.dots, len(slots))
+	s.scan(slots, k)
 	for from := 0; from < len(slots); from += scanRows {
 		if s.over() {
 			return nil
 		}
-		chunk := slots[from:min(from+scanRows, len(slots))]
-		for i, dot := range s.probe.compare(w.arrays, chunk) {
-			s.dots[from+i] = dot
-			if e := entryOf(dot, chunk[i]); e < s.pool.worst {
-				s.pool.insert(e | counted)
-			}
+		s.scanned(w, slots, from)
+	}
+	return x.settle(s, w, q, slots, k)
+}
+
+// scan begins to compare with slots, for the k nearest by the codes.
+func (s *searcher) scan(slots []uint32, k int) {
+	s.pool.begin(max(1, min(k, len(slots))))
+	s.dots = resize(s.dots, len(slots))
+}
+
+// scanned compares with the slots from one on, scanRows of them.
+func (s *searcher) scanned(w view, slots []uint32, from int) {
+	chunk := slots[from:min(from+scanRows, len(slots))]
+	for i, dot := range s.probe.compare(w.arrays, chunk) {
+		s.dots[from+i] = dot
+		if e := entryOf(dot, chunk[i]); e < s.pool.worst {
+			s.pool.insert(e | counted)
 		}
 	}
+}
+
+// settle gives the k nearest of slots that have all been scanned.
+func (x *Index) settle(s *searcher, w view, q []float32, slots []uint32, k int) []Neighbor {
 	s.best = s.best[:0]
 	for _, e := range s.pool.list {
 		s.best = append(s.best, e.slot())
