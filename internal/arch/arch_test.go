@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"internal/works":                  {"internal/parts"},
 	"internal/backup":                 {},
 	"internal/ingest":                 {},
+	"internal/table":                  {},
 	"internal/eval":                   {},
 	"internal/retrieval":              {"ann", "ann/vec", "internal/atlas", "internal/backup", "internal/lexical", "internal/metadata", "internal/store", "internal/works"},
 	"internal/collections":            {"internal/retrieval", "internal/store"},
@@ -98,6 +99,8 @@ var owners = map[string][]string{
 	"github.com/CAFxX/httpcompression":          {"internal/gateway"},
 	"github.com/cespare/xxhash/v2":              {"internal/feed", "internal/gateway"},
 	"github.com/gorilla/feeds":                  {"internal/feed"},
+	"github.com/parquet-go/parquet-go":          {"internal/table"},
+	"github.com/klauspost/compress":             {"internal/table"},
 }
 
 func TestImportRules(t *testing.T) {
