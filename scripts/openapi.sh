@@ -10,7 +10,7 @@ go tool -modfile=tools/go.mod openapiv3-merge internal/gateway/openapi.head.json
 # The generator takes the answers of a stream for one message; there is one on each line.
 node -e '
 	const fs = require("fs"), all = JSON.parse(fs.readFileSync(process.argv[1]));
-	for (const operation of [all.paths["/v1/papers:export"].get, all.paths["/v1/map:compute"].post]) {
+	for (const operation of [all.paths["/v1/papers:export"].get, all.paths["/v1/map:compute"].post, all.paths["/v1/jobs/{id}:watch"].get]) {
 		const ok = operation.responses["200"];
 		const piece = Object.values(ok.content)[0].schema;
 		ok.description = "A message on each line.";

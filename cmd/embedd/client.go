@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"embedd/internal/collections"
+	"embedd/internal/jobs"
 	"embedd/internal/server"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -91,6 +92,7 @@ type client struct {
 	info        embeddv1.InfoServiceClient
 	admin       embeddv1.AdminServiceClient
 	maps        embeddv1.MapServiceClient
+	jobs        embeddv1.JobServiceClient
 	close       func() error
 }
 
@@ -103,6 +105,7 @@ func newClient(conn *grpc.ClientConn, close func() error) *client {
 		info:        embeddv1.NewInfoServiceClient(conn),
 		admin:       embeddv1.NewAdminServiceClient(conn),
 		maps:        embeddv1.NewMapServiceClient(conn),
+		jobs:        embeddv1.NewJobServiceClient(conn),
 		close:       close,
 	}
 }
@@ -142,6 +145,18 @@ func (f *placeFlags) openAll(e *env) (*client, error) {
 	return f.openData(e, false, opening{All: true})
 }
 
+// openJobs is openAll with the jobs of the data directory, which are done in this process then.
+func (f *placeFlags) openJobs(e *env) (*client, error) {
+	local, err := f.local(e)
+	if err != nil {
+		return nil, err
+	}
+	if !local {
+		return f.connect("")
+	}
+	return f.openData(e, false, opening{All: true, Jobs: true})
+}
+
 // connect connects to the running server, about a collection, "" for the default one.
 func (f *placeFlags) connect(collection string) (*client, error) {
 	conn, err := f.Reach.dial(f.Server, about(collection)...)
@@ -168,7 +183,7 @@ func (f *placeFlags) openData(e *env, create bool, o opening) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl, err := localClient(en, f.Data, o.Log)
+	cl, err := localClient(en, f.Data, o)
 	if err != nil || !create {
 		return cl, err
 	}
@@ -182,24 +197,35 @@ func (f *placeFlags) openData(e *env, create bool, o opening) (*client, error) {
 }
 
 // localClient serves the engine of a data directory inside this process. Closing the client closes the engine.
-func localClient(en *engine, dir string, log *slog.Logger) (*client, error) {
-	conn, stop, err := inProcess(en.set, dir, log)
+func localClient(en *engine, dir string, o opening) (_ *client, err error) {
+	var runner *jobs.Runner
+	end := en.Close
+	if o.Jobs {
+		if runner, err = openJobs(en, dir, jobs.Options{Log: o.Log}); err != nil {
+			return nil, errors.Join(err, en.Close())
+		}
+		end = func() error { return errors.Join(runner.Close(), en.Close()) }
+	}
+	conn, stop, err := inProcess(en.set, runner, dir, o.Log)
 	if err != nil {
-		return nil, errors.Join(err, en.Close())
+		return nil, errors.Join(err, end())
 	}
 	return newClient(conn, func() error {
 		if err := stop(); err != nil {
 			return err
 		}
-		return en.Close()
+		return end()
 	}), nil
 }
 
-// inProcess serves collections to this process only: no key is needed.
-func inProcess(set *collections.Set, dir string, log *slog.Logger) (conn *grpc.ClientConn, stop func() error, err error) {
+// inProcess serves collections, and jobs where runner is not nil, to this process only: no key is needed.
+func inProcess(set *collections.Set, runner *jobs.Runner, dir string, log *slog.Logger) (conn *grpc.ClientConn, stop func() error, err error) {
 	s, err := server.New(server.Options{Version: version, Log: log, Local: true, Backups: backupsIn(dir)})
 	if err != nil {
 		return nil, nil, err
+	}
+	if runner != nil {
+		s.SetJobs(runner)
 	}
 	s.ReadyAll(set)
 	l := bufconn.Listen(1 << 20)

@@ -134,7 +134,9 @@ type opening struct {
 	Warm bool
 	// All opens all collections of the data directory, not the default one alone, and lets others be made.
 	All bool
-	Log *slog.Logger
+	// Jobs are done in this process, where somebody asks for them.
+	Jobs bool
+	Log  *slog.Logger
 	// Watch and Observer may be nil.
 	Watch    watcher
 	Observer retrieval.Observer

@@ -144,7 +144,7 @@ func openScratch(e *env, f *engineFlags, dir string, s retrieval.Settings) (*cli
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}
-	cl, err := localClient(en, dir, log)
+	cl, err := localClient(en, dir, opening{Log: log})
 	if err != nil {
 		return nil, nil, errors.Join(err, remove())
 	}

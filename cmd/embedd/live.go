@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 
 	"embedd/internal/collections"
 	"embedd/internal/gateway"
+	"embedd/internal/jobs"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -25,6 +27,7 @@ type live struct {
 	info    embeddv1.InfoServiceClient
 	began   time.Time
 	set     atomic.Pointer[collections.Set] // once it is open
+	runner  atomic.Pointer[jobs.Runner]     // the same
 
 	mu      sync.Mutex
 	at      time.Time
@@ -88,20 +91,27 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // jobs are those of all collections that are under way.
 func (l *live) jobs() []liveJob {
-	jobs := []liveJob{}
+	all := []liveJob{}
 	set := l.set.Load()
 	if set == nil {
-		return jobs
+		return all
 	}
 	for _, of := range set.List() {
 		if of.Collection == nil {
 			continue
 		}
 		if p := of.Collection.MapProgress(); p != nil {
-			jobs = append(jobs, liveJob{Name: of.Name, Kind: "map", Stage: p.Stage, Done: p.Done, Total: p.Total})
+			all = append(all, liveJob{Name: of.Name, Kind: "map", Stage: p.Stage, Done: p.Done, Total: p.Total})
 		}
 	}
-	return jobs
+	if r := l.runner.Load(); r != nil {
+		for _, j := range r.List() {
+			if j.State == jobs.Running || j.State == jobs.Queued {
+				all = append(all, liveJob{Name: j.Spec.Collection, Kind: string(j.Spec.Kind), Stage: cmp.Or(j.Progress.Stage, string(j.State)), Done: j.Progress.Done, Total: j.Progress.Total})
+			}
+		}
+	}
+	return all
 }
 
 // status looks at the metrics.

@@ -20,6 +20,7 @@ import (
 	"embedd/internal/admin"
 	"embedd/internal/collections"
 	"embedd/internal/ingest"
+	"embedd/internal/jobs"
 	"embedd/internal/retrieval"
 	"embedd/internal/server"
 	"embedd/internal/telemetry"
@@ -151,6 +152,16 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return err
 	})
 	now.set.Store(en.set)
+	runner, err := openJobs(en, c.Data, jobs.Options{Log: log, GoOn: true})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		s.Stop(c.Stop.grace()) // no call has a job any more
+		finish(&err, runner.Close)
+	}()
+	now.runner.Store(runner)
+	s.SetJobs(runner)
 	s.ReadyAll(en.set)
 	for _, of := range en.set.List() {
 		if of.Collection != nil {
@@ -317,7 +328,7 @@ func (c *serveCmd) serveSamples(e *env, en *engine, addr net.Addr, log *slog.Log
 			shut = conn.Close
 		}
 	} else {
-		conn, shut, err = inProcess(en.set, c.Data, log)
+		conn, shut, err = inProcess(en.set, nil, c.Data, log)
 	}
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func connectHandler(o Options) http.Handler {
 	mux, conn := &named{http.NewServeMux(), connectOptions(o)}, o.Conn
 	papers, search, encode := embeddv1.NewPaperServiceClient(conn), embeddv1.NewSearchServiceClient(conn), embeddv1.NewEncodeServiceClient(conn)
 	info, admin, collections := embeddv1.NewInfoServiceClient(conn), embeddv1.NewAdminServiceClient(conn), embeddv1.NewCollectionServiceClient(conn)
-	maps := embeddv1.NewMapServiceClient(conn)
+	maps, jobs := embeddv1.NewMapServiceClient(conn), embeddv1.NewJobServiceClient(conn)
 
 	call(mux, embeddv1.PaperService_UpsertPapers_FullMethodName, papers.UpsertPapers)
 	call(mux, embeddv1.PaperService_UpdateMetadata_FullMethodName, papers.UpdateMetadata)
@@ -61,6 +61,15 @@ func connectHandler(o Options) http.Handler {
 	answers(mux, embeddv1.MapService_ComputeMap_FullMethodName, maps.ComputeMap)
 	call(mux, embeddv1.MapService_GetMap_FullMethodName, maps.GetMap)
 	call(mux, embeddv1.MapService_GetMapPapers_FullMethodName, maps.GetMapPapers)
+
+	call(mux, embeddv1.JobService_CreateJob_FullMethodName, jobs.CreateJob)
+	call(mux, embeddv1.JobService_GetJob_FullMethodName, jobs.GetJob)
+	call(mux, embeddv1.JobService_ListJobs_FullMethodName, jobs.ListJobs)
+	answers(mux, embeddv1.JobService_WatchJob_FullMethodName, jobs.WatchJob)
+	call(mux, embeddv1.JobService_CancelJob_FullMethodName, jobs.CancelJob)
+	call(mux, embeddv1.JobService_ResumeJob_FullMethodName, jobs.ResumeJob)
+	call(mux, embeddv1.JobService_DeleteJob_FullMethodName, jobs.DeleteJob)
+	answers(mux, embeddv1.JobService_ReadJobFile_FullMethodName, jobs.ReadJobFile)
 	return mux
 }
 

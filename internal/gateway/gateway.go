@@ -17,6 +17,7 @@ import (
 	"embedd/internal/feed"
 	"embedd/internal/pages"
 	"embedd/internal/widget"
+	embeddv1 "embedd/proto/embedd/v1"
 )
 
 // Options are what New needs.
@@ -51,6 +52,7 @@ func New(o Options) (http.Handler, error) {
 	feed.Register(others, o.Conn, WriteError)
 	widget.Register(others, o.Conn)
 	pages.Register(others, o.Conn, WriteError)
+	others.Handle("GET /v1/jobs/{id}/files/{name}", jobFiles{embeddv1.NewJobServiceClient(o.Conn)})
 	routes := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Not one mux for all: it would clean the paths, and ids have slashes that stand side by side.
 		r = compat.Whole(r)
@@ -110,7 +112,7 @@ var streams = map[string]bool{"/v1/papers:export": true, "/v1/map:compute": true
 // isStream tells whether a request is for an answer that comes in pieces.
 func isStream(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/connect+") || strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") ||
-		streams[r.URL.Path]
+		streams[r.URL.Path] || strings.HasPrefix(r.URL.Path, "/v1/jobs/") && (strings.HasSuffix(r.URL.Path, ":watch") || strings.Contains(r.URL.Path, "/files/"))
 }
 
 // hosts refuses requests for other names.

@@ -39,8 +39,8 @@ const (
 	// MaxRerank is the most candidates of one search, DefaultRerank how many there are when none is asked for.
 	MaxRerank     = 100
 	DefaultRerank = 20
-	// maxRerankBytes of a query, and of a paper, are given to a cross-encoder: more than any reads.
-	maxRerankBytes = 64 << 10
+	// MaxRerankBytes of a query, and of a paper, are given to a cross-encoder: more than any reads.
+	MaxRerankBytes = 64 << 10
 )
 
 // errLeftOut is the error of a stage that there was no time for before the call's deadline. The answer is without it, and true.
@@ -92,11 +92,11 @@ func (c *Collection) rerank(ctx context.Context, query string, hits []Hit, o Rer
 	}
 	texts := make([]string, n)
 	for i := range texts {
-		texts[i] = beginning(PaperText(&hits[i].Paper), maxRerankBytes)
+		texts[i] = beginning(PaperText(&hits[i].Paper), MaxRerankBytes)
 	}
 	inTime, cancel := beforeDeadline(ctx)
 	defer cancel()
-	judged, err := c.reranker(o.Model).Score(inTime, beginning(query, maxRerankBytes), texts)
+	judged, err := c.reranker(o.Model).Score(inTime, beginning(query, MaxRerankBytes), texts)
 	if err != nil {
 		return hits, rerankError(ctx, inTime, err)
 	}

@@ -249,13 +249,13 @@ func TestRerankIsLeftOut(t *testing.T) {
 
 // Texts that no cross-encoder reads to their end are cut before they are handed over, at a whole character.
 func TestRerankCutsLongTexts(t *testing.T) {
-	long := strings.Repeat("ä", maxRerankBytes)
+	long := strings.Repeat("ä", MaxRerankBytes)
 	j := &judge{name: "judge", before: func(context.Context) error { return errors.New("seen") }}
 	if _, err := judged(j).rerank(t.Context(), "x"+long, []Hit{{Paper: paper("a", long)}}, Rerank{Candidates: 1, Model: "judge"}); err == nil {
 		t.Fatal("no error")
 	}
 	for _, text := range append(j.texts, j.query) {
-		if len(text) > maxRerankBytes || len(text) < maxRerankBytes-3 || !utf8.ValidString(text) {
+		if len(text) > MaxRerankBytes || len(text) < MaxRerankBytes-3 || !utf8.ValidString(text) {
 			t.Errorf("%d bytes, valid: %v", len(text), utf8.ValidString(text))
 		}
 	}

@@ -47,8 +47,8 @@ func (c *Collection) RerankTexts(ctx context.Context, r RerankRequest) ([]TextSc
 	if err := checkText("query", r.Query); err != nil {
 		return nil, "", err
 	}
-	if len(r.Query) > maxRerankBytes { // it is read with each text
-		return nil, "", invalid("query", "has %d bytes; the limit is %d where texts are compared with it", len(r.Query), maxRerankBytes)
+	if len(r.Query) > MaxRerankBytes { // it is read with each text
+		return nil, "", invalid("query", "has %d bytes; the limit is %d where texts are compared with it", len(r.Query), MaxRerankBytes)
 	}
 	for i, text := range r.Texts {
 		if err := checkText(textField(i), text); err != nil {

@@ -69,7 +69,7 @@ func TestRerankTextsRefuses(t *testing.T) {
 		{"no texts", c, RerankRequest{Query: "q"}, Invalid, "texts: is empty; must have 1 to 100"},
 		{"too many", c, RerankRequest{Query: "q", Texts: make([]string, 101)}, Invalid, "texts: has 101 texts; the limit is 100"},
 		{"no query", c, RerankRequest{Texts: []string{"a"}}, Invalid, "query: is blank"},
-		{"a long query", c, RerankRequest{Query: strings.Repeat("a", maxRerankBytes+1), Texts: []string{"a"}}, Invalid, "query: has 65537 bytes; the limit is 65536"},
+		{"a long query", c, RerankRequest{Query: strings.Repeat("a", MaxRerankBytes+1), Texts: []string{"a"}}, Invalid, "query: has 65537 bytes; the limit is 65536"},
 		{"a blank text", c, RerankRequest{Query: "q", Texts: []string{"a", "b", "c", " "}}, Invalid, "texts[3]: is blank"},
 		{"a NUL", c, RerankRequest{Query: "q", Texts: []string{"a\x00"}}, Invalid, "texts[0]: contains a NUL"},
 		{"a long text", c, RerankRequest{Query: "q", Texts: []string{strings.Repeat("a", MaxTextBytes+1)}}, Invalid, "texts[0]: has 262145 bytes"},

@@ -26,6 +26,7 @@ import (
 	"embedd/internal/access"
 	"embedd/internal/admission"
 	"embedd/internal/collections"
+	"embedd/internal/jobs"
 	"embedd/internal/retrieval"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -76,6 +77,7 @@ type Server struct {
 	tls       *tls.Config
 	health    *health.Server
 	set       atomic.Pointer[collections.Set]
+	jobs      atomic.Pointer[jobs.Runner]
 	calls     *callMetrics
 	backups   string
 	room      func() error
@@ -100,6 +102,7 @@ var services = []*grpc.ServiceDesc{
 	&embeddv1.AdminService_ServiceDesc,
 	&embeddv1.CollectionService_ServiceDesc,
 	&embeddv1.MapService_ServiceDesc,
+	&embeddv1.JobService_ServiceDesc,
 }
 
 // New makes a server that has nothing to serve yet. It fails where a method has no rule of who may call it.

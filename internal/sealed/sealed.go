@@ -1,0 +1,107 @@
+// Package sealed keeps a small JSON value in a file that is whole, or not there, or known to be damaged.
+package sealed
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+)
+
+// format is the version of the files' form.
+const format = 1
+
+// file is a file: its content, and the content's SHA-256, in hexadecimal, of the bytes as they stand in the file.
+type file struct {
+	Format  int             `json:"format"`
+	SHA256  string          `json:"sha256"`
+	Content json.RawMessage `json:"content"`
+}
+
+// ErrDamaged is in the error of a file that is not what was written.
+var ErrDamaged = errors.New("is damaged")
+
+// Write writes a file, whole and synced before it takes the place of the one before; then its folder is synced. placing is called
+// between the two, and may refuse.
+func Write(root *os.Root, name string, content any, placing func() error) error {
+	text, err := json.Marshal(content)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(text)
+	if text, err = json.Marshal(file{format, hex.EncodeToString(sum[:]), text}); err != nil {
+		return err
+	}
+	f, err := root.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = placing()
+	}
+	if err == nil {
+		err = root.Rename(name+".new", name)
+	}
+	if err != nil {
+		return errors.Join(err, root.Remove(name+".new"))
+	}
+	return SyncFolder(root, path.Dir(name))
+}
+
+// Read reads a file of at most so many bytes into content, and refuses what Write has not written. One that is not there is fs.ErrNotExist.
+func Read(root *os.Root, name string, most int64, content any) error {
+	f, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return err
+	}
+	if int64(len(text)) > most {
+		return fmt.Errorf("%s %w: it has more than %d bytes", name, ErrDamaged, most)
+	}
+	var s file
+	if err := strictly(text, &s); err != nil {
+		return fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
+	}
+	if s.Format != format {
+		return fmt.Errorf("%s has the form %d, and this program reads the form %d: it was written by a later one", name, s.Format, format)
+	}
+	if sum := sha256.Sum256(s.Content); hex.EncodeToString(sum[:]) != s.SHA256 {
+		return fmt.Errorf("%s %w: it is not what was written", name, ErrDamaged)
+	}
+	if err := strictly(s.Content, content); err != nil {
+		return fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
+	}
+	return nil
+}
+
+// strictly reads JSON without anything unknown in it or behind it.
+func strictly(text []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is something behind it")
+	}
+	return nil
+}
+
+// SyncFolder syncs the names in a folder.
+func SyncFolder(root *os.Root, name string) error {
+	d, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
