@@ -93,10 +93,11 @@ type client struct {
 	admin       embeddv1.AdminServiceClient
 	maps        embeddv1.MapServiceClient
 	jobs        embeddv1.JobServiceClient
+	conn        grpc.ClientConnInterface
 	close       func() error
 }
 
-func newClient(conn *grpc.ClientConn, close func() error) *client {
+func newClient(conn grpc.ClientConnInterface, close func() error) *client {
 	return &client{
 		collections: embeddv1.NewCollectionServiceClient(conn),
 		papers:      embeddv1.NewPaperServiceClient(conn),
@@ -106,6 +107,7 @@ func newClient(conn *grpc.ClientConn, close func() error) *client {
 		admin:       embeddv1.NewAdminServiceClient(conn),
 		maps:        embeddv1.NewMapServiceClient(conn),
 		jobs:        embeddv1.NewJobServiceClient(conn),
+		conn:        conn,
 		close:       close,
 	}
 }

@@ -34,6 +34,28 @@ func about(collection string) []grpc.DialOption {
 	}
 }
 
+// aboutConn is a connection whose requests that say nothing else are about a collection.
+type aboutConn struct {
+	grpc.ClientConnInterface
+	collection string
+}
+
+// Invoke implements grpc.ClientConnInterface.
+func (c aboutConn) Invoke(ctx context.Context, method string, req, reply any, o ...grpc.CallOption) error {
+	return c.ClientConnInterface.Invoke(ctx, method, aboutCollection(req, c.collection), reply, o...)
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (c aboutConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, o ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := c.ClientConnInterface.NewStream(ctx, desc, method, o...)
+	return collectionStream{s, c.collection}, err
+}
+
+// about gives a client of the same connection whose requests are about a collection. It need not be closed.
+func (c *client) about(collection string) *client {
+	return newClient(aboutConn{c.conn, collection}, func() error { return nil })
+}
+
 // collectionStream is a stream whose requests are about a collection.
 type collectionStream struct {
 	grpc.ClientStream

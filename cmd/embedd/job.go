@@ -47,6 +47,7 @@ type jobRunCmd struct {
 	Neighbours  int32    `short:"k" name:"k" help:"Neighbours of each paper; default 10." placeholder:"N" env:"EMBEDD_JOB_RUN_K"`
 	MinScore    *float32 `help:"Least score of a neighbour, a cosine." placeholder:"COSINE"`
 	Exact       bool     `help:"Compare each paper with each, for the exact graph; about ten times as long." env:"EMBEDD_JOB_RUN_EXACT"`
+	Once        bool     `help:"Each two papers of the graph once, the nearest first." env:"EMBEDD_JOB_RUN_ONCE"`
 	Threshold   *float32 `help:"Least cosine of near duplicates; default: told by vectors and words, as calibrated on the collection." placeholder:"COSINE"`
 	DateField   string   `help:"Field of the papers' dates: year, or one of the metadata, as metadata.published." placeholder:"FIELD"`
 	With        string   `help:"The collection that the papers are compared with, for cross-similarity." placeholder:"NAME"`
@@ -96,7 +97,7 @@ func jobStateName(s embeddv1.JobState) string {
 
 func (c *jobRunCmd) request() (*embeddv1.CreateJobRequest, error) {
 	req := &embeddv1.CreateJobRequest{
-		Kind: jobKindNames[c.Kind], Format: c.As, Filter: c.Filter, K: c.Neighbours, MinScore: c.MinScore, Exact: c.Exact, Threshold: c.Threshold, DateField: c.DateField,
+		Kind: jobKindNames[c.Kind], Format: c.As, Filter: c.Filter, K: c.Neighbours, MinScore: c.MinScore, Exact: c.Exact, Once: c.Once, Threshold: c.Threshold, DateField: c.DateField,
 		Other: c.With, OtherFilter: c.WithFilter, Reranker: c.Reranker, Vectors: c.Vectors, Modes: c.SearchModes, Collection: c.Collection,
 	}
 	if req.Format == "" && c.Out != "" {
@@ -278,30 +279,8 @@ func besides(path, name string) string {
 }
 
 // takeFile writes one file, whole before it has its name.
-func takeFile(ctx context.Context, cl *client, id string, file *embeddv1.JobFile, to string) (err error) {
-	stream, err := cl.jobs.ReadJobFile(ctx, &embeddv1.ReadJobFileRequest{Id: id, Name: file.GetName()})
-	if err != nil {
-		return err
-	}
-	return writeWhole(to, func(w io.Writer) error {
-		var n int64
-		for {
-			res, err := stream.Recv()
-			if errors.Is(err, io.EOF) {
-				if n != file.GetBytes() {
-					return fmt.Errorf("%s has %d bytes, and %d have come", file.GetName(), file.GetBytes(), n)
-				}
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			n += int64(len(res.GetData()))
-			if _, err := w.Write(res.GetData()); err != nil {
-				return err
-			}
-		}
-	})
+func takeFile(ctx context.Context, cl *client, id string, file *embeddv1.JobFile, to string) error {
+	return writeWhole(to, func(w io.Writer) error { return copyFile(ctx, cl, id, file, w) })
 }
 
 // writeWhole writes a file that takes the place of one that may be there when it is whole.

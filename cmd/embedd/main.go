@@ -39,6 +39,7 @@ type cli struct {
 	List         listCmd         `cmd:"" help:"List the papers in the order of their ids."`
 	Count        countCmd        `cmd:"" help:"Count papers, and the values of their fields."`
 	Export       exportCmd       `cmd:"" help:"Write the papers, or the related papers of each, to files."`
+	Similar      similarCmd      `cmd:"" help:"Find the similar among the papers of files: no server, one command, one file."`
 	Job          jobCmd          `cmd:"" help:"Work over the whole corpus: neighbour graph, near duplicates, clusters, pairs, evaluation."`
 	Map          mapCmd          `cmd:"" help:"Draw the map of the papers anew, and show its clusters."`
 	Update       updateCmd       `cmd:"" help:"Change facts and metadata of stored papers."`

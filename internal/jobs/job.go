@@ -165,6 +165,7 @@ func (s *Spec) complete() error {
 		{"k", s.K != 0, graph},
 		{"min_score", s.MinScore != nil, graph},
 		{"exact", s.Exact, graph},
+		{"once", s.Once, []string{string(similar.KnnGraph)}},
 		{"threshold", s.Threshold != nil, []string{string(similar.NearDuplicates)}},
 		{"date_field", s.DateField != "", []string{string(similar.NearDuplicates)}},
 		{"other", s.Other != "", []string{string(similar.CrossSimilarity)}},

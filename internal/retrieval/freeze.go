@@ -178,9 +178,9 @@ func (c *Collection) linkSnapshot(to *os.Root, name string) error {
 			return err
 		}
 	}
-	below, err := filepath.Rel(to.Name(), c.dir)
+	below, err := filepath.Rel(to.Name(), c.root.Name())
 	if err != nil || strings.HasPrefix(below, "..") {
-		return fmt.Errorf("%s is not in the data directory %s", c.dir, to.Name())
+		return fmt.Errorf("%s is not in the data directory %s", c.root.Name(), to.Name())
 	}
 	if to.Link(path.Join(filepath.ToSlash(below), snapshotName), name) == nil {
 		return nil

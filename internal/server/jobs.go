@@ -243,7 +243,7 @@ var jobStates = map[jobs.State]embeddv1.JobState{
 func specOf(req *embeddv1.CreateJobRequest) (jobs.Spec, error) {
 	s := jobs.Spec{
 		Task: similar.Task{
-			Kind: jobKinds[req.GetKind()], K: int(req.GetK()), MinScore: req.MinScore, Exact: req.GetExact(), Threshold: req.Threshold, Format: req.GetFormat(),
+			Kind: jobKinds[req.GetKind()], K: int(req.GetK()), MinScore: req.MinScore, Exact: req.GetExact(), Once: req.GetOnce(), Threshold: req.Threshold, Format: req.GetFormat(),
 		},
 		Collection: req.GetCollection(), Filter: req.GetFilter(), Other: req.GetOther(), OtherFilter: req.GetOtherFilter(), DateField: req.GetDateField(),
 		Reranker: req.GetReranker(), Vectors: req.GetVectors(), Modes: req.GetModes(),
@@ -260,7 +260,7 @@ func specOf(req *embeddv1.CreateJobRequest) (jobs.Spec, error) {
 // jobToProto puts a job into the words of the wire; whole: with the queries and judgments of an evaluation.
 func jobToProto(j *jobs.Job, whole bool) *embeddv1.Job {
 	req := &embeddv1.CreateJobRequest{
-		Format: j.Spec.Format, Filter: j.Spec.Filter, K: int32(j.Spec.K), MinScore: j.Spec.MinScore, Exact: j.Spec.Exact, Threshold: j.Spec.Threshold, DateField: j.Spec.DateField,
+		Format: j.Spec.Format, Filter: j.Spec.Filter, K: int32(j.Spec.K), MinScore: j.Spec.MinScore, Exact: j.Spec.Exact, Once: j.Spec.Once, Threshold: j.Spec.Threshold, DateField: j.Spec.DateField,
 		Other: j.Spec.Other, OtherFilter: j.Spec.OtherFilter, Reranker: j.Spec.Reranker, Vectors: j.Spec.Vectors, Modes: j.Spec.Modes, Collection: j.Spec.Collection,
 	}
 	for kind, name := range jobKinds {

@@ -18,10 +18,8 @@ const (
 	// leastCandidate is the least cosine of two papers whose words are compared: of pairs that are known to be the same work, all but one in five
 	// hundred are as near as that, and of 100,000 papers a few hundred thousand pairs are.
 	leastCandidate = 0.75
-	// surePrecision is the share of pairs that must be the same by their words, from a cosine on, for the cosine to be enough there.
-	surePrecision = 0.95
-	// sureLeast is how many pairs it takes to say so.
-	sureLeast = 20
+	// sureOf are links of about the same cosine, of which sureLeast must be the same by their words for that cosine to be enough by itself.
+	sureOf, sureLeast = 50, 46
 	// MaxPairs is the most pairs that are looked at: they are in memory.
 	MaxPairs = 20_000_000
 )
@@ -104,8 +102,8 @@ func each(ctx context.Context, threads, n int, progress func(done, total int), d
 	return ctx.Err()
 }
 
-// sure gives the least cosine from which on at least surePrecision of the links are the same text: there the cosine is enough, also where the words were
-// read badly. More than 1: there is none.
+// sure gives the least cosine down to which links are the same text nearly always, as those tell whose words can be compared: so far down the cosine is enough, also where the words
+// were read badly. More than 1: there is none.
 func sure(links []link, same []bool) float32 {
 	order := make([]int, len(links))
 	for i := range order {
@@ -119,10 +117,16 @@ func sure(links []link, same []bool) float32 {
 		if same[i] {
 			confirmed++
 		}
-		end := n+1 == len(order) || links[order[n+1]].distance > links[i].distance // all of one distance, or none
-		if end && n+1 >= sureLeast && float64(confirmed) >= surePrecision*float64(n+1) {
-			least = 1 - links[i].distance
+		if n >= sureOf && same[order[n-sureOf]] {
+			confirmed--
 		}
+		if n+1 < sureOf {
+			continue
+		}
+		if confirmed < sureLeast {
+			break
+		}
+		least = 1 - links[i].distance
 	}
 	return least
 }

@@ -2,6 +2,7 @@ package similar
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 
 	"embedd/internal/table"
@@ -32,6 +34,9 @@ func Files(t *Task) []string {
 	names := map[Kind][]string{
 		KnnGraph: {"neighbours"}, CrossSimilarity: {"neighbours"}, NearDuplicates: {"duplicates", "pairs"}, Clusters: {"papers", "clusters"}, Map: {"papers", "clusters"},
 	}[t.Kind]
+	if t.Once {
+		names = []string{"pairs"}
+	}
 	files := make([]string, len(names))
 	for i, name := range names {
 		files[i] = name + "." + t.Format
@@ -45,6 +50,13 @@ type Edge struct {
 	Target string  `parquet:"target" json:"target"`
 	Rank   int32   `parquet:"rank" json:"rank"`
 	Score  float32 `parquet:"score" json:"score"`
+}
+
+// Pair is a row of a graph whose pairs stand once: the nearest first, a before b in the order of storing.
+type Pair struct {
+	A     string  `parquet:"a" json:"a"`
+	B     string  `parquet:"b" json:"b"`
+	Score float32 `parquet:"score" json:"score"`
 }
 
 // Duplicate is a row of the near duplicates: a paper that is in a cluster.
@@ -232,6 +244,9 @@ func (r *run) edges(near [][]neighbour, of *corpus, report Report, share float64
 	if r.t.MinScore != nil {
 		report["min_score"] = fmt.Sprint(*r.t.MinScore)
 	}
+	if r.t.Once {
+		return r.pairs(near, report)
+	}
 	return report, write(r, Files(r.t)[0], report, func(put func(...Edge) error) error {
 		row := make([]Edge, 0, r.t.K)
 		for i, list := range near {
@@ -240,6 +255,30 @@ func (r *run) edges(near [][]neighbour, of *corpus, report Report, share float64
 				row = append(row, Edge{r.mine.papers[i].ID, of.papers[x.to].ID, int32(rank + 1), 1 - x.distance})
 			}
 			if err := put(row...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// pairs writes each two papers of a graph once, the nearest first.
+func (r *run) pairs(near [][]neighbour, report Report) (Report, error) {
+	var all []link
+	for i, list := range near {
+		for _, x := range list {
+			all = append(all, link{min(uint32(i), x.to), max(uint32(i), x.to), x.distance})
+		}
+	}
+	// The two sides of a pair may differ in the last digits: the nearer one stays.
+	slices.SortFunc(all, func(l, o link) int { return cmp.Or(l.compare(o), cmp.Compare(l.distance, o.distance)) })
+	all = slices.CompactFunc(all, func(l, o link) bool { return l.compare(o) == 0 })
+	slices.SortFunc(all, func(l, o link) int { return cmp.Or(cmp.Compare(l.distance, o.distance), l.compare(o)) })
+	report["pairs"] = strconv.Itoa(len(all))
+	papers := r.mine.papers
+	return report, write(r, Files(r.t)[0], report, func(put func(...Pair) error) error {
+		for _, l := range all {
+			if err := put(Pair{papers[l.a].ID, papers[l.b].ID, 1 - l.distance}); err != nil {
 				return err
 			}
 		}

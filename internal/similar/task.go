@@ -44,6 +44,8 @@ type Task struct {
 	MinScore *float32 `json:"min_score,omitempty"`
 	// Exact: each paper is compared with each, which takes about ten times as long for 100,000 papers.
 	Exact bool `json:"exact,omitempty"`
+	// Once: of a graph each two papers once, the nearest first, and not of each paper its neighbours.
+	Once bool `json:"once,omitempty"`
 	// Threshold is the least cosine of near duplicates; nil: they are told by their vectors and their words together, by weights that were
 	// fitted on pairs of papers that are known to be the same work or not.
 	Threshold *float32 `json:"threshold,omitempty"`

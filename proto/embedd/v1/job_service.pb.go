@@ -194,10 +194,12 @@ type CreateJobRequest struct {
 	// Export the vectors and not the papers.
 	Vectors bool `protobuf:"varint,12,opt,name=vectors,proto3" json:"vectors,omitempty"`
 	// Of an evaluation: 1 to 10,000 queries, 1 to 1,000,000 judgments, and which of dense (exact), lexical, hybrid; none is all three.
-	Queries       []*JobQuery    `protobuf:"bytes,13,rep,name=queries,proto3" json:"queries,omitempty"`
-	Judgments     []*JobJudgment `protobuf:"bytes,14,rep,name=judgments,proto3" json:"judgments,omitempty"`
-	Modes         []string       `protobuf:"bytes,15,rep,name=modes,proto3" json:"modes,omitempty"`
-	Collection    string         `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
+	Queries   []*JobQuery    `protobuf:"bytes,13,rep,name=queries,proto3" json:"queries,omitempty"`
+	Judgments []*JobJudgment `protobuf:"bytes,14,rep,name=judgments,proto3" json:"judgments,omitempty"`
+	Modes     []string       `protobuf:"bytes,15,rep,name=modes,proto3" json:"modes,omitempty"`
+	// Each two papers once, the nearest first, and not of each paper its neighbours. Of knn-graph.
+	Once          bool   `protobuf:"varint,16,opt,name=once,proto3" json:"once,omitempty"`
+	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -335,6 +337,13 @@ func (x *CreateJobRequest) GetModes() []string {
 		return x.Modes
 	}
 	return nil
+}
+
+func (x *CreateJobRequest) GetOnce() bool {
+	if x != nil {
+		return x.Once
+	}
+	return false
 }
 
 func (x *CreateJobRequest) GetCollection() string {
@@ -1341,7 +1350,7 @@ var File_embedd_v1_job_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_job_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bembedd/v1/job_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x04\n" +
+	"\x1bembedd/v1/job_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x04\n" +
 	"\x10CreateJobRequest\x12&\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x12.embedd.v1.JobKindR\x04kind\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\tR\x06format\x12\x16\n" +
@@ -1359,7 +1368,8 @@ const file_embedd_v1_job_service_proto_rawDesc = "" +
 	"\avectors\x18\f \x01(\bR\avectors\x12-\n" +
 	"\aqueries\x18\r \x03(\v2\x13.embedd.v1.JobQueryR\aqueries\x124\n" +
 	"\tjudgments\x18\x0e \x03(\v2\x16.embedd.v1.JobJudgmentR\tjudgments\x12\x14\n" +
-	"\x05modes\x18\x0f \x03(\tR\x05modes\x12\x1e\n" +
+	"\x05modes\x18\x0f \x03(\tR\x05modes\x12\x12\n" +
+	"\x04once\x18\x10 \x01(\bR\x04once\x12\x1e\n" +
 	"\n" +
 	"collection\x18d \x01(\tR\n" +
 	"collectionB\f\n" +
