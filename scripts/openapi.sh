@@ -16,6 +16,10 @@ node -e '
 		ok.description = "A message on each line.";
 		ok.content = {"application/x-ndjson": {schema: {type: "string", description: "On each line {\"result\": …}, of the form " + (piece.$ref || "") + ", or {\"error\": …} at its end."}}};
 	}
+	// The file itself: see internal/gateway/jobs.go.
+	const file = all.paths["/v1/jobs/{id}/files/{name}"].get.responses["200"];
+	file.description = "The file.";
+	file.content = {"application/vnd.apache.parquet": {}, "application/x-ndjson": {}, "text/csv": {}, "application/octet-stream": {}};
 	fs.writeFileSync(process.argv[1], JSON.stringify(all, null, 2) + "\n");
 ' "$dir/all"
 mv "$dir/all" internal/gateway/openapi.json

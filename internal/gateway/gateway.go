@@ -3,6 +3,7 @@ package gateway
 import (
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -107,12 +108,24 @@ func packable(compressed, plain http.Handler) http.Handler {
 }
 
 // streams are the routes whose answers come in pieces.
-var streams = map[string]bool{"/v1/papers:export": true, "/v1/map:compute": true}
+var streams = map[string]bool{"/v1/papers:export": true, "/v1/map:compute": true, "/v1/jobs/{id}:watch": true, "/v1/jobs/{id}/files/{name}": true}
+
+// variable is a part of a route that stands for anything.
+var variable = regexp.MustCompile(`\\\{\w+\\\}`)
+
+// streamPaths matches the paths of these routes.
+var streamPaths = func() *regexp.Regexp {
+	var all []string
+	for route := range streams {
+		all = append(all, variable.ReplaceAllString(regexp.QuoteMeta(route), "[^/]+"))
+	}
+	return regexp.MustCompile("^(?:" + strings.Join(all, "|") + ")$")
+}()
 
 // isStream tells whether a request is for an answer that comes in pieces.
 func isStream(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/connect+") || strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") ||
-		streams[r.URL.Path] || strings.HasPrefix(r.URL.Path, "/v1/jobs/") && (strings.HasSuffix(r.URL.Path, ":watch") || strings.Contains(r.URL.Path, "/files/"))
+		streamPaths.MatchString(r.URL.Path)
 }
 
 // hosts refuses requests for other names.

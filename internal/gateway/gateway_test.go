@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -24,8 +25,11 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"embedd/internal/access"
+	"embedd/internal/collections"
+	"embedd/internal/jobs"
 	"embedd/internal/retrieval"
 	"embedd/internal/server"
+	"embedd/internal/similar"
 	"embedd/internal/testkit"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -96,13 +100,25 @@ func launch(t testing.TB, o server.Options, g Options) *running {
 	t.Helper()
 	r := &running{encoder: &fake{}, log: &testkit.Buffer{}}
 	o.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	c, err := retrieval.Open(t.Context(), t.TempDir(), r.encoder, &retrieval.Options{Log: o.Log})
+	dir := t.TempDir()
+	c, err := retrieval.Open(t.Context(), dir, r.encoder, &retrieval.Options{Log: o.Log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Server, err = server.New(o); err != nil {
 		t.Fatal(err)
 	}
+	runner, err := jobs.Open(dir, jobs.Options{Set: collections.Alone(c, collections.About{}), Log: o.Log, Compute: func(ctx context.Context, dir string, task similar.Task, progress similar.Progress) error {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		return errors.Join(similar.Run(ctx, root, task, progress), root.Close())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetJobs(runner)
 	r.Ready(c)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -133,7 +149,7 @@ func launch(t testing.TB, o server.Options, g Options) *running {
 		if err := errors.Join(<-served, <-served); err != nil {
 			t.Error(err)
 		}
-		if err := c.Close(); err != nil {
+		if err := errors.Join(runner.Close(), c.Close()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -29,7 +31,9 @@ import (
 
 	"embedd/internal/access"
 	"embedd/internal/collections"
+	"embedd/internal/jobs"
 	"embedd/internal/retrieval"
+	"embedd/internal/similar"
 	"embedd/internal/testkit"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -59,6 +63,17 @@ func launchAll(t *testing.T, o Options) *running {
 	if r.Server, err = New(o); err != nil {
 		t.Fatal(err)
 	}
+	runner, err := jobs.Open(dir, jobs.Options{Set: set, Log: o.Log, Compute: func(ctx context.Context, dir string, task similar.Task, progress similar.Progress) error {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		return errors.Join(similar.Run(ctx, root, task, progress), root.Close())
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetJobs(runner)
 	r.ReadyAll(set)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,7 +84,7 @@ func launchAll(t *testing.T, o Options) *running {
 	go func() { served <- r.Serve(l) }()
 	t.Cleanup(func() {
 		r.Stop(time.Second)
-		for _, err := range []error{<-served, set.Close(), c.Close()} {
+		for _, err := range []error{<-served, runner.Close(), set.Close(), c.Close()} {
 			if err != nil {
 				t.Error(err)
 			}
@@ -99,6 +114,7 @@ var asked = map[string]proto.Message{
 	"MapService/GetMap":           &embeddv1.GetMapRequest{},
 	"MapService/GetMapPapers":     &embeddv1.GetMapPapersRequest{At: []int32{0}, Computed: timestamppb.Now()},
 	"SearchService/Rerank":        &embeddv1.RerankRequest{Query: "x", Texts: []string{"y"}},
+	"JobService/CreateJob":        &embeddv1.CreateJobRequest{Kind: embeddv1.JobKind_JOB_KIND_KNN_GRAPH},
 	"EncodeService/Tokenize":      &embeddv1.TokenizeRequest{Texts: []string{"x"}},
 }
 

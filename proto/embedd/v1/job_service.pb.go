@@ -1456,7 +1456,7 @@ const file_embedd_v1_job_service_proto_rawDesc = "" +
 	"\x0eJOB_STATE_DONE\x10\x03\x12\x14\n" +
 	"\x10JOB_STATE_FAILED\x10\x04\x12\x17\n" +
 	"\x13JOB_STATE_CANCELLED\x10\x05\x12\x19\n" +
-	"\x15JOB_STATE_INTERRUPTED\x10\x062\xb7\x06\n" +
+	"\x15JOB_STATE_INTERRUPTED\x10\x062\xd9\x06\n" +
 	"\n" +
 	"JobService\x12c\n" +
 	"\tCreateJob\x12\x1b.embedd.v1.CreateJobRequest\x1a\x1c.embedd.v1.CreateJobResponse\"\x1b\xa2\xbb\x18\x04\b\x02\x10\x04\x82\xd3\xe4\x93\x02\r:\x01*\"\b/v1/jobs\x12\\\n" +
@@ -1466,8 +1466,8 @@ const file_embedd_v1_job_service_proto_rawDesc = "" +
 	"\bWatchJob\x12\x1a.embedd.v1.WatchJobRequest\x1a\x1b.embedd.v1.WatchJobResponse\"#\xa2\xbb\x18\x04\b\x01\x10\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/jobs/{id}:watch0\x01\x12l\n" +
 	"\tCancelJob\x12\x1b.embedd.v1.CancelJobRequest\x1a\x1c.embedd.v1.CancelJobResponse\"$\xa2\xbb\x18\x04\b\x02\x10\x04\x82\xd3\xe4\x93\x02\x16\"\x14/v1/jobs/{id}:cancel\x12l\n" +
 	"\tResumeJob\x12\x1b.embedd.v1.ResumeJobRequest\x1a\x1c.embedd.v1.ResumeJobResponse\"$\xa2\xbb\x18\x04\b\x02\x10\x04\x82\xd3\xe4\x93\x02\x16\"\x14/v1/jobs/{id}:resume\x12e\n" +
-	"\tDeleteJob\x12\x1b.embedd.v1.DeleteJobRequest\x1a\x1c.embedd.v1.DeleteJobResponse\"\x1d\xa2\xbb\x18\x04\b\x02\x10\x04\x82\xd3\xe4\x93\x02\x0f*\r/v1/jobs/{id}\x12X\n" +
-	"\vReadJobFile\x12\x1d.embedd.v1.ReadJobFileRequest\x1a\x1e.embedd.v1.ReadJobFileResponse\"\b\xa2\xbb\x18\x04\b\x01\x10\x010\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
+	"\tDeleteJob\x12\x1b.embedd.v1.DeleteJobRequest\x1a\x1c.embedd.v1.DeleteJobResponse\"\x1d\xa2\xbb\x18\x04\b\x02\x10\x04\x82\xd3\xe4\x93\x02\x0f*\r/v1/jobs/{id}\x12z\n" +
+	"\vReadJobFile\x12\x1d.embedd.v1.ReadJobFileRequest\x1a\x1e.embedd.v1.ReadJobFileResponse\"*\xa2\xbb\x18\x04\b\x01\x10\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/jobs/{id}/files/{name}0\x01B!Z\x1fembedd/proto/embedd/v1;embeddv1b\x06proto3"
 
 var (
 	file_embedd_v1_job_service_proto_rawDescOnce sync.Once

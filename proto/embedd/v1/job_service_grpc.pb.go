@@ -51,7 +51,7 @@ type JobServiceClient interface {
 	ResumeJob(ctx context.Context, in *ResumeJobRequest, opts ...grpc.CallOption) (*ResumeJobResponse, error)
 	// DeleteJob removes a job that has ended, and its files.
 	DeleteJob(ctx context.Context, in *DeleteJobRequest, opts ...grpc.CallOption) (*DeleteJobResponse, error)
-	// ReadJobFile gives a file of a job that is done, in pieces of at most 1 MiB. Over HTTP, GET /v1/jobs/{id}/files/{name} is the file itself.
+	// ReadJobFile gives a file of a job that is done, in pieces of at most 1 MiB. Over HTTP it is the file itself.
 	ReadJobFile(ctx context.Context, in *ReadJobFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadJobFileResponse], error)
 }
 
@@ -183,7 +183,7 @@ type JobServiceServer interface {
 	ResumeJob(context.Context, *ResumeJobRequest) (*ResumeJobResponse, error)
 	// DeleteJob removes a job that has ended, and its files.
 	DeleteJob(context.Context, *DeleteJobRequest) (*DeleteJobResponse, error)
-	// ReadJobFile gives a file of a job that is done, in pieces of at most 1 MiB. Over HTTP, GET /v1/jobs/{id}/files/{name} is the file itself.
+	// ReadJobFile gives a file of a job that is done, in pieces of at most 1 MiB. Over HTTP it is the file itself.
 	ReadJobFile(*ReadJobFileRequest, grpc.ServerStreamingServer[ReadJobFileResponse]) error
 }
 
