@@ -21,7 +21,7 @@ import (
 )
 
 type jobCmd struct {
-	Run     jobRunCmd    `cmd:"" help:"Begin a job, wait for it, and take its result."`
+	Run     jobRunCmd    `cmd:"" aliases:"create" help:"Begin a job, wait for it, and take its result."`
 	List    jobListCmd   `cmd:"" help:"List the jobs, the newest first."`
 	Watch   jobWatchCmd  `cmd:"" help:"Show how far a job is, until it ends."`
 	Get     jobGetCmd    `cmd:"" help:"Take the result of a job that is done."`
