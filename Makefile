@@ -34,6 +34,10 @@ test-long: setup ## The long forms of the tests that break things: crashes, faul
 	go test -race ./internal/retrieval -count=1 -timeout 60m -run 'Linear|Visible' -histories 20
 	go test ./internal/chaos -count=1 -timeout 90m -v -run 'TestKill$$' -cycles 500
 
+.PHONY: test-jobs
+test-jobs: setup ## Kill the server at ten random moments of each kind of job (about half an hour)
+	go test ./internal/chaos -count=1 -timeout 120m -v -run 'TestKillJobs$$' -job-kills 10
+
 MINUTES ?= 20
 
 .PHONY: soak

@@ -38,8 +38,8 @@ type server struct {
 	info   embeddv1.InfoServiceClient
 }
 
-// start runs a program over a data directory. armed are failpoints that are set from the beginning, for a program that has them.
-func start(program, data string, failpoints bool, armed string) (*server, error) {
+// start runs a program over a data directory. armed are failpoints that are set from the beginning, for a program that has them; more are flags.
+func start(program, data string, failpoints bool, armed string, more ...string) (*server, error) {
 	base, err := home()
 	if err != nil {
 		return nil, err
@@ -55,6 +55,7 @@ func start(program, data string, failpoints bool, armed string) (*server, error)
 	s := &server{admin: ports[1], done: make(chan struct{}), began: time.Now()}
 	s.cmd = exec.Command(program, "serve", "--listen", ports[0], "--http=", "--admin", s.admin, "--drain", "0", "--data", data,
 		"--model", modelName, "--models", models, "--log-level", "warn")
+	s.cmd.Args = append(s.cmd.Args, more...)
 	s.cmd.Env = append(os.Environ(), "EMBEDD_HOME="+base)
 	if failpoints {
 		s.control = ports[2]

@@ -25,8 +25,9 @@ func gather(papers int, links []link) [][]uint32 {
 	for _, l := range links {
 		a, b := group(l.a), group(l.b)
 		a.near[b.first], b.near[a.first] = joint{1, l.distance}, joint{1, l.distance}
-		heap.Push(&g.queue, candidate{share: 1, distance: l.distance, a: a.first, b: b.first})
+		g.queue = append(g.queue, candidate{share: 1, distance: l.distance, a: a.first, b: b.first})
 	}
+	heap.Init(&g.queue)
 	for len(g.queue) > 0 {
 		if next := heap.Pop(&g.queue).(candidate); g.current(next) {
 			g.join(next.a, next.b)
