@@ -202,7 +202,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{Parquet, everything{ID: "a\xff"}, `row 2: id is not valid UTF-8: "a\xff"`},
 		{JSONL, everything{Authors: []string{"\xed\xa0\x80"}}, `row 2: authors is not valid UTF-8`},
-		{CSV, everything{Kind: "a\x00b"}, `row 2: kind has a NUL, which CSV and TSV cannot keep; write JSONL or Parquet: "a\x00b"`},
+		{CSV, everything{Kind: "a\x00b"}, `row 2: kind has a NUL, which CSV and TSV cannot keep; JSONL and Parquet can: "a\x00b"`},
 		{TSV, everything{Kind: "\x00"}, `row 2: kind has a NUL`},
 		{CSV, large, "row 2: the row has"},
 		{Parquet, large, "row 2: the row has"},
@@ -260,6 +260,47 @@ func TestRefused(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// What is no file of ours is told, with where.
+func TestReadRefuses(t *testing.T) {
+	type pair struct {
+		A string `parquet:"a" json:"a"`
+		B int32  `parquet:"b,optional" json:"b,omitempty"`
+	}
+	parquet := string(write(t, Parquet, []pair{{"x", 1}}, func() int { return 1 }))
+	for _, test := range []struct {
+		f          Format
+		file, want string
+	}{
+		{CSV, "", "the line with the names of the columns is missing"},
+		{CSV, "a,c\n", `the columns are ["a" "c"]; want ["a" "b"]`},
+		{CSV, "a,b\nx\n", "wrong number of fields"},
+		{CSV, "a,b\nx,1\ny,one\n", "line 3: b: "},
+		{CSV, "a,b\nx,2147483648\n", "value out of range"},
+		{CSV, "a,b\n\"x,1\n", `extraneous or missing " in quoted-field`},
+		{CSV, "a,b\n\xff,1\n", "row 1: a is not valid UTF-8"},
+		{TSV, "a\tb\n\x00\t1\n", "row 1: a has a NUL"},
+		{JSONL, "{\"a\":\"x\"}\n{\"a\":1}\n", "line 2: "},
+		{JSONL, "{\"a\":\"x\",\"c\":1}\n", "line 1: "},
+		{JSONL, "{\"a\":\"\xff\"}\n", "line 1: not valid UTF-8"},
+		{JSONL, "{\"a\":\"x\"}{\"a\":\"x\"}\n", "line 1: there is more after the value"},
+		{JSONL, "\n", "line 1: "},
+		{Parquet, "", "0 bytes are no Parquet file"},
+		{Parquet, parquet[:len(parquet)-1], "it does not end in PAR1"},
+		{Parquet, "PAR1\xff\xff\xff\xffPAR1", "the footer of the Parquet file has 4294967295 bytes"},
+		// A list of 2^31-1 row groups in a footer of a few bytes.
+		{Parquet, "PAR1" + "\x15\x02\x19\xfc\xff\xff\xff\xff\x07" + "\x09\x00\x00\x00PAR1", "a list of 2147483647 items where 0 bytes are left"},
+		{Parquet, string(write(t, Parquet, []idRow{{"x"}}, func() int { return 1 })), "the columns of the Parquet file are"},
+	} {
+		if rows, _, err := read[pair](test.f, []byte(test.file)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s %.60q: %v, %v; want %s", test.f, test.file, rows, err, test.want)
+		}
+	}
+	stop := errors.New("enough")
+	if _, err := Read(strings.NewReader(parquet), int64(len(parquet)), Parquet, func([]pair) error { return stop }); err != stop {
+		t.Errorf("yield gives %v, and Read %v", stop, err)
+	}
+}
 
 // A file that fails to be written says so.
 func TestFullDisk(t *testing.T) {
