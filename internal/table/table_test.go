@@ -251,6 +251,7 @@ func TestRefused(t *testing.T) {
 		second(NewWriter[string](io.Discard, CSV, nil)),
 		second(NewWriter[everything](io.Discard, NumPy, nil)),
 		second(NewWriter[everything](io.Discard, "", nil)),
+		second(NewWriter[everything](io.Discard, Parquet, map[string]string{"a": "\xff"})),
 		second(NewVectors(io.Discard, CSV, 3, nil)),
 		second(NewVectors(io.Discard, Parquet, 0, nil)),
 	} {
