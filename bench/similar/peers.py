@@ -185,7 +185,7 @@ def graph(a, x, name, out):
             continue
         found |= {"parts": parts} | {u: sum(p[u] for p in parts.values()) for u in ("seconds", "cpu_seconds")}
         say(f"{name}: {found}")
-        if best is None or found["seconds"] < best["seconds"]:
+        if best is None or found["cpu_seconds"] < best["cpu_seconds"]:
             best = found
         del index
     out.update(best or {"missing": f"no setting has a recall of {a.recall}"})
