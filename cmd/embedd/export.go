@@ -56,16 +56,16 @@ func (c *exportPapersCmd) export(e *env, cl *client, format tables.Format, packi
 	if err != nil {
 		return err
 	}
-	write, end, err := paperWriter(out, format, c.Vectors)
+	write, last, err := paperWriter(out, format, c.Vectors)
 	if err != nil {
-		return out.end(e, err)
+		return end(e, err, out)
 	}
 	req := &embeddv1.ExportPapersRequest{Filter: c.Filter, View: embeddv1.PaperView_PAPER_VIEW_FULL, Vectors: c.Vectors}
 	n, err := exportAll(e, cl, req, write)
 	if err == nil || c.Out.stdout() { // what goes to standard output goes as far as it came
-		err = errors.Join(err, end())
+		err = errors.Join(err, last())
 	}
-	return c.Out.report(e, n, out.end(e, err))
+	return c.Out.report(e, n, end(e, err, out))
 }
 
 // report says how many papers were written, where they were.

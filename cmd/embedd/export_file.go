@@ -29,19 +29,20 @@ func createBeside(path string) (*newFile, error) {
 	return &newFile{f, path}, nil
 }
 
-// keep gives the file its name. Nothing is left where that fails.
-func (f *newFile) keep() error {
-	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	if err := os.Rename(f.Name(), f.path); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
-}
+// finish makes sure that all of the file is on the disk. It has no name yet.
+func (f *newFile) finish() error { return errors.Join(f.Chmod(0o644), f.Sync(), f.Close()) }
+
+// keep gives the finished file its name.
+func (f *newFile) keep() error { return os.Rename(f.Name(), f.path) }
 
 // drop removes the file.
-func (f *newFile) drop() error { return errors.Join(f.Close(), os.Remove(f.Name())) }
+func (f *newFile) drop() error {
+	err := f.Close()
+	if errors.Is(err, os.ErrClosed) { // it was finished
+		err = nil
+	}
+	return errors.Join(err, os.Remove(f.Name()))
+}
 
 // outFlags say where a table goes, and how.
 type outFlags struct {
@@ -110,18 +111,27 @@ func (f *outFlags) open(e *env, packing tables.Packing) (*packed, error) {
 	return &packed{w, file}, nil
 }
 
-// end ends the stream: keeps the file where err is nil, else removes it and says so.
-func (p *packed) end(e *env, err error) error {
-	if err == nil {
-		err = p.Close()
+// end ends streams that belong together: where err is nil and all are whole, their files get their names, else they are removed, and it says so.
+func end(e *env, err error, streams ...*packed) error {
+	for _, p := range streams {
+		if err == nil {
+			err = p.Close()
+		}
+		if err == nil && p.file != nil {
+			err = p.file.finish()
+		}
 	}
-	if p.file == nil {
-		return err
+	for _, p := range streams {
+		if p.file == nil {
+			continue
+		}
+		if err == nil {
+			err = p.file.keep()
+		}
+		if err != nil {
+			err = errors.Join(err, p.file.drop())
+			fmt.Fprintf(e.stderr, "embedd: %s was not written; what there was of it is removed\n", p.file.path)
+		}
 	}
-	if err == nil {
-		return p.file.keep()
-	}
-	err = errors.Join(err, p.file.drop())
-	fmt.Fprintf(e.stderr, "embedd: %s was not written; what there was of it is removed\n", p.file.path)
 	return err
 }

@@ -57,7 +57,7 @@ func (c *exportVectorsCmd) export(e *env, cl *client, format tables.Format, pack
 	if format == tables.NumPy {
 		beside := outFlags{Out: idsBeside(c.Out.Out)}
 		if ids, err = beside.open(e, tables.Plain); err != nil {
-			return out.end(e, err)
+			return end(e, err, out)
 		}
 		vectors, err = tables.NewNumPy(out.file, ids, dim)
 	} else {
@@ -81,10 +81,11 @@ func (c *exportVectorsCmd) export(e *env, cl *client, format tables.Format, pack
 			err = errors.Join(err, vectors.Close())
 		}
 	}
-	if ids != nil { // first: an array has its ids beside it, or is not there
-		err = ids.end(e, err)
+	streams := []*packed{out}
+	if ids != nil {
+		streams = append(streams, ids)
 	}
-	err = c.Out.report(e, n, out.end(e, err))
+	err = c.Out.report(e, n, end(e, err, streams...))
 	if ids != nil && err == nil {
 		_, err = fmt.Fprintf(e.stderr, "embedd: the ids of its rows in %s\n", ids.file.path)
 	}
