@@ -127,6 +127,13 @@ test-clients: setup .embedd/clients/installed ## Run clients in Python, ours of 
 .embedd/clients/installed: cmd/embedd/testdata/clients/requirements.txt
 	@rm -rf .embedd/clients && python3 -m venv .embedd/clients && .embedd/clients/bin/pip install --quiet --disable-pip-version-check --no-deps -r $< && touch $@
 
+.PHONY: test-tables
+test-tables: setup .embedd/tables/installed ## Read what embedd export writes with pandas, polars, DuckDB and NumPy (130 MB the first time)
+	EMBEDD_TEST_TABLES=$(CURDIR)/.embedd/tables/bin/python go test -count=1 -v -run TestTablesInPython ./cmd/embedd
+
+.embedd/tables/installed: cmd/embedd/testdata/tables/requirements.txt
+	@rm -rf .embedd/tables && python3 -m venv .embedd/tables && .embedd/tables/bin/pip install --quiet --disable-pip-version-check --no-deps -r $< && touch $@
+
 CASES ?= 40
 
 .PHONY: test-http

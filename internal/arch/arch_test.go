@@ -67,7 +67,7 @@ var allowed = map[string][]string{
 	"bench/restart":                   {"ann", "internal/retrieval", "internal/store"},
 	"proto/embedd/v1":                 {},
 	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/collections", "internal/eval", "internal/feed", "internal/gateway",
-		"internal/ingest", "internal/jobs", "internal/links", "internal/memory", "internal/native", "internal/reload", "internal/retrieval", "internal/server", "internal/similar", "internal/telemetry", "proto/embedd/v1"},
+		"internal/ingest", "internal/jobs", "internal/links", "internal/memory", "internal/native", "internal/reload", "internal/retrieval", "internal/server", "internal/similar", "internal/table", "internal/telemetry", "proto/embedd/v1"},
 }
 
 // owners says which packages of the module may import a library; the others reach it through them. Tests may use any.

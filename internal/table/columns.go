@@ -81,7 +81,7 @@ func weigh(columns []column, row reflect.Value, nul bool) (size int, err error) 
 		if !utf8.ValidString(s) {
 			err = errors.Join(err, fmt.Errorf("%s is not valid UTF-8: %.40q", c.name, s))
 		} else if !nul && strings.IndexByte(s, 0) >= 0 {
-			err = errors.Join(err, fmt.Errorf("%s has a NUL, which CSV and TSV cannot keep; write JSONL or Parquet: %.40q", c.name, s))
+			err = errors.Join(err, fmt.Errorf("%s has a NUL, which CSV and TSV cannot keep; JSONL and Parquet can: %.40q", c.name, s))
 		}
 	}
 	for i := range columns {

@@ -47,7 +47,7 @@ func readParquet[T any](r io.ReaderAt, size int64, columns []column, yield func(
 	if err := checkPages(r, file); err != nil {
 		return nil, err
 	}
-	out := batch[T]{columns: columns, yield: func(rows []T) error {
+	out := batch[T]{columns: columns, nul: true, yield: func(rows []T) error {
 		yielding = true
 		err := yield(rows)
 		yielding = false

@@ -42,6 +42,7 @@ func Read[T any](r io.ReaderAt, size int64, f Format, yield func([]T) error) (me
 // batch collects rows for yield.
 type batch[T any] struct {
 	columns []column
+	nul     bool // whether strings may have one
 	rows    []T
 	bytes   int
 	n       int64
@@ -51,7 +52,7 @@ type batch[T any] struct {
 func (b *batch[T]) add(row T) error {
 	v := reflect.ValueOf(&row).Elem()
 	b.n++
-	size, err := weigh(b.columns, v, true)
+	size, err := weigh(b.columns, v, b.nul)
 	if err != nil {
 		return fmt.Errorf("row %d: %w", b.n, err)
 	}
@@ -78,7 +79,7 @@ func (b *batch[T]) flush() error {
 }
 
 func readLines[T any](r io.Reader, columns []column, yield func([]T) error) error {
-	out := batch[T]{columns: columns, yield: yield}
+	out := batch[T]{columns: columns, nul: true, yield: yield}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
 	for lines.Scan() {
@@ -117,20 +118,19 @@ func readCells[T any](r io.Reader, f Format, columns []column, yield func([]T) e
 	bounded := &recordReader{r: r}
 	cells := csv.NewReader(&returns{r: bounded})
 	cells.Comma, cells.ReuseRecord = comma(f), true
-	for {
+	for first := true; ; first = false {
 		bounded.read = 0
 		record, err := cells.Read()
-		if err == io.EOF && out.n > 0 {
-			out.n--
-			return out.flush()
+		if err == io.EOF && first {
+			return errors.New("the line with the names of the columns is missing")
 		}
 		if err == io.EOF {
-			return errors.New("the line with the names of the columns is missing")
+			return out.flush()
 		}
 		if err != nil {
 			return err
 		}
-		if out.n == 0 { // the names
+		if first {
 			names := slices.Collect(func(yield func(string) bool) {
 				for _, c := range columns {
 					yield(c.name)
@@ -139,7 +139,6 @@ func readCells[T any](r io.Reader, f Format, columns []column, yield func([]T) e
 			if !slices.Equal(record, names) {
 				return fmt.Errorf("the columns are %.200q; want %q", record, names)
 			}
-			out.n++
 			continue
 		}
 		var row T

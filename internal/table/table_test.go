@@ -35,7 +35,7 @@ type everything struct {
 var hostile = []string{
 	"", " ", " a ", `"`, `""`, `a"b`, "a,b", "a;b", "a\tb", "a\nb", "a\r\nb", "a\rb", "\r", "\n", "\r\n", "a\r", "\na", `\`, `\n`, `\.`, "'", "`",
 	"=1+1", "+1", "-1", "@SUM(A1)", "=cmd|' /C calc'!A0", "#", "NULL", "null", "nan", "NaN", "None", "true", "0", "007", "1e9", "2401.00001", "1970-01-01",
-	"<b>&amp;</b>", "\u2028", "\u2029", "\ufeff", "\u0085", "\x01\x1f\x7f", "ü", "漢字", "😀", "👩‍👩‍👧", "a\u0301", "\U0010ffff", "שלום", "\u202eabc", strings.Repeat("long, \"x\"\n", 20000),
+	"<b>&amp;</b>", "\u2028", "\u2029", "\ufeff", "\u0085", "\x01\x1f\x7f", "ü", "漢字", "😀", "👩‍👩‍👧", "a\u0301", "\U0010ffff", "שלום", "\u202eabc", strings.Repeat("long, \"x\"\n", 2000),
 }
 
 // random makes rows of hostile strings.
@@ -164,14 +164,17 @@ func TestListsAreNotKept(t *testing.T) {
 
 // Row groups end where they are large, and a file of large rows is read as well.
 func TestLargeRows(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
 	r := testkit.Rand(t)
+	b := make([]byte, 8<<20)
+	for j := range b {
+		b[j] = 'a' + byte(r.IntN(2)) // zstd can do little with it
+	}
 	rows := make([]everything, 24)
 	for i := range rows {
-		b := make([]byte, 8<<20)
-		for j := range b {
-			b[j] = 'a' + byte(r.IntN(2)) // little else than zstd can do with it
-		}
-		rows[i] = everything{ID: string(b), Vector: []float32{1}}
+		rows[i] = everything{ID: string(b[i:]), Vector: []float32{1}}
 	}
 	file := write(t, Parquet, rows, func() int { return 7 })
 	n := 0
@@ -202,7 +205,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{Parquet, everything{ID: "a\xff"}, `row 2: id is not valid UTF-8: "a\xff"`},
 		{JSONL, everything{Authors: []string{"\xed\xa0\x80"}}, `row 2: authors is not valid UTF-8`},
-		{CSV, everything{Kind: "a\x00b"}, `row 2: kind has a NUL, which CSV and TSV cannot keep; write JSONL or Parquet: "a\x00b"`},
+		{CSV, everything{Kind: "a\x00b"}, `row 2: kind has a NUL, which CSV and TSV cannot keep; JSONL and Parquet can: "a\x00b"`},
 		{TSV, everything{Kind: "\x00"}, `row 2: kind has a NUL`},
 		{CSV, large, "row 2: the row has"},
 		{Parquet, large, "row 2: the row has"},
@@ -248,6 +251,7 @@ func TestRefused(t *testing.T) {
 		second(NewWriter[string](io.Discard, CSV, nil)),
 		second(NewWriter[everything](io.Discard, NumPy, nil)),
 		second(NewWriter[everything](io.Discard, "", nil)),
+		second(NewWriter[everything](io.Discard, Parquet, map[string]string{"a": "\xff"})),
 		second(NewVectors(io.Discard, CSV, 3, nil)),
 		second(NewVectors(io.Discard, Parquet, 0, nil)),
 	} {
@@ -260,6 +264,47 @@ func TestRefused(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// What is no file of ours is told, with where.
+func TestReadRefuses(t *testing.T) {
+	type pair struct {
+		A string `parquet:"a" json:"a"`
+		B int32  `parquet:"b,optional" json:"b,omitempty"`
+	}
+	parquet := string(write(t, Parquet, []pair{{"x", 1}}, func() int { return 1 }))
+	for _, test := range []struct {
+		f          Format
+		file, want string
+	}{
+		{CSV, "", "the line with the names of the columns is missing"},
+		{CSV, "a,c\n", `the columns are ["a" "c"]; want ["a" "b"]`},
+		{CSV, "a,b\nx\n", "wrong number of fields"},
+		{CSV, "a,b\nx,1\ny,one\n", "line 3: b: "},
+		{CSV, "a,b\nx,2147483648\n", "value out of range"},
+		{CSV, "a,b\n\"x,1\n", `extraneous or missing " in quoted-field`},
+		{CSV, "a,b\n\xff,1\n", "row 1: a is not valid UTF-8"},
+		{TSV, "a\tb\n\x00\t1\n", "row 1: a has a NUL"},
+		{JSONL, "{\"a\":\"x\"}\n{\"a\":1}\n", "line 2: "},
+		{JSONL, "{\"a\":\"x\",\"c\":1}\n", "line 1: "},
+		{JSONL, "{\"a\":\"\xff\"}\n", "line 1: not valid UTF-8"},
+		{JSONL, "{\"a\":\"x\"}{\"a\":\"x\"}\n", "line 1: there is more after the value"},
+		{JSONL, "\n", "line 1: "},
+		{Parquet, "", "0 bytes are no Parquet file"},
+		{Parquet, parquet[:len(parquet)-1], "it does not end in PAR1"},
+		{Parquet, "PAR1\xff\xff\xff\xffPAR1", "the footer of the Parquet file has 4294967295 bytes"},
+		// A list of 2^31-1 row groups in a footer of a few bytes.
+		{Parquet, "PAR1" + "\x15\x02\x19\xfc\xff\xff\xff\xff\x07" + "\x09\x00\x00\x00PAR1", "a list of 2147483647 items where 0 bytes are left"},
+		{Parquet, string(write(t, Parquet, []idRow{{"x"}}, func() int { return 1 })), "the columns of the Parquet file are"},
+	} {
+		if rows, _, err := read[pair](test.f, []byte(test.file)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s %.60q: %v, %v; want %s", test.f, test.file, rows, err, test.want)
+		}
+	}
+	stop := errors.New("enough")
+	if _, err := Read(strings.NewReader(parquet), int64(len(parquet)), Parquet, func([]pair) error { return stop }); err != stop {
+		t.Errorf("yield gives %v, and Read %v", stop, err)
+	}
+}
 
 // A file that fails to be written says so.
 func TestFullDisk(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
@@ -49,6 +50,11 @@ func NewWriter[T any](w io.Writer, f Format, meta map[string]string) (*Writer[T]
 	if err != nil {
 		return nil, err
 	}
+	for k, v := range meta {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return nil, fmt.Errorf("meta: %q is not valid UTF-8: %.40q", k, v)
+		}
+	}
 	t := &Writer[T]{columns: columns, nul: true}
 	switch f {
 	case Parquet:
@@ -56,11 +62,11 @@ func NewWriter[T any](w io.Writer, f Format, meta map[string]string) (*Writer[T]
 	case JSONL:
 		t.lines(w)
 	case CSV, TSV:
+		if len(columns) < 2 {
+			return nil, errors.New("a table of one column cannot be CSV or TSV: an empty cell would be an empty line, which readers pass over; write JSONL or Parquet")
+		}
 		t.nul = false
 		err = t.cells(w, f)
-		if err == nil && len(columns) < 2 {
-			err = errors.New("a table of one column cannot be CSV or TSV: an empty cell would be an empty line, which readers pass over; write JSONL or Parquet")
-		}
 	default:
 		err = fmt.Errorf("rows cannot be written as %q; there are parquet, jsonl, csv and tsv", string(f))
 	}
