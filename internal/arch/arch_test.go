@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"internal/backup":                 {},
 	"internal/ingest":                 {},
 	"internal/eval":                   {},
+	"internal/distil":                 {},
 	"internal/retrieval":              {"ann", "ann/vec", "internal/atlas", "internal/backup", "internal/lexical", "internal/metadata", "internal/store", "internal/works"},
 	"internal/collections":            {"internal/retrieval", "internal/store"},
 	"internal/reload":                 {},
@@ -70,7 +71,7 @@ var allowed = map[string][]string{
 var owners = map[string][]string{
 	"github.com/yalue/onnxruntime_go":           {"embed"},
 	"github.com/daulet/tokenizers":              {"embed"},
-	"github.com/viterin/vek":                    {"ann", "models/convert", "internal/lexical", "bench/ann/first"},
+	"github.com/viterin/vek":                    {"ann", "models/convert", "internal/distil", "internal/lexical", "bench/ann/first"},
 	"github.com/cockroachdb/pebble/v2":          {"internal/store"},
 	"github.com/alecthomas/kong":                {"cmd/embedd"},
 	"github.com/vbauerster/mpb/v8":              {"cmd/embedd"},
