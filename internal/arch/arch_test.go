@@ -19,7 +19,7 @@ const module = "embedd"
 var allowed = map[string][]string{
 	"ann":                             {"ann/vec"},
 	"ann/vec":                         {},
-	"models":                          {"models/convert"},
+	"models":                          {"models/convert", "models/onnx"},
 	"models/onnx":                     {},
 	"models/convert":                  {"models/onnx"},
 	"samples":                         {},

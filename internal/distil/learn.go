@@ -62,7 +62,7 @@ func (r *Result) Gains() error {
 		return fmt.Errorf("%w: the queries that validate got no better in any round, so that nothing was learned", ErrNoGain)
 	case !(r.All.Low > 0):
 		return fmt.Errorf("%w: on %d held-out queries nDCG@10 changes by %+.4f, and the interval of 95 %%, %+.4f to %+.4f, has 0 in it or is below", ErrNoGain, r.All.Queries, r.All.Gain, r.All.Low, r.All.High)
-	case r.New.Queries >= 10 && r.New.High < 0:
+	case r.New.Queries >= fewFresh && r.New.High < 0:
 		return fmt.Errorf("%w: it ranks papers that no judgment speaks of worse: on %d held-out queries about such papers nDCG@10 changes by %+.4f, from %+.4f to %+.4f in 95 of 100 cases", ErrNoGain, r.New.Queries, r.New.Gain, r.New.Low, r.New.High)
 	}
 	return nil
@@ -77,7 +77,8 @@ const (
 	hardest          = 100    // papers that these are drawn from
 	poolPapers       = 20_000 // that hard ones and validation are found in, and those that are judged
 	mostValidating   = 500
-	patience         = 6 // rounds without a better one, after which learning ends
+	fewFresh         = 10 // queries about new papers: with fewer nothing is said by them
+	patience         = 6  // rounds without a better one, after which learning ends
 	validationShare  = 0.2
 	beta1, beta2     = 0.9, 0.999 // Adam (Kingma and Ba, 2015, arXiv:1412.6980)
 	adamEpsilon      = 1e-8
@@ -152,6 +153,7 @@ func Learn(ctx context.Context, s *Set, options *Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	fresh := l.fresh(judges)
 	best := mean(judges, before)
 	r.Validation = [2]float64{best, best}
 	for round := 1; round <= o.Rounds && round-r.Rounds <= patience; round++ {
@@ -162,7 +164,7 @@ func Learn(ctx context.Context, s *Set, options *Options) (*Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		if m := mean(judges, now); m > best {
+		if m := mean(judges, now); m > best && !worse(fresh, before, now) {
 			best, r.Rounds = m, round
 		}
 		o.Progress(round, o.Rounds)
@@ -224,14 +226,7 @@ func (r *Result) measure(ctx context.Context, s *Set, held []int, l *learner, ch
 	r.All = compare(groups, before, after, chance(5))
 	fresh := make([][]int, 0, len(groups))
 	for _, g := range groups {
-		g = slices.DeleteFunc(slices.Clone(g), func(q int) bool {
-			for paper := range s.gains(&s.Queries[q]) {
-				if l.known[paper] {
-					return true
-				}
-			}
-			return false
-		})
+		g = l.fresh(g)
 		if len(g) > 0 {
 			fresh = append(fresh, g)
 		}
@@ -326,6 +321,18 @@ func (l *learner) begin(ctx context.Context, queries []int, rng *rand.Rand) erro
 		}
 	}
 	return nil
+}
+
+// fresh are those queries of whose relevant papers no target speaks.
+func (l *learner) fresh(queries []int) []int {
+	return slices.DeleteFunc(slices.Clone(queries), func(q int) bool {
+		for paper := range l.set.gains(&l.set.Queries[q]) {
+			if l.known[paper] {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // round goes over the queries once, or over as many as make a round.

@@ -197,11 +197,26 @@ func ndcg(list []scored, gains map[int]float64) float64 {
 	return found / best
 }
 
-// mean of the values by query, in the order of the queries.
+// mean of the values by query, in the order of the queries; 0 of none.
 func mean(queries []int, of map[int]float64) float64 {
 	var sum float64
 	for _, q := range queries {
 		sum += of[q]
 	}
-	return sum / float64(len(queries))
+	return sum / float64(max(1, len(queries)))
+}
+
+// worse tells whether queries have become worse by more than the standard error of their changes. It says no of few.
+func worse(queries []int, before, now map[int]float64) bool {
+	n := float64(len(queries))
+	if n < fewFresh {
+		return false
+	}
+	change := mean(queries, now) - mean(queries, before)
+	var square float64
+	for _, q := range queries {
+		x := now[q] - before[q] - change
+		square += x * x
+	}
+	return change < -math.Sqrt(square/(n-1)/n)
 }
