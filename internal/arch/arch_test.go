@@ -63,7 +63,7 @@ var allowed = map[string][]string{
 	"bench/ann/worker":                {"ann", "bench/ann/first"},
 	"bench/restart":                   {"ann", "internal/retrieval", "internal/store"},
 	"proto/embedd/v1":                 {},
-	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/collections", "internal/eval", "internal/feed", "internal/gateway",
+	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/collections", "internal/distil", "internal/eval", "internal/feed", "internal/gateway",
 		"internal/ingest", "internal/links", "internal/memory", "internal/native", "internal/reload", "internal/retrieval", "internal/server", "internal/telemetry", "proto/embedd/v1"},
 }
 

@@ -220,3 +220,28 @@ func worse(queries []int, before, now map[int]float64) bool {
 	}
 	return change < -math.Sqrt(square/(n-1)/n)
 }
+
+// Nearest finds the k papers of the set that are nearest to each query, as rows, the nearest first, without the query itself. Judgments play no part.
+func Nearest(ctx context.Context, s *Set, k int) ([][]int, error) {
+	if _, err := s.check(); err != nil {
+		return nil, err
+	}
+	all, queries := &pool{set: s}, make([]int, len(s.Queries))
+	for i := range len(s.Papers) / s.Dimension {
+		all.rows = append(all.rows, i)
+	}
+	for i := range queries {
+		queries[i] = i
+	}
+	lists, err := all.search(ctx, queries, nil, k)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([][]int, len(lists))
+	for i, list := range lists {
+		for _, s := range list {
+			rows[i] = append(rows[i], s.paper)
+		}
+	}
+	return rows, nil
+}
