@@ -78,7 +78,8 @@ const (
 	poolPapers       = 20_000 // that hard ones and validation are found in, and those that are judged
 	mostValidating   = 500
 	fewFresh         = 10 // queries about new papers: with fewer nothing is said by them
-	patience         = 6  // rounds without a better one, after which learning ends
+	patience         = 6  // rounds without a better one, after which learning ends, where a round is whole
+	patienceOfShort  = 12 // and where it is less
 	validationShare  = 0.2
 	beta1, beta2     = 0.9, 0.999 // Adam (Kingma and Ba, 2015, arXiv:1412.6980)
 	adamEpsilon      = 1e-8
@@ -156,7 +157,7 @@ func Learn(ctx context.Context, s *Set, options *Options) (*Result, error) {
 	fresh := l.fresh(judges)
 	best := mean(judges, before)
 	r.Validation = [2]float64{best, best}
-	for round := 1; round <= o.Rounds && round-r.Rounds <= patience; round++ {
+	for round := 1; round <= o.Rounds && round-r.Rounds <= l.patience(); round++ {
 		if err := l.round(ctx); err != nil {
 			return nil, err
 		}
@@ -337,7 +338,7 @@ func (l *learner) fresh(queries []int) []int {
 
 // round goes over the queries once, or over as many as make a round.
 func (l *learner) round(ctx context.Context) error {
-	for range min(batchesOfRound, (len(l.queries)+batchQueries-1)/batchQueries) {
+	for range l.batches() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -346,10 +347,23 @@ func (l *learner) round(ctx context.Context) error {
 			l.rng.Shuffle(len(l.order), func(i, j int) { l.order[i], l.order[j] = l.order[j], l.order[i] })
 		}
 		n := min(batchQueries, len(l.order))
-		l.step(l.order[:n])
+		l.move(l.gradient(l.draw(l.order[:n])))
 		l.order = l.order[n:]
 	}
 	return nil
+}
+
+// patience is after how many rounds without a better one learning ends.
+func (l *learner) patience() int {
+	if l.batches() < batchesOfRound {
+		return patienceOfShort
+	}
+	return patience
+}
+
+// batches of a round.
+func (l *learner) batches() int {
+	return min(batchesOfRound, (len(l.queries)+batchQueries-1)/batchQueries)
 }
 
 // batch is what a step learns from.
@@ -382,10 +396,9 @@ func (l *learner) draw(queries []int) *batch {
 	return b
 }
 
-// step learns from some queries: the gradient of the cross-entropy between their targets and the softmax of their cosines, and a step of Adam.
-func (l *learner) step(queries []int) {
-	s, d, w := l.set, l.set.Dimension, &l.work
-	b := l.draw(queries)
+// gradient of the cross-entropy between the targets of a batch and the softmax of its cosines, the mean over queries, by each value of turn. It is good until the next.
+func (l *learner) gradient(b *batch) []float32 {
+	s, d, w, queries := l.set, l.set.Dimension, &l.work, b.queries
 	nq, np := len(queries), len(b.papers)
 	n := nq + np
 	w.room(n, nq*np, d)
@@ -421,7 +434,7 @@ func (l *learner) step(queries []int) {
 			row[k] = (row[k] - dot*along[k]) / w.norms[i]
 		}
 	}
-	l.move(product(w.b, transpose(w.side, x, n), g, n))
+	return product(w.b, transpose(w.side, x, n), g, n)
 }
 
 // slopes writes what the loss of a query changes by with each score: softmax - target, times a factor.
