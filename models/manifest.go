@@ -311,9 +311,9 @@ func (m *Manifest) Validate() error {
 	}
 	for name, f := range m.files() {
 		if f.Path != filepath.Base(f.Path) {
-			return bad("files."+name+".path", "%q is not a plain file name", f.Path)
+			return bad(name+".path", "%q is not a plain file name", f.Path)
 		}
-		if err := f.validate("files." + name); err != nil {
+		if err := f.validate(name); err != nil {
 			return err
 		}
 	}
@@ -440,11 +440,11 @@ func (i *Written) validate(field string) error {
 	return nil
 }
 
-// files gives the model's files by the name of their field; that of an adapter's matrix is adapter.matrix.
+// files gives the model's files by the name of their field.
 func (m *Manifest) files() map[string]File {
-	files := map[string]File{"model": m.Files.Model, "tokenizer": m.Files.Tokenizer}
+	files := map[string]File{"files.model": m.Files.Model, "files.tokenizer": m.Files.Tokenizer}
 	if m.Adapter != nil {
-		files["adapter"] = m.Adapter.Matrix
+		files["adapter.matrix"] = m.Adapter.Matrix
 	}
 	return files
 }

@@ -121,12 +121,17 @@ func TestTheOtherSideOfAPairIsHeldOutToo(t *testing.T) {
 	claimed := 0
 	for seed := range uint64(6) {
 		rng := rand.New(rand.NewPCG(seed, 3))
-		s := planted(rng, 0, 240, false)
-		for row := range 240 {
+		const d, papers = 96, 240
+		s := &Set{Dimension: d}
+		for range papers * d {
+			s.Papers = append(s.Papers, float32(rng.NormFloat64()))
+		}
+		normalize(s.Papers, d, nil)
+		for row := range papers {
 			s.Queries = append(s.Queries, Query{Vector: s.paper(row), Paper: row})
 		}
-		for a := range 240 {
-			b := (a + 1 + rng.IntN(239)) % 240
+		for a := range papers {
+			b := (a + 1 + rng.IntN(papers-1)) % papers
 			if !slices.ContainsFunc(s.Queries[a].Judged, func(j Judgment) bool { return j.Paper == b }) {
 				s.Queries[a].Judged = append(s.Queries[a].Judged, Judgment{b, 1})
 				s.Queries[b].Judged = append(s.Queries[b].Judged, Judgment{a, 1})

@@ -206,7 +206,7 @@ func mean(queries []int, of map[int]float64) float64 {
 	return sum / float64(max(1, len(queries)))
 }
 
-// worse tells whether queries have become worse by more than the standard error of their changes. It says no of few.
+// worse tells whether queries have become worse by more than two standard errors of their changes. It says no of few.
 func worse(queries []int, before, now map[int]float64) bool {
 	n := float64(len(queries))
 	if n < fewFresh {
@@ -218,7 +218,7 @@ func worse(queries []int, before, now map[int]float64) bool {
 		x := now[q] - before[q] - change
 		square += x * x
 	}
-	return change < -math.Sqrt(square/(n-1)/n)
+	return change < -2*math.Sqrt(square/(n-1)/n)
 }
 
 // Nearest finds the k papers of the set that are nearest to each query, as rows, the nearest first, without the query itself. Judgments play no part.
