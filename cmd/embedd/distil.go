@@ -21,7 +21,7 @@ type distilCmd struct {
 	Pairs       string `help:"Judged pairs instead: lines of JSON with a (a paper's id, or a text), b (a paper's id) and score; or these three, parted by tabs." placeholder:"FILE" env:"EMBEDD_DISTIL_PAIRS"`
 	Teacher     string `help:"Cross-encoder whose scores are learned from, instead of judgments: it scores the nearest papers of each of --queries, or of titles of the collection." placeholder:"ID" env:"EMBEDD_DISTIL_TEACHER"`
 	Candidates  int    `help:"Papers that the teacher scores for each query, 2 to 200." default:"30" placeholder:"N" env:"EMBEDD_DISTIL_CANDIDATES"`
-	Titles      int    `help:"Titles that are asked where the teacher has no queries; at least 25." default:"500" placeholder:"N" env:"EMBEDD_DISTIL_TITLES"`
+	Titles      int    `help:"Titles that are asked where the teacher has no queries; at least 50." default:"500" placeholder:"N" env:"EMBEDD_DISTIL_TITLES"`
 
 	Name    string  `help:"Name of the adapter: letters, digits, ., _ and -. The new model is called as the collection's, with + and the name behind." required:"" placeholder:"NAME" env:"EMBEDD_DISTIL_NAME"`
 	Papers  int     `help:"Papers that lists are made of, drawn by chance where the collection has more; those that are judged are among them." default:"100000" placeholder:"N" env:"EMBEDD_DISTIL_PAPERS"`
@@ -250,6 +250,9 @@ func (r *distilReport) print(e *env, next string) error {
 		return err
 	}
 	fmt.Fprint(w, "\nnDCG@10 of dense search, exact. New papers are those that no judgment speaks of that was learned from.\n")
+	if n := r.New.Queries; n < 10 {
+		fmt.Fprintf(w, "With %d held-out queries about them, what the adapter does for new papers is not known.\n", n)
+	}
 	if !r.Written {
 		return nil
 	}

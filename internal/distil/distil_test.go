@@ -347,6 +347,20 @@ func TestBootstrap(t *testing.T) {
 	if same.Low != -1 || same.High != 1 {
 		t.Errorf("%+v", same)
 	}
+	// So is a gain of a few.
+	r := &Result{Rounds: 1, All: Measured{Queries: 9, Gain: 1, Low: 1, High: 1}}
+	if err := r.Gains(); !errors.Is(err, ErrNoGain) {
+		t.Errorf("by 9 queries: %v", err)
+	}
+	r.All.Queries = 10
+	if err := r.Gains(); err != nil {
+		t.Error(err)
+	}
+	// And what harms new papers is none, whatever it gives for others.
+	r.New = Measured{Queries: 10, Gain: -0.1, Low: -0.2, High: -0.01}
+	if err := r.Gains(); !errors.Is(err, ErrNoGain) || !strings.Contains(err.Error(), "no judgment speaks of") {
+		t.Errorf("that harms new papers: %v", err)
+	}
 	if m := compare(nil, before, after, rng); m != (Measured{}) {
 		t.Errorf("of no queries: %+v", m)
 	}
@@ -395,6 +409,7 @@ func TestLearnRefuses(t *testing.T) {
 		{"another length", func(s *Set) { s.Queries[4].Vector = s.Queries[4].Vector[:5] }, Options{}, "queries[4]: vector has 5 values, the dimension is 24"},
 		{"half a paper", func(s *Set) { s.Papers = s.Papers[:len(s.Papers)-1] }, Options{}, "papers have 2399 values"},
 		{"no dimension", func(s *Set) { s.Dimension = 0 }, Options{}, "dimension is 0"},
+		{"too few", func(s *Set) { s.Queries = s.Queries[:49] }, Options{}, "49 of 49 queries have a judgment above 0, and differ from each other; it takes 50"},
 		{"rounds", func(*Set) {}, Options{Rounds: -1}, "rounds: is -1; must be 1 to 1000"},
 		{"rate", func(*Set) {}, Options{Rate: math.NaN()}, "rate: is NaN"},
 		{"held out", func(*Set) {}, Options{HeldOut: 0.6}, "held out: is 0.6; must be 0.01 to 0.5"},

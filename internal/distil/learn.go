@@ -60,6 +60,8 @@ func (r *Result) Gains() error {
 	switch {
 	case r.Rounds == 0:
 		return fmt.Errorf("%w: the queries that validate got no better in any round, so that nothing was learned", ErrNoGain)
+	case r.All.Queries < fewHeldOut:
+		return fmt.Errorf("%w: %d queries are held out; with fewer than %d nothing can be said", ErrNoGain, r.All.Queries, fewHeldOut)
 	case !(r.All.Low > 0):
 		return fmt.Errorf("%w: on %d held-out queries nDCG@10 changes by %+.4f, and the interval of 95 %%, %+.4f to %+.4f, has 0 in it or is below", ErrNoGain, r.All.Queries, r.All.Gain, r.All.Low, r.All.High)
 	case r.New.Queries >= fewFresh && r.New.High < 0:
@@ -77,6 +79,7 @@ const (
 	hardest          = 100    // papers that these are drawn from
 	poolPapers       = 20_000 // that hard ones and validation are found in, and those that are judged
 	mostValidating   = 500
+	fewHeldOut       = 10 // queries that measure: with fewer no gain is claimed
 	fewFresh         = 10 // queries about new papers: with fewer nothing is said by them
 	patience         = 6  // rounds without a better one, after which learning ends, where a round is whole
 	patienceOfShort  = 12 // and where it is less

@@ -42,7 +42,7 @@ const (
 	// MaxDimension bounds the matrix: learning takes memory for several of it.
 	MaxDimension = 4096
 	// MinQueries is the least number of queries, different ones, that have something to learn from. With fewer, nothing could be said of a gain.
-	MinQueries = 25
+	MinQueries = 50
 	// MaxValues bounds the values of all papers: 4 GiB.
 	MaxValues = 1 << 30
 	maxGrade  = 1e6
