@@ -71,6 +71,7 @@ func (c *distilCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
+	c.here = []string{"models", "library", "workers"} // the adapter is written on this machine, and a teacher runs here
 	cl, err := c.open(e, false)
 	if err != nil {
 		return err
@@ -131,8 +132,9 @@ func (c *distilCmd) Run(e *env) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := recordGolden(e, filepath.Join(m.Dir, models.ManifestName), &f); err != nil {
-			return err
+		manifest := filepath.Join(m.Dir, models.ManifestName)
+		if err := recordGolden(e, manifest, &f); err != nil { // a folder without a manifest is no model
+			return c.nothing(e, errors.Join(err, os.Remove(manifest)))
 		}
 		r.Written, r.Folder, r.Fingerprint = true, m.Dir, m.Fingerprint()
 	} else {

@@ -80,8 +80,11 @@ func (c *distilCmd) read() (*judgments, error) {
 			a.paper = q.ID
 		}
 		for id, grade := range set.Qrels[q.ID] {
+			if grade > distil.MaxGrade {
+				return nil, fmt.Errorf("query %q, document %q: relevance is %d; the most is %d", q.ID, id, grade, distil.MaxGrade)
+			}
 			if id != a.paper {
-				a.grades[id] = float64(grade)
+				a.grades[id] = float64(max(grade, 0)) // below 0 is not relevant, by however much
 			}
 		}
 		pairs += len(a.grades)

@@ -400,7 +400,7 @@ func TestLearnRefuses(t *testing.T) {
 		{"infinity in a query", func(s *Set) { s.Queries[2].Vector[0] = float32(math.Inf(1)) }, Options{}, "queries[2]: the vector's norm is +Inf"},
 		{"a zero vector", func(s *Set) { clear(s.Papers[:24]) }, Options{}, "papers[0]: the vector's norm is 0"},
 		{"NaN in a grade", func(s *Set) { s.Queries[4].Judged[0].Grade = math.NaN() }, Options{}, "queries[4]: the grade of paper"},
-		{"a huge grade", func(s *Set) { s.Queries[4].Judged[0].Grade = 1e300 }, Options{}, "at most 1e+06"},
+		{"a huge grade", func(s *Set) { s.Queries[4].Judged[0].Grade = 1e300 }, Options{}, "at most 1000000 either way"},
 		{"an unknown row", func(s *Set) { s.Queries[4].Judged[0].Paper = 100 }, Options{}, "queries[4]: judges paper 100; must be a row of 100 papers"},
 		{"a row below 0", func(s *Set) { s.Queries[4].Judged[0].Paper = -1 }, Options{}, "queries[4]: judges paper -1"},
 		{"a paper twice", func(s *Set) { s.Queries[4].Judged[1].Paper = s.Queries[4].Judged[0].Paper }, Options{}, "twice"},

@@ -33,7 +33,7 @@ type Query struct {
 type Judgment struct {
 	// Paper is a row of the Set's papers.
 	Paper int
-	// Grade is finite, at most 1e6 either way.
+	// Grade is finite, at most MaxGrade either way.
 	Grade float64
 }
 
@@ -45,7 +45,8 @@ const (
 	MinQueries = 50
 	// MaxValues bounds the values of all papers: 4 GiB.
 	MaxValues = 1 << 30
-	maxGrade  = 1e6
+	// MaxGrade bounds a grade, either way.
+	MaxGrade = 1_000_000
 )
 
 // ErrTooFew: the set has fewer queries with something to learn from than MinQueries.
@@ -89,8 +90,8 @@ func (s *Set) check() (useful []int, err error) {
 				return nil, fmt.Errorf("queries[%d]: judges itself", i)
 			case seen[j.Paper]:
 				return nil, fmt.Errorf("queries[%d]: judges paper %d twice", i, j.Paper)
-			case !(math.Abs(j.Grade) <= maxGrade):
-				return nil, fmt.Errorf("queries[%d]: the grade of paper %d is %v; must be finite, at most %g either way", i, j.Paper, j.Grade, maxGrade)
+			case !(math.Abs(j.Grade) <= MaxGrade):
+				return nil, fmt.Errorf("queries[%d]: the grade of paper %d is %v; must be finite, at most %d either way", i, j.Paper, j.Grade, MaxGrade)
 			}
 			seen[j.Paper] = true
 		}
