@@ -201,7 +201,7 @@ func (c *distilCmd) check() error {
 // base is the collection's model, which must be on this machine too.
 func (c *distilCmd) base(root string, info *embeddv1.GetInfoResponse) (*models.Model, error) {
 	if info.GetSettings().GetOwnVectors() {
-		return nil, fmt.Errorf("the papers of the collection %s bring their own vectors; there is no model to adapt", info.GetCollection())
+		return nil, errors.New("the papers of the collection bring their own vectors; there is no model to adapt")
 	}
 	id := info.GetModel().GetId()
 	m, err := models.Open(root, id)

@@ -178,7 +178,7 @@ func Learn(ctx context.Context, s *Set, options *Options) (*Result, error) {
 	// The first round that is as good but for the error of measurement: what comes later is learned by heart (the rule of one standard error of Breiman,
 	// Friedman, Olshen, Stone: Classification and regression trees, 1984).
 	for round := 1; round <= first && r.Rounds == 0; round++ {
-		if now := rounds[round-1]; !below(judges, rounds[first-1], now, 1) && mean(judges, now) > mean(judges, before) && !worse(fresh, before, now) {
+		if now := rounds[round-1]; !below(judges, rounds[first-1], now, 0.5) && mean(judges, now) > mean(judges, before) && !worse(fresh, before, now) {
 			r.Rounds, r.Validation[1] = round, mean(judges, now)
 		}
 	}
