@@ -38,9 +38,9 @@ type Result struct {
 	Pairs int `json:"pairs"`
 	// Papers that lists are of.
 	Papers int `json:"papers"`
-	// Rounds after which the validating queries were best, or as good but for the error of measurement; 0 where they never got better, and then the matrix is the identity.
+	// Rounds after which the validating queries were best; 0 where they never got better, and then the matrix is the identity.
 	Rounds int `json:"rounds"`
-	// Validation is the validating queries' nDCG@10 before and after these rounds.
+	// Validation is the validating queries' nDCG@10 before and at its best.
 	Validation [2]float64 `json:"validation"`
 	// Distance is the Frobenius norm of W - I.
 	Distance float64 `json:"distance"`
@@ -158,10 +158,9 @@ func Learn(ctx context.Context, s *Set, options *Options) (*Result, error) {
 		return nil, err
 	}
 	fresh := l.fresh(judges)
-	best, first := mean(judges, before), 0
-	var rounds []map[int]float64 // what the judges say after each
+	best := mean(judges, before)
 	r.Validation = [2]float64{best, best}
-	for round := 1; round <= o.Rounds && round-first <= l.patience(); round++ {
+	for round := 1; round <= o.Rounds && round-r.Rounds <= l.patience(); round++ {
 		if err := l.round(ctx); err != nil {
 			return nil, err
 		}
@@ -170,18 +169,11 @@ func Learn(ctx context.Context, s *Set, options *Options) (*Result, error) {
 			return nil, err
 		}
 		if m := mean(judges, now); m > best && !worse(fresh, before, now) {
-			best, first = m, round
+			best, r.Rounds = m, round
 		}
-		rounds = append(rounds, now)
 		o.Progress(round, o.Rounds)
 	}
-	// The first round that is as good but for the error of measurement: what comes later is learned by heart (the rule of one standard error of Breiman,
-	// Friedman, Olshen, Stone: Classification and regression trees, 1984).
-	for round := 1; round <= first && r.Rounds == 0; round++ {
-		if now := rounds[round-1]; !below(judges, rounds[first-1], now, 0.5) && mean(judges, now) > mean(judges, before) && !worse(fresh, before, now) {
-			r.Rounds, r.Validation[1] = round, mean(judges, now)
-		}
-	}
+	r.Validation[1] = best
 	r.Matrix = identity(s.Dimension)
 	if r.Rounds > 0 {
 		// Once more, with those that said when to end.

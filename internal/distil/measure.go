@@ -208,19 +208,17 @@ func mean(queries []int, of map[int]float64) float64 {
 
 // worse tells whether queries have surely become worse: by more than two standard errors of their changes. It says no of few.
 func worse(queries []int, before, now map[int]float64) bool {
-	return len(queries) >= fewFresh && below(queries, before, now, 2)
-}
-
-// below tells whether queries have become worse by more than so many standard errors of their changes.
-func below(queries []int, before, now map[int]float64, errors float64) bool {
 	n := float64(len(queries))
+	if n < fewFresh {
+		return false
+	}
 	change := mean(queries, now) - mean(queries, before)
 	var square float64
 	for _, q := range queries {
 		x := now[q] - before[q] - change
 		square += x * x
 	}
-	return change < -errors*math.Sqrt(square/max(1, n-1)/n)
+	return change < -2*math.Sqrt(square/(n-1)/n)
 }
 
 // Nearest finds the k papers of the set that are nearest to each query, as rows, the nearest first, without the query itself. Judgments play no part.
