@@ -101,15 +101,12 @@ func readPairs(path string) (*judgments, error) {
 	if err := readable(path); err != nil {
 		return nil, err
 	}
-	pairs, err := eval.ReadPairs(path)
+	pairs, err := eval.ReadPairs(path, maxDistilPairs)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case len(pairs) == 0:
+	if len(pairs) == 0 {
 		return nil, fmt.Errorf("%s: has no pairs", path)
-	case len(pairs) > maxDistilPairs:
-		return nil, fmt.Errorf("%s: %d pairs are too many; the most is %d", path, len(pairs), maxDistilPairs)
 	}
 	j := &judgments{name: sourceName(path)}
 	type key struct {

@@ -23,8 +23,9 @@ type Pair struct {
 }
 
 // ReadPairs reads pairs: lines of JSON with "a", or "text" in its place, "b" and "score"; or lines of a, b and score, parted by tabs, below an optional header.
-// Which of the two it is, the first byte says: {. Without a score a pair is relevant, 1. Errors name the file and the line.
-func ReadPairs(path string) ([]Pair, error) {
+// Which of the two it is, the first byte says: {. Without a score a pair is relevant, 1. More than most pairs are an error. Errors name the file
+// and the line.
+func ReadPairs(path string, most int) ([]Pair, error) {
 	var pairs []Pair
 	first := true
 	err := readLines(path, func(n int, line []byte) error {
@@ -74,6 +75,9 @@ func ReadPairs(path string) ([]Pair, error) {
 			return errors.New("b: missing or empty")
 		case !(math.Abs(p.Score) <= 1e6):
 			return fmt.Errorf("score: is %v; must be finite, at most 1e6 either way", p.Score)
+		}
+		if len(pairs) == most {
+			return fmt.Errorf("more than %d pairs; give fewer", most)
 		}
 		pairs = append(pairs, p)
 		return nil

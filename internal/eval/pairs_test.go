@@ -18,6 +18,7 @@ func TestReadPairs(t *testing.T) {
 		{"without a score", "one\ttwo\n", []Pair{{"one", false, "two", 1, 1}}, ""},
 		{"JSON", `{"a":"one","b":"two","score":-1}` + "\n" + `{"text":"graphene","b":"two"}` + "\n", []Pair{{"one", false, "two", -1, 1}, {"graphene", true, "two", 1, 2}}, ""},
 		{"empty", "", nil, ""},
+		{"too many", "a\tb\na\tc\na\td\n", nil, ":3: more than 2 pairs; give fewer"},
 		{"one field", "one\n", nil, ":1: want a, b and score"},
 		{"a second header", "a\tb\tscore\na\tb\tscore\n", nil, `:2: score: want a number, got "score"`},
 		{"NaN", "one\ttwo\tNaN\n", nil, "score: is NaN"},
@@ -33,7 +34,7 @@ func TestReadPairs(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.file), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := ReadPairs(path)
+		got, err := ReadPairs(path, 2)
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%s: %v, want %q", c.name, err, c.err)
