@@ -8,6 +8,7 @@
 //	Load     a manifest of one's own, for Pull
 //	Pull     fetch a model's files from the sources that its manifest names, or write them from fetched ones
 //	Import   make a model of a Hugging Face folder
+//	Adapt    make a model of another one and a matrix that turns its vectors; Turn turns those that are stored
 //	Open     a model that is there
 //	ReadFile a file's bytes, given out only if size and sha256 are the manifest's
 //	Golden   what a model gave for a few texts, to compare with on another machine

@@ -72,30 +72,35 @@ func Import(root string, n *convert.Network, tokenizer []byte, o *ImportOptions)
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
+	if err := writeModel(dir, m, graph, tokenizer); err != nil {
+		return nil, fmt.Errorf("import %s: %w", o.ID, err)
+	}
+	return &Model{Manifest: m, Dir: dir}, nil
+}
+
+// writeModel puts a model's files into the folder dir, in the order of inOrder, and the manifest last.
+func writeModel(dir string, m *Manifest, files ...[]byte) error {
+	text, err := m.text()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
+		return err
 	}
 	unlock, err := lockFolder(context.Background(), dir, func() {})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unlock()
 	if err := removeNew(dir); err != nil {
-		return nil, err
+		return err
 	}
-	text, err := m.text()
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{m.Files.Model.Path, graph}, {m.Files.Tokenizer.Path, tokenizer}, {ManifestName, text}} {
-		if err := replaceFile(filepath.Join(dir, f.name), bytes.NewReader(f.data)); err != nil {
-			return nil, fmt.Errorf("import %s: %w", o.ID, err)
+	for i, f := range m.inOrder() {
+		if err := replaceFile(filepath.Join(dir, f.Path), bytes.NewReader(files[i])); err != nil {
+			return err
 		}
 	}
-	return &Model{Manifest: m, Dir: dir}, nil
+	return replaceFile(filepath.Join(dir, ManifestName), bytes.NewReader(text))
 }
 
 // Importable returns the error that Import would return for the network and the id, before anything is calibrated.
@@ -112,10 +117,10 @@ func Importable(root string, n *convert.Network, o *ImportOptions) error {
 			}
 		}
 	}
-	if !idForm.MatchString(o.ID) {
-		return fmt.Errorf("model id %q is not 1 to 100 letters, digits, '.', '_' or '-'", o.ID)
+	if !modelForm.MatchString(o.ID) {
+		return fmt.Errorf("model id %q is not 1 to 100 letters, digits, '.', '_', '-' or '+'", o.ID)
 	}
-	if o.Twin != "" && (!idForm.MatchString(o.Twin) || o.Twin == o.ID) {
+	if o.Twin != "" && (!modelForm.MatchString(o.Twin) || o.Twin == o.ID) {
 		return fmt.Errorf("twin %q must be the id of another model", o.Twin)
 	}
 	if _, err := Find(o.ID); err == nil {

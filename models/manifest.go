@@ -28,7 +28,7 @@ const FormatVersion = 1
 type Manifest struct {
 	// Format is FormatVersion.
 	Format int `json:"format"`
-	// ID names the model and its folder: letters, digits, '.', '_' and '-', at most 100.
+	// ID names the model and its folder: letters, digits, '.', '_', '-' and '+', at most 100.
 	ID string `json:"id"`
 	// Description is one line for people.
 	Description string `json:"description"`
@@ -64,6 +64,8 @@ type Manifest struct {
 	Layers *Layers `json:"layers,omitempty"`
 	// Twin is the id of the float32 model of the same network, which this one is compared with; absent where there is none.
 	Twin string `json:"twin,omitempty"`
+	// Adapter says of which model the vectors are turned by a matrix; absent for a network of its own.
+	Adapter *Adapter `json:"adapter,omitempty"`
 	// Files are the model's files.
 	Files Files `json:"files"`
 	// Golden is what the model gave for a few texts; absent where nobody has recorded it.
@@ -211,6 +213,8 @@ type Folder struct {
 var architectures = []string{"bert", "roberta", "xlm-roberta", "mpnet"}
 
 var (
+	// modelForm is that of a model's id; idForm has no +, which stands between a model and its adapter.
+	modelForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$`)
 	idForm      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 	sha256Form  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	versionForm = regexp.MustCompile(`^[0-9A-Za-z.!+_-]+$`)
@@ -250,8 +254,8 @@ func (m *Manifest) Validate() error {
 	switch {
 	case m.Format != FormatVersion:
 		return bad("format", "is %d, this program reads %d", m.Format, FormatVersion)
-	case !idForm.MatchString(m.ID):
-		return bad("id", "%q is not 1 to 100 letters, digits, '.', '_' or '-'", m.ID)
+	case !modelForm.MatchString(m.ID):
+		return bad("id", "%q is not 1 to 100 letters, digits, '.', '_', '-' or '+'", m.ID)
 	case m.License == "":
 		return bad("license", "is missing")
 	case !slices.Contains(architectures, m.Architecture):
@@ -286,7 +290,7 @@ func (m *Manifest) Validate() error {
 	if l := m.Layers; l != nil && (l.Kept < 1 || l.Kept >= l.Of || l.Overlap < 0 || l.Overlap > 1) {
 		return bad("layers", "keeps %d of %d with an overlap of %v; must keep fewer than all, with an overlap of 0 to 1", l.Kept, l.Of, l.Overlap)
 	}
-	if m.Twin != "" && (!idForm.MatchString(m.Twin) || m.Twin == m.ID) {
+	if m.Twin != "" && (!modelForm.MatchString(m.Twin) || m.Twin == m.ID) {
 		return bad("twin", "is %q, must be the id of another model", m.Twin)
 	}
 	seen := map[string]bool{}
@@ -307,14 +311,19 @@ func (m *Manifest) Validate() error {
 	}
 	for name, f := range m.files() {
 		if f.Path != filepath.Base(f.Path) {
-			return bad("files."+name+".path", "%q is not a plain file name", f.Path)
+			return bad(name+".path", "%q is not a plain file name", f.Path)
 		}
-		if err := f.validate("files." + name); err != nil {
+		if err := f.validate(name); err != nil {
 			return err
 		}
 	}
 	if m.Files.Model.Path == m.Files.Tokenizer.Path {
 		return bad("files", "model and tokenizer are the same file %q", m.Files.Model.Path)
+	}
+	if m.Adapter != nil {
+		if err := m.Adapter.validate(m); err != nil {
+			return err
+		}
 	}
 	if m.Golden != nil {
 		return m.Golden.validate(m)
@@ -433,12 +442,16 @@ func (i *Written) validate(field string) error {
 
 // files gives the model's files by the name of their field.
 func (m *Manifest) files() map[string]File {
-	return map[string]File{"model": m.Files.Model, "tokenizer": m.Files.Tokenizer}
+	files := map[string]File{"files.model": m.Files.Model, "files.tokenizer": m.Files.Tokenizer}
+	if m.Adapter != nil {
+		files["adapter.matrix"] = m.Adapter.Matrix
+	}
+	return files
 }
 
 // Fingerprint returns 64 hexadecimal digits that stand for everything that changes a vector: the bytes of the graph and
 // of the tokenizer, and each instruction of the manifest. The id, the licence, the sources, the twin and the golden vectors
-// do not change a vector and are not in it. It is stored with every collection; its definition must not change.
+// do not change a vector and are not in it; an adapter's matrix is, as the graph has it. It is stored with every collection; its definition must not change.
 func (m *Manifest) Fingerprint() string {
 	inputs := slices.Clone(m.Inputs)
 	slices.Sort(inputs)

@@ -110,8 +110,8 @@ func load(path string) (*Manifest, error) {
 // Open reads the manifest of the model id in the folder root, as Load does. It does not read the model's other files:
 // ReadFile does, and checks them. A model that is not there is ErrMissing with the command that brings it.
 func Open(root, id string) (*Model, error) {
-	if !idForm.MatchString(id) {
-		return nil, fmt.Errorf("model id %q is not 1 to 100 letters, digits, '.', '_' or '-'", id)
+	if !modelForm.MatchString(id) {
+		return nil, fmt.Errorf("model id %q is not 1 to 100 letters, digits, '.', '_', '-' or '+'", id)
 	}
 	dir := filepath.Join(root, id)
 	path := filepath.Join(dir, ManifestName)
@@ -166,7 +166,7 @@ func (m *Model) ReadFile(f File) ([]byte, error) {
 
 // Verify reads and checks every file of the model.
 func (m *Model) Verify() error {
-	for _, f := range []File{m.Files.Model, m.Files.Tokenizer} {
+	for _, f := range m.inOrder() {
 		if err := m.check(context.Background(), f); err != nil {
 			return err
 		}
@@ -207,6 +207,9 @@ func (m *Model) read(f File, use func(r io.Reader) error) error {
 func (m *Model) remedy(f File, pull string) string {
 	if f.Source != nil {
 		return pull
+	}
+	if m.Adapter != nil {
+		return "its manifest names no source; copy the folder of the model anew, or learn the adapter again with: embedd distil"
 	}
 	return fmt.Sprintf("its manifest names no source; import it again with: embedd models import FOLDER --id %s --force", m.ID)
 }

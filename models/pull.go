@@ -70,7 +70,7 @@ func (p *puller) pull(ctx context.Context, m *Manifest) (_ *Model, err error) {
 		}
 	}()
 	model := &Model{Manifest: m, Dir: filepath.Join(p.root, m.ID)}
-	for _, f := range []File{m.Files.Model, m.Files.Tokenizer} {
+	for _, f := range m.inOrder() {
 		if err := p.bring(ctx, model, f); err != nil {
 			return nil, err
 		}

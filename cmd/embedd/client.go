@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ type placeFlags struct {
 	Reach  reachFlags  `embed:"" group:"With --server:"`
 	Data   string      `help:"Open this data directory without a server." placeholder:"DIR"`
 	Engine engineFlags `embed:"" group:"With --data:"`
+
+	// here are flags of that group that the command has a use for itself, whom it talks to or not.
+	here []string
 }
 
 // The groups of the flags that only one of the two ways has a use for.
@@ -70,6 +74,9 @@ func (f *placeFlags) local(e *env) (bool, error) {
 	}
 	var unused []string
 	for _, flag := range e.inGroup(withData) {
+		if slices.Contains(f.here, flag.Name) {
+			continue
+		}
 		if e.isGiven(flag.Name) {
 			return false, fmt.Errorf("--%s: is for a data directory that is opened with --data; the server at %s has its own", flag.Name, f.Server)
 		}

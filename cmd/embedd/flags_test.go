@@ -116,6 +116,7 @@ func TestNothingIsRemovedByTheEnvironment(t *testing.T) {
 		"embedd delete --filter": true, "embedd collections delete --yes": true, "embedd restore --force": true, "embedd repair --drop-derived": true,
 		"embedd repair --accept-data-loss": true, "embedd update --set": true, "embedd update --unset": true, "embedd update --file": true,
 		"embedd search --store": true, "embedd models pull --force": true, "embedd models import --force": true,
+		"embedd distil --force": true, "embedd distil --anyway": true,
 	}
 	eachFlag(t, func(command string, f *kong.Flag) {
 		name := command + " --" + f.Name

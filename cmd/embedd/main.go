@@ -48,6 +48,7 @@ type cli struct {
 	Tokenize     tokenizeCmd     `cmd:"" help:"Show what the model reads of texts."`
 	Compare      compareCmd      `cmd:"" help:"Show how alike texts and papers are."`
 	Score        scoreCmd        `cmd:"" help:"Compare texts with a query by a cross-encoder."`
+	Distil       distilCmd       `cmd:"" help:"Learn from judgments how to turn a collection's vectors, and make a model of it."`
 	Check        checkCmd        `cmd:"" help:"Prove that a data directory is as it must be."`
 	Repair       repairCmd       `cmd:"" help:"Repair a data directory."`
 	Collections  collectionsCmd  `cmd:"" help:"Make, list and delete the collections of a server, and their aliases."`

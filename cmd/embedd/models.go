@@ -53,10 +53,12 @@ type modelState struct {
 	Present     bool   `json:"present"`
 	// Layers, where some were left out at import, and what that cost.
 	Layers *models.Layers `json:"layers,omitempty"`
+	// Adapter, where the model is one: of which model, what it was learned from, and what it gained.
+	Adapter *models.Adapter `json:"adapter,omitempty"`
 }
 
 func stateOf(m *models.Manifest, present bool) modelState {
-	return modelState{m.ID, m.Description, m.Fingerprint(), m.Dimension, m.MaxTokens, string(m.Precision), m.License, present, m.Layers}
+	return modelState{m.ID, m.Description, m.Fingerprint(), m.Dimension, m.MaxTokens, string(m.Precision), m.License, present, m.Layers, m.Adapter}
 }
 
 func (c *modelsListCmd) Run(e *env) error {

@@ -51,7 +51,7 @@ type verifyReport struct {
 
 // verifyCheck is one thing that was looked at.
 type verifyCheck struct {
-	// Name is files, graph, runtime, golden or twin.
+	// Name is files, graph, adapter, runtime, golden or twin.
 	Name string `json:"name"`
 	// State is ok, failed, or skipped where there is nothing to compare with.
 	State  string `json:"state"`
@@ -96,7 +96,7 @@ func (c *modelsVerifyCmd) Run(e *env) error {
 func (r *verifyReport) verify(ctx context.Context, m *models.Model, f *engineFlags, limit time.Duration) error {
 	graph, err := m.ReadFile(m.Files.Model)
 	if err == nil {
-		_, err = m.ReadFile(m.Files.Tokenizer)
+		err = m.Verify()
 	}
 	if !r.check("files", err, "%s, %s: size and sha256 are the manifest's", m.Files.Model.Path, m.Files.Tokenizer.Path) {
 		return nil
@@ -104,6 +104,12 @@ func (r *verifyReport) verify(ctx context.Context, m *models.Model, f *engineFla
 	info, err := onnx.Inspect(graph)
 	if !r.check("graph", err, "%v; no external_data, no custom operators", graphOf{info}) {
 		return nil
+	}
+	if m.Adapter != nil {
+		err := checkAdapter(m, graph)
+		if !r.check("adapter", err, "%s is in the graph; it turns the vectors of %s, fingerprint %.12s", m.Adapter.Matrix.Path, m.Adapter.BaseID, m.Adapter.Base) {
+			return nil
+		}
 	}
 	twin, missing, err := twinOf(f.Models, m.Manifest)
 	if err != nil {
@@ -132,6 +138,19 @@ func (r *verifyReport) verify(ctx context.Context, m *models.Model, f *engineFla
 		r.checkTwin()
 	}
 	return nil
+}
+
+// checkAdapter compares the matrix beside the graph with the one in it: stored vectors are turned by the one, texts are encoded by the other.
+func checkAdapter(m *models.Model, graph []byte) error {
+	beside, err := m.Matrix()
+	if err != nil {
+		return err
+	}
+	inside, err := onnx.Matrix(graph, m.Dimension)
+	if err == nil && !slices.Equal(beside, inside) {
+		err = fmt.Errorf("%s is not the matrix in the graph", m.Adapter.Matrix.Path)
+	}
+	return err
 }
 
 func (r *verifyReport) checkGolden() {

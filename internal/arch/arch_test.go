@@ -19,7 +19,7 @@ const module = "embedd"
 var allowed = map[string][]string{
 	"ann":                             {"ann/vec"},
 	"ann/vec":                         {},
-	"models":                          {"models/convert"},
+	"models":                          {"models/convert", "models/onnx"},
 	"models/onnx":                     {},
 	"models/convert":                  {"models/onnx"},
 	"samples":                         {},
@@ -40,6 +40,7 @@ var allowed = map[string][]string{
 	"internal/sealed":                 {},
 	"internal/similar":                {"ann", "internal/atlas", "internal/table", "internal/works"},
 	"internal/jobs":                   {"internal/collections", "internal/eval", "internal/retrieval", "internal/sealed", "internal/similar", "internal/store", "internal/table"},
+	"internal/distil":                 {},
 	"internal/retrieval":              {"ann", "ann/vec", "internal/atlas", "internal/backup", "internal/lexical", "internal/metadata", "internal/store", "internal/works"},
 	"internal/collections":            {"internal/retrieval", "internal/store"},
 	"internal/reload":                 {},
@@ -66,7 +67,7 @@ var allowed = map[string][]string{
 	"bench/ann/worker":                {"ann", "bench/ann/first"},
 	"bench/restart":                   {"ann", "internal/retrieval", "internal/store"},
 	"proto/embedd/v1":                 {},
-	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/collections", "internal/eval", "internal/feed", "internal/gateway",
+	"cmd/embedd": {"ann", "embed", "models", "models/convert", "models/onnx", "samples", "internal/access", "internal/admin", "internal/backup", "internal/certs", "internal/collections", "internal/distil", "internal/eval", "internal/feed", "internal/gateway",
 		"internal/ingest", "internal/jobs", "internal/links", "internal/memory", "internal/native", "internal/reload", "internal/retrieval", "internal/server", "internal/similar", "internal/table", "internal/telemetry", "proto/embedd/v1"},
 }
 
@@ -74,7 +75,7 @@ var allowed = map[string][]string{
 var owners = map[string][]string{
 	"github.com/yalue/onnxruntime_go":           {"embed"},
 	"github.com/daulet/tokenizers":              {"embed"},
-	"github.com/viterin/vek":                    {"ann", "models/convert", "internal/lexical", "bench/ann/first"},
+	"github.com/viterin/vek":                    {"ann", "models/convert", "internal/distil", "internal/lexical", "bench/ann/first"},
 	"github.com/cockroachdb/pebble/v2":          {"internal/store"},
 	"github.com/alecthomas/kong":                {"cmd/embedd"},
 	"github.com/vbauerster/mpb/v8":              {"cmd/embedd"},

@@ -74,16 +74,44 @@ func ReadDataset(dir, task string) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	qrels, err := readQrels(path)
-	if err != nil {
-		return nil, err
-	}
 	qrelsPath := path
 
 	path, err = findFile(dir, "queries"+suffix+".jsonl")
 	if errors.Is(err, fs.ErrNotExist) && suffix != "" {
 		path, err = findFile(dir, "queries.jsonl")
 	}
+	if err != nil {
+		return nil, err
+	}
+	return join(name, path, qrelsPath)
+}
+
+// ReadFiles reads a task whose queries and judgments are named, in the forms of ReadDataset. It is called as the file of judgments is, without what
+// stands behind the first dot.
+func ReadFiles(queries, qrels string) (*Dataset, error) {
+	name, _, _ := strings.Cut(filepath.Base(qrels), ".")
+	return join(name, queries, qrels)
+}
+
+// ReadQueries reads queries alone, each of which must have a text.
+func ReadQueries(path string) ([]Query, error) {
+	all, err := readQueries(path)
+	if err != nil {
+		return nil, err
+	}
+	queries := make([]Query, 0, len(all))
+	for _, q := range all {
+		if strings.TrimSpace(q.Text) == "" {
+			return nil, fmt.Errorf("%s:%d: query %q has no text", path, q.line, q.ID)
+		}
+		queries = append(queries, q.Query)
+	}
+	return queries, nil
+}
+
+// join reads the two files and keeps the queries with a relevant document.
+func join(name, path, qrelsPath string) (*Dataset, error) {
+	qrels, err := readQrels(qrelsPath)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,8 @@ type Info struct {
 	Inputs map[string]TensorProto_DataType
 	// Outputs are the names of the graph's outputs.
 	Outputs []string
+	// Widths are the last dimensions of the outputs, by name, as far as the file says a number.
+	Widths map[string]int64
 }
 
 // Inspect reads a model file and refuses what must not reach a runtime: data outside of the file, which could name any
@@ -45,7 +47,7 @@ func Inspect(file []byte) (*Info, error) {
 	if err := checkImports(m.GetOpsetImport()); err != nil {
 		return nil, err
 	}
-	info := &Info{Inputs: map[string]TensorProto_DataType{}}
+	info := &Info{Inputs: map[string]TensorProto_DataType{}, Widths: map[string]int64{}}
 	if err := checkGraph(m.GetGraph(), 0); err != nil {
 		return nil, err
 	}
@@ -65,6 +67,9 @@ func Inspect(file []byte) (*Info, error) {
 	}
 	for _, out := range m.GetGraph().GetOutput() {
 		info.Outputs = append(info.Outputs, out.GetName())
+		if dims := out.GetType().GetTensorType().GetShape().GetDim(); len(dims) > 0 && dims[len(dims)-1].GetDimValue() > 0 {
+			info.Widths[out.GetName()] = dims[len(dims)-1].GetDimValue()
+		}
 	}
 	return info, nil
 }
