@@ -98,6 +98,10 @@ var owners = map[string][]string{
 	"github.com/CAFxX/httpcompression":          {"internal/gateway"},
 	"github.com/cespare/xxhash/v2":              {"internal/feed", "internal/gateway"},
 	"github.com/gorilla/feeds":                  {"internal/feed"},
+	"github.com/klauspost/compress":             {"internal/ingest"},
+	"github.com/parquet-go/parquet-go":          {"internal/ingest"},
+	"golang.org/x/net":                          {"internal/ingest"},
+	"golang.org/x/text":                         {"internal/ingest"},
 }
 
 func TestImportRules(t *testing.T) {

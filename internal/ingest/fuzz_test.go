@@ -49,7 +49,8 @@ func FuzzReader(f *testing.F) {
 			results++
 			check(t, p)
 			if !gzip {
-				compare(t, p, lines[r.line-1])
+				_, line, _ := r.Position()
+				compare(t, p, lines[line-1])
 			}
 		}
 		if !gzip && results > len(lines) {
