@@ -250,17 +250,21 @@ func name(given, family, suffix string) string {
 	return clean(given + " " + family + " " + suffix)
 }
 
-// turned writes "Family, Given" and "Family, Jr, Given" as "Given Family Jr"; any other name stays.
+// turned writes "Family, Given", "Family, Given, Jr." and, as BibTeX has it, "Family, Jr., Given" as "Given Family Jr."; any other name stays.
 func turned(s string) string {
 	parts := strings.Split(s, ",")
-	switch len(parts) {
-	case 2:
+	switch {
+	case len(parts) == 2:
 		return name(parts[1], parts[0], "")
-	case 3:
+	case len(parts) == 3 && suffix.MatchString(clean(parts[2])):
+		return name(parts[1], parts[0], parts[2])
+	case len(parts) == 3:
 		return name(parts[2], parts[0], parts[1])
 	}
 	return clean(s)
 }
+
+var suffix = regexp.MustCompile(`^(?i:[js]r\.?|ph\.?d\.?|i{1,3}|iv)$`)
 
 // blocks are elements of HTML and JATS behind which words do not run on.
 var blocks = map[string]bool{"p": true, "sec": true, "title": true, "label": true, "div": true, "br": true, "li": true, "list": true, "list-item": true,

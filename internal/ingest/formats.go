@@ -30,6 +30,10 @@ var formats []*Format
 
 func init() { // the readers ask for formats too
 	formats = []*Format{
+		{"pubmed", "PubMed XML", []string{".xml"}, isPubMed, openXML(pubMed)},
+		{"oai", "OAI-PMH XML, of arXiv or in Dublin Core", []string{".xml"}, isOAI, openXML(oai)},
+		{"acl", "ACL Anthology XML", []string{".xml"}, isACL, openXML(aclAnthology)},
+		{"dblp", "dblp XML", []string{".xml"}, isDBLP, openXML(dblp)},
 		{"arxiv", "arXiv's metadata in JSON Lines", []string{".jsonl", ".ndjson", ".json"}, isArxiv, openJSON(parseArxiv)},
 		{"openalex", "OpenAlex works", []string{".jsonl", ".ndjson", ".json"}, isOpenAlex, openJSON(parseOpenAlex, "results")},
 		{"s2", "Semantic Scholar papers", []string{".jsonl", ".ndjson", ".json"}, isS2, openJSON(parseS2, "data", "recommendedPapers")},

@@ -60,7 +60,7 @@ func FuzzReader(f *testing.F) {
 }
 
 // check checks the promises about a paper.
-func check(t *testing.T, p Paper) {
+func check(t testing.TB, p Paper) {
 	t.Helper()
 	texts := append([]string{p.ID, p.Title, p.Abstract, p.Venue, p.DOI, p.ArxivID, p.URL, string(p.Metadata)}, p.Authors...)
 	for _, s := range texts {

@@ -352,7 +352,7 @@ func pick(record []byte, into any, names ...string) *errorAt {
 	}
 	if err := json.Unmarshal(append(few, '}'), into); err != nil {
 		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return at(wrong.Field, "got %s, which is of another kind than this form has", article(wrong.Value))
+			return at(strings.ToLower(wrong.Field), "got %s, which is of another kind than this form has", article(wrong.Value))
 		}
 		return at("", "%w", err)
 	}
