@@ -61,7 +61,7 @@ func (f facts) put(name string, value any) {
 func finish(p Paper, f facts) (Paper, error) {
 	p.ID, p.Title, p.Abstract, p.Venue = clean(p.ID), clean(p.Title), clean(p.Abstract), clean(p.Venue)
 	p.DOI, p.ArxivID, p.URL = clean(p.DOI), clean(p.ArxivID), clean(p.URL)
-	authors := p.Authors[:0:0]
+	var authors []string
 	for _, a := range p.Authors {
 		if a = clean(a); a != "" {
 			authors = append(authors, a)

@@ -30,6 +30,7 @@ var formats []*Format
 
 func init() { // the readers ask for formats too
 	formats = []*Format{
+		{"parquet", "a table in Parquet", []string{".parquet"}, isParquet, openParquet},
 		{"pubmed", "PubMed XML", []string{".xml"}, isPubMed, openXML(pubMed)},
 		{"oai", "OAI-PMH XML, of arXiv or in Dublin Core", []string{".xml"}, isOAI, openXML(oai)},
 		{"acl", "ACL Anthology XML", []string{".xml"}, isACL, openXML(aclAnthology)},
@@ -39,6 +40,10 @@ func init() { // the readers ask for formats too
 		{"s2", "Semantic Scholar papers", []string{".jsonl", ".ndjson", ".json"}, isS2, openJSON(parseS2, "data", "recommendedPapers")},
 		{"crossref", "Crossref works", []string{".jsonl", ".ndjson", ".json"}, isCrossref, openJSON(parseCrossref, "message", "items")},
 		{ownFormat, "papers in JSON Lines, embedd's form or BEIR's", []string{".jsonl", ".ndjson", ".json"}, isOwn, openOwn},
+		{"bibtex", "BibTeX", []string{".bib", ".bibtex"}, isBibTeX, openBibTeX},
+		{"ris", "RIS", []string{".ris"}, isRIS, openRIS},
+		{"csv", "a table in CSV", []string{".csv"}, isCSV(false), openCSV},
+		{"tsv", "a table in TSV", []string{".tsv", ".tab"}, isCSV(true), openCSV},
 	}
 }
 

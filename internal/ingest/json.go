@@ -93,7 +93,8 @@ type valueRecords struct {
 	text []byte
 }
 
-func (v *valueRecords) where() (int, []byte) { return v.line, v.text }
+func (v *valueRecords) at() int     { return v.line }
+func (v *valueRecords) raw() []byte { return v.text }
 
 func (v *valueRecords) next() (Paper, error) {
 	for {

@@ -25,7 +25,8 @@ func (l *lineRecords) next() (Paper, error) {
 	return l.parse(line)
 }
 
-func (l *lineRecords) where() (int, []byte) { return l.line, l.text }
+func (l *lineRecords) at() int     { return l.line }
+func (l *lineRecords) raw() []byte { return l.text }
 
 // take gives the next line that is not blank. It is valid until the next call.
 func (l *lineRecords) take() ([]byte, error) {

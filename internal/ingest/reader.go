@@ -68,8 +68,10 @@ type records interface {
 	// next reads one. The error is io.EOF after the last; an *errorAt, where the record is rejected; passedOver, where it is no paper; and else
 	// of the whole file: nothing more can be read of it.
 	next() (Paper, error)
-	// where is the line that the last record begins at, and its bytes, which are valid until next.
-	where() (line int, text []byte)
+	// at is the line that the last record begins at, 0 in a form without lines.
+	at() int
+	// raw are the bytes of the last record, which are valid until next.
+	raw() []byte
 }
 
 // passedOver is why a record is no paper, in words that do not depend on the record.
@@ -134,7 +136,7 @@ func (r *Reader) Passed() map[string]int {
 // is 0 in a form without lines, as Parquet.
 func (r *Reader) Position() (file string, line, record int) {
 	if r.records != nil {
-		line, _ = r.records.where()
+		line = r.records.at()
 	}
 	return r.source.name, line, r.record
 }
@@ -222,11 +224,11 @@ func (r *Reader) step(next func() (Paper, error)) (Paper, error) {
 
 // rejected is the error about the record that was read last.
 func (r *Reader) rejected(bad *errorAt, id string) *LineError {
-	line, text := r.records.where()
+	line := r.records.at()
 	if bad.line > 0 {
 		line = bad.line
 	}
-	return &LineError{File: r.source.name, Line: line, Record: r.record, ID: shorten(id), Field: bad.field, Text: cutText(text), Err: bad.err}
+	return &LineError{File: r.source.name, Line: line, Record: r.record, ID: shorten(id), Field: bad.field, Text: cutText(r.records.raw()), Err: bad.err}
 }
 
 // cutText gives the beginning of a record as text.
@@ -248,7 +250,7 @@ func cutText(text []byte) string {
 func (r *Reader) stop(err error) error {
 	line := 1
 	if r.records != nil {
-		line, _ = r.records.where()
+		line = r.records.at()
 	}
 	opened := r.in != nil
 	r.closeFile() // for reading only: nothing can be lost

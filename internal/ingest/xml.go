@@ -103,16 +103,17 @@ type xmlRecords struct {
 	w    *window
 	form xmlForm
 
-	root     string // the first element of all, where that is no record
-	started  bool
-	balance  int // of its tags
-	tree     tree
-	about    volume
-	line     int
-	text     []byte
+	root    string // the first element of all, where that is no record
+	started bool
+	balance int // of its tags
+	tree    tree
+	about   volume
+	line    int
+	text    []byte
 }
 
-func (x *xmlRecords) where() (int, []byte) { return x.line, x.text }
+func (x *xmlRecords) at() int     { return x.line }
+func (x *xmlRecords) raw() []byte { return x.text }
 
 func (x *xmlRecords) next() (Paper, error) {
 	for {
