@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 func isParquet(h *beginning) bool { return bytes.HasPrefix(h.text, []byte("PAR1")) }
@@ -19,6 +21,8 @@ func isParquet(h *beginning) bool { return bytes.HasPrefix(h.text, []byte("PAR1"
 const (
 	// maxChunkBytes is how large the chunk of a column may be that is read, by what the file says of it.
 	maxChunkBytes = 4 << 30
+	// maxFooterBytes is how long the description of the columns may be that is at the end of the file.
+	maxFooterBytes = 256 << 20
 	// rowsAtOnce is how many rows are made at once.
 	rowsAtOnce = 64
 )
@@ -62,6 +66,14 @@ func newParquet(f io.ReaderAt, size int64, in *input, o *Options) (p *parquetRec
 			p, err = nil, fmt.Errorf("%w: not Parquet, or broken: %v", errLost, broken)
 		}
 	}()
+	var end [8]byte
+	if _, err := f.ReadAt(end[:], max(0, size-8)); err != nil {
+		return nil, "", err
+	}
+	// The library makes room for as many bytes as the file says that its description has.
+	if n := int64(binary.LittleEndian.Uint32(end[:4])); string(end[4:]) != "PAR1" || n > size-8 || n > maxFooterBytes {
+		return nil, "", fmt.Errorf("%w: not Parquet, or cut off: the end of the file is not that of one, or says that its description has %d bytes", errLost, n)
+	}
 	file, err := parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(bufferSize))
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: not Parquet, or broken: %w", errLost, err)
@@ -95,6 +107,11 @@ func newParquet(f io.ReaderAt, size int64, in *input, o *Options) (p *parquetRec
 		for _, c := range p.from {
 			if c >= len(g.Columns) {
 				return nil, "", fmt.Errorf("%w: row group %d has %d columns, the schema more", errLost, i, len(g.Columns))
+			}
+			switch codec := g.Columns[c].MetaData.Codec; codec {
+			case format.Uncompressed, format.Snappy, format.Gzip, format.Zstd:
+			default: // the library's LZ4 makes room without end where a page is broken
+				return nil, "", at("", "columns are compressed by %v; write the file with snappy, gzip or zstd", codec)
 			}
 			if n := g.Columns[c].MetaData.TotalUncompressedSize; n < 0 || n > maxChunkBytes {
 				return nil, "", fmt.Errorf("%w: row group %d says that a column of it has %d bytes; at most %d are read", errLost, i, n, int64(maxChunkBytes))

@@ -16,8 +16,8 @@ import (
 const (
 	// bufferSize is the size of the buffers before and after decompression, and of what a guess may look at.
 	bufferSize = 64 << 10
-	// maxWindow is how far back a zstd stream may refer, 128 MiB: what zstd reads without being asked to, and writes with --long. It is the
-	// memory that such a stream takes.
+	// maxWindow is how far back a zstd stream may refer, 128 MiB: what zstd reads without being asked to, and writes with --long. Twice
+	// that is the memory that such a stream takes.
 	maxWindow = 128 << 20
 )
 
