@@ -156,18 +156,23 @@ func (r *Reader) Next() (Paper, error) {
 	return r.step(func() (Paper, error) { return r.records.next() })
 }
 
-// Count reads on to the end, and returns how many papers and *LineErrors Next would have given. For lines of our own form it is much
-// faster, as it does not look into them.
-func (r *Reader) Count() (n int, err error) {
-	count := func() (Paper, error) {
+// Skip is Next for a record that is not wanted. It gives the same errors, but for lines of our own form it does not look into a line, which is
+// much faster.
+func (r *Reader) Skip() error {
+	_, err := r.step(func() (Paper, error) {
 		if l, ok := r.records.(*lineRecords); ok && r.format.Name == ownFormat {
 			_, err := l.take()
 			return Paper{}, err
 		}
 		return r.records.next()
-	}
+	})
+	return err
+}
+
+// Count reads on to the end, and returns how many papers and *LineErrors Next would have given. It is as fast as Skip.
+func (r *Reader) Count() (n int, err error) {
 	for {
-		_, err := r.step(count)
+		err := r.Skip()
 		var line *LineError
 		switch {
 		case err == io.EOF:
