@@ -15,8 +15,9 @@ func isPubMed(h *beginning) bool {
 }
 
 var pubMed = xmlForm{
-	whole: []string{"PubmedArticle", "PubmedBookArticle", "DeleteCitation", "DeleteDocument"},
-	read:  readPubMed,
+	whole:   []string{"PubmedArticle", "PubmedBookArticle", "DeleteCitation", "DeleteDocument"},
+	without: "ReferenceList",
+	read:    readPubMed,
 }
 
 // readPubMed reads an article of PubMed's baseline, its updates, or an answer of efetch.

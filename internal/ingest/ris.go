@@ -2,18 +2,28 @@ package ingest
 
 import (
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 )
 
-// risLine is a line of RIS: a tag of two characters, two blanks, a line and a blank, of which some programs leave blanks out.
-var risLine = regexp.MustCompile(`^([A-Z][A-Z0-9])\s{1,2}-(?:\s(.*))?$`)
+// risTag reads a line of RIS: a tag of two characters, two blanks, a line and a blank, of which some programs leave blanks out.
+func risTag(line string) (tag, value string, ok bool) {
+	if len(line) < 4 || line[0] < 'A' || line[0] > 'Z' || !(line[1] >= 'A' && line[1] <= 'Z' || line[1] >= '0' && line[1] <= '9') {
+		return "", "", false
+	}
+	rest := line[2:]
+	blanks := len(rest) - len(strings.TrimLeft(rest, " \t"))
+	rest, ok = strings.CutPrefix(rest[blanks:], "-")
+	if !ok || blanks < 1 || blanks > 2 || rest != "" && rest[0] != ' ' && rest[0] != '\t' {
+		return "", "", false
+	}
+	return line[:2], strings.TrimLeft(rest, " \t"), true
+}
 
 func isRIS(h *beginning) bool {
 	line, _, _ := strings.Cut(string(h.text[:min(len(h.text), 200)]), "\n")
-	m := risLine.FindStringSubmatch(strings.TrimRight(line, "\r"))
-	return m != nil && m[1] == "TY"
+	tag, _, ok := risTag(strings.TrimRight(line, "\r"))
+	return ok && tag == "TY"
 }
 
 func openRIS(s *stream, _ *Options) (records, string, error) {
@@ -36,14 +46,21 @@ func (r *risRecords) raw() []byte { return r.text }
 func (r *risRecords) next() (Paper, error) {
 	r.text = r.text[:0]
 	var fields []risField
+	var more []byte // of the last field, which goes on over lines
 	take := func(line string) {
 		r.text = append(append(r.text, line...), '\n')
-		m := risLine.FindStringSubmatch(line)
+		tag, value, ok := risTag(line)
 		switch {
-		case m != nil:
-			fields = append(fields, risField{m[1], m[2]})
+		case ok:
+			fields = append(fields, risField{tag, value})
 		case len(fields) > 0:
-			fields[len(fields)-1].value += " " + line
+			more = append(more, ' ')
+			more = append(more, line...)
+			return
+		}
+		if ok && len(more) > 0 {
+			fields[len(fields)-2].value += string(more)
+			more = more[:0]
 		}
 	}
 	var bad error
@@ -64,14 +81,14 @@ func (r *risRecords) next() (Paper, error) {
 			return Paper{}, err
 		}
 		text := strings.TrimRight(string(line), "\r ")
-		m := risLine.FindStringSubmatch(text)
+		tag, _, ok := risTag(text)
 		if len(fields) == 0 {
 			r.line = r.lines.line
-			if m == nil || m[1] != "TY" {
+			if !ok || tag != "TY" {
 				r.text = append(r.text, text...)
 				return Paper{}, at("", "want a reference, which begins with TY, got %q", shorten(strings.ToValidUTF8(text, "\ufffd")))
 			}
-		} else if m != nil && m[1] == "TY" {
+		} else if ok && tag == "TY" {
 			r.kept, r.first = text, r.lines.line
 			break
 		}
@@ -80,12 +97,15 @@ func (r *risRecords) next() (Paper, error) {
 		} else {
 			take(text)
 		}
-		if m != nil && m[1] == "ER" {
+		if ok && tag == "ER" {
 			break
 		}
 	}
 	if bad != nil {
 		return Paper{}, bad
+	}
+	if len(more) > 0 {
+		fields[len(fields)-1].value += string(more)
 	}
 	if invalidUTF8(r.text) >= 0 {
 		return Paper{}, at("", "invalid UTF-8; convert the file first, as with iconv -f latin1 -t utf-8")

@@ -19,8 +19,24 @@ import (
 type xmlForm struct {
 	// whole are the elements that are cut out, tags those of which the first tag is. None of them is in another of its name.
 	whole, tags []string
+	// without is an element that is not read at all, "" where there is none: the many references of a paper.
+	without string
 	// read reads such an element. about is what the file's elements before have said, and is read's own.
 	read func(e element, about *volume) (Paper, error)
+}
+
+// without leaves an element of a record out, and all between several of them. Line ends stay, for the lines of errors.
+func without(record []byte, name string) []byte {
+	if name == "" {
+		return record
+	}
+	from, to := bytes.Index(record, []byte("<"+name+">")), bytes.LastIndex(record, []byte("</"+name+">"))
+	if from < 0 || to < from {
+		return record
+	}
+	out := append(make([]byte, 0, len(record)), record[:from]...)
+	out = append(out, bytes.Repeat([]byte("\n"), bytes.Count(record[from:to], []byte("\n")))...)
+	return append(out, record[to+len(name)+3:]...)
 }
 
 // errNoRecord: an element was read that is no record, but says something about those that come.
@@ -128,7 +144,7 @@ func (x *xmlRecords) next() (Paper, error) {
 		if err := x.cut(alone); err != nil {
 			return Paper{}, err
 		}
-		if err := x.tree.read(x.text, alone); err != nil {
+		if err := x.tree.read(without(x.text, x.form.without), alone); err != nil {
 			if bad, ok := errors.AsType[*xml.SyntaxError](err); ok {
 				return Paper{}, &errorAt{err: errors.New(bad.Msg), line: x.line + bad.Line - 1}
 			}
