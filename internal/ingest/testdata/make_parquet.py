@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the sample of Parquet as pandas and Hugging Face write such files: make_parquet.py, with pyarrow 26 or near it."""
+"""Writes the samples of Parquet as pandas and Hugging Face write such files: make_parquet.py, with pyarrow 26 or near it."""
 import datetime, os, pyarrow as pa, pyarrow.parquet as pq
 
 rows = [
@@ -15,3 +15,5 @@ schema = pa.schema([("paper_id", pa.string()), ("title", pa.string()), ("abstrac
                     ("metadata", pa.struct([("categories", pa.list_(pa.string())), ("cited_by", pa.int64()), ("open", pa.bool_())])), ("when", pa.date32())])
 here = os.path.dirname(os.path.abspath(__file__))
 pq.write_table(pa.Table.from_pylist(rows, schema=schema), os.path.join(here, "forms/parquet/papers.parquet"), row_group_size=3, compression="zstd")
+whole = [{"id": "t1", "title": "In Parquet", "abstract": "Its abstract"}]
+pq.write_table(pa.Table.from_pylist(whole), os.path.join(here, "whole.parquet"), compression="snappy")
