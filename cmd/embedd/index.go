@@ -25,11 +25,12 @@ type indexCmd struct {
 	Files []string `arg:"" name:"file" help:"Files, folders, or - for standard input; in gzip or zstd too."`
 	Mode  string   `help:"Which papers are taken: all (upsert), only those that are not stored (insert), only those that are (update). The others are rejected." enum:"upsert,insert,update" default:"upsert" env:"EMBEDD_INDEX_MODE"`
 
-	Format  string            `help:"The form of the files: ${formats}. Without it each file's is guessed, and said." placeholder:"FORM" env:"EMBEDD_INDEX_FORMAT"`
-	Columns map[string]string `help:"Columns of CSV, TSV and Parquet, as title=Title,abstract=Summary,metadata.lang=Language; without it those with the usual names." placeholder:"FIELD=COLUMN" mapsep:"," env:"EMBEDD_INDEX_COLUMNS"`
-	Rejects string            `help:"Write each record that is rejected to this file, as a line of JSON with file, line, reason and text. A file that is there is overwritten, with --skip appended to." placeholder:"FILE" env:"-"`
-	Skip    int               `help:"Go over the first N records, as an interrupted run says." placeholder:"N" default:"0" env:"-"`
-	DryRun  bool              `help:"Read everything and say what would be indexed, without a server and a data directory." env:"EMBEDD_INDEX_DRY_RUN"`
+	Format    string            `help:"The form of the files: ${formats}. Without it each file's is guessed, and said." placeholder:"FORM" env:"EMBEDD_INDEX_FORMAT"`
+	Columns   map[string]string `help:"Columns of CSV, TSV and Parquet, as title=Title,abstract=Summary,metadata.lang=Language; without it those with the usual names." placeholder:"FIELD=COLUMN" mapsep:"," env:"EMBEDD_INDEX_COLUMNS"`
+	Abstracts string            `help:"Semantic Scholar's dataset abstracts, a file or a folder, for the papers of its dataset papers, which have none." placeholder:"PATH" env:"EMBEDD_INDEX_ABSTRACTS"`
+	Rejects   string            `help:"Write each record that is rejected to this file, as a line of JSON with file, line, reason and text. A file that is there is overwritten, with --skip appended to." placeholder:"FILE" env:"-"`
+	Skip      int               `help:"Go over the first N records, as an interrupted run says." placeholder:"N" default:"0" env:"-"`
+	DryRun    bool              `help:"Read everything and say what would be indexed, without a server and a data directory." env:"EMBEDD_INDEX_DRY_RUN"`
 
 	outputFlags
 	clientFlags
@@ -66,6 +67,12 @@ func (c *indexCmd) Run(e *env) (err error) {
 			}
 		}()
 	}
+	if c.Abstracts != "" {
+		if o.read.Abstracts, err = loadAbstracts(e, c.Abstracts, &o); err != nil {
+			return fmt.Errorf("--abstracts: %w", err)
+		}
+		defer finish(&err, o.read.Abstracts.Close)
+	}
 	if c.DryRun {
 		return c.dryRun(e, &o)
 	}
@@ -94,6 +101,9 @@ func (c *indexCmd) Run(e *env) (err error) {
 			err = printPassed(e, report.PassedOver)
 		}
 	}
+	if err == nil && o.lines > 0 {
+		err = fmt.Errorf("%d lines of --abstracts were rejected%s", o.lines, c.whereRejects())
+	}
 	if err == nil && report.RejectedPapers > 0 {
 		err = fmt.Errorf("%d papers were rejected and are not indexed%s", report.RejectedPapers, c.whereRejects())
 	}
@@ -114,6 +124,7 @@ type indexOptions struct {
 	read    ingest.Options
 	skip    int                   // records that are gone over at the beginning
 	rejects *rejectFile           // nil: none is wanted
+	lines   int                   // of --abstracts that were rejected
 	again   func(skip int) string // the command that goes on; nil: there is none
 }
 

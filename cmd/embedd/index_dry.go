@@ -66,6 +66,9 @@ func (c *indexCmd) dryRun(e *env, o *indexOptions) error {
 	} else {
 		err = r.print(e)
 	}
+	if err == nil && o.lines > 0 {
+		err = fmt.Errorf("%d lines of --abstracts were rejected%s", o.lines, c.whereRejects())
+	}
 	if err == nil && r.Rejected > 0 {
 		err = fmt.Errorf("%d papers would be rejected%s", r.Rejected, c.whereRejects())
 	}

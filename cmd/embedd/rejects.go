@@ -89,6 +89,23 @@ func (f *rejectFile) close() error {
 	return errors.Join(f.err, f.out.Flush(), f.file.Close())
 }
 
+// loadAbstracts reads abstracts of Semantic Scholar.
+func loadAbstracts(e *env, path string, o *indexOptions) (*ingest.Abstracts, error) {
+	bar := newProgress(e, "reading abstracts", "KiB")
+	defer bar.Done()
+	a, err := ingest.LoadAbstracts(e.ctx, path, func(l *ingest.LineError) {
+		r := lineRejection(l)
+		o.rejects.write(r)
+		if o.lines++; o.lines <= maxRejectionLines {
+			fmt.Fprintf(e.stderr, "embedd: rejected: %s: %s\n", printable(r.where), printable(r.Reason))
+		}
+	}, func(read, size int64) { bar.Set(int(read>>10), int(size>>10)) })
+	if err == nil {
+		fmt.Fprintf(e.stderr, "embedd: %s: %d abstracts\n", printable(path), a.Len())
+	}
+	return a, err
+}
+
 // formatNames are the names of all forms.
 func formatNames() string {
 	var names []string

@@ -37,7 +37,7 @@ func init() { // the readers ask for formats too
 		{"dblp", "dblp XML", []string{".xml"}, isDBLP, openXML(dblp)},
 		{"arxiv", "arXiv's metadata in JSON Lines", []string{".jsonl", ".ndjson", ".json"}, isArxiv, openJSON(parseArxiv)},
 		{"openalex", "OpenAlex works", []string{".jsonl", ".ndjson", ".json"}, isOpenAlex, openJSON(parseOpenAlex, "results")},
-		{"s2", "Semantic Scholar papers", []string{".jsonl", ".ndjson", ".json"}, isS2, openJSON(parseS2, "data", "recommendedPapers")},
+		{"s2", "Semantic Scholar papers", []string{".jsonl", ".ndjson", ".json"}, isS2, openS2},
 		{"crossref", "Crossref works", []string{".jsonl", ".ndjson", ".json"}, isCrossref, openJSON(parseCrossref, "message", "items")},
 		{ownFormat, "papers in JSON Lines, embedd's form or BEIR's", []string{".jsonl", ".ndjson", ".json"}, isOwn, openOwn},
 		{"bibtex", "BibTeX", []string{".bib", ".bibtex"}, isBibTeX, openBibTeX},
@@ -121,6 +121,9 @@ type beginning struct {
 // formatOf is the format of a file: the one that is asked for, or the one that the file begins like. As much is looked at as is needed: a pipe
 // may be slow.
 func (o *Options) formatOf(s *stream, src source) (*Format, error) {
+	if o.form != nil {
+		return o.form, nil
+	}
 	if o.Format != "" {
 		return formatNamed(o.Format), nil
 	}

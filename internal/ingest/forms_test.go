@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/parquet-go/parquet-go"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata/forms anew")
@@ -117,5 +119,85 @@ func TestForms(t *testing.T) {
 		if !had[f.Name] {
 			t.Errorf("the form %s has no sample", f.Name)
 		}
+	}
+}
+
+// FuzzForms: whatever comes in as a file of a form, reading ends, a paper is in order, and an error comes again.
+func FuzzForms(f *testing.F) {
+	forms := Formats()
+	for _, file := range samples(f) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		form := filepath.Base(filepath.Dir(file))
+		f.Add(uint8(slices.IndexFunc(forms, func(f *Format) bool { return f.Name == form })), text)
+	}
+	f.Fuzz(func(t *testing.T, form uint8, text []byte) {
+		o := Options{}
+		if int(form) < len(forms) { // else it is guessed
+			o.Format = forms[form].Name
+		}
+		r := newReader(bytes.NewReader(text), "fuzz", o)
+		defer r.Close()
+		for calls := 0; ; calls++ {
+			if calls > len(text)+10 {
+				t.Fatalf("%d calls for %d bytes", calls, len(text))
+			}
+			p, err := r.Next()
+			if _, ok := errors.AsType[*LineError](err); ok {
+				continue
+			}
+			if err != nil {
+				if _, again := r.Next(); again != err {
+					t.Fatalf("after %v comes %v", err, again)
+				}
+				return
+			}
+			check(t, p)
+		}
+	})
+}
+
+// A table that embedd's own libraries write is read too: lists that repeat without a group around them.
+func TestParquetOfTheLibrary(t *testing.T) {
+	type row struct {
+		ID       string            `parquet:"id"`
+		Title    string            `parquet:"title,optional"`
+		Authors  []string          `parquet:"authors"`
+		Year     int32             `parquet:"year"`
+		Vector   []float32         `parquet:"vector,list"`
+		Metadata map[string]string `parquet:"metadata"`
+	}
+	var rows []row
+	for i := range 5000 {
+		r := row{ID: fmt.Sprint(i), Title: fmt.Sprintf("Paper %d", i), Year: int32(1900 + i%100), Metadata: map[string]string{"a": fmt.Sprint(i)}}
+		for j := range i % 5 {
+			r.Authors = append(r.Authors, fmt.Sprintf("A. %d", j))
+			r.Vector = append(r.Vector, float32(j)/4)
+		}
+		rows = append(rows, r)
+	}
+	path := filepath.Join(t.TempDir(), "papers.parquet")
+	if err := parquet.WriteFile(path, rows, parquet.MaxRowsPerRowGroup(700)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for _, want := range rows {
+		p, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.ID != want.ID || p.Title != want.Title || !slices.Equal(p.Authors, want.Authors) || p.Year != want.Year || !slices.Equal(p.Vector, want.Vector) ||
+			string(p.Metadata) != fmt.Sprintf(`{"a":"%s"}`, want.ID) {
+			t.Fatalf("%+v of %+v, metadata %s", p, want, p.Metadata)
+		}
+	}
+	if _, err := r.Next(); err != io.EOF || r.BytesRead() != r.Size() {
+		t.Errorf("at the end: %v, %d of %d bytes", err, r.BytesRead(), r.Size())
 	}
 }

@@ -223,7 +223,7 @@ func TestPackedMutants(t *testing.T) {
 	text := strings.Repeat(line("a")+line("b"), 2000)
 	for name, good := range map[string][]byte{"papers.jsonl.gz": zip(t, text), "papers.jsonl.zst": pack(t, text)} {
 		path := filepath.Join(t.TempDir(), name)
-		for range min(*mutants, 1000) / 2 {
+		for range min(*mutants, 1000) / 5 {
 			mutant := mutate(rng, good)
 			if err := os.WriteFile(path, mutant, 0o600); err != nil {
 				t.Fatal(err)

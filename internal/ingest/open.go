@@ -20,9 +20,13 @@ type Options struct {
 	// Columns are which column of a table is which field, of CSV, TSV and Parquet: "title" or "metadata.lang" -> "Title". Nil maps the columns
 	// by their usual names. With Columns other columns are not read.
 	Columns map[string]string
+	// Abstracts are for papers of Semantic Scholar that have none; nil: there are none. They are the caller's to close.
+	Abstracts *Abstracts
 	// Opened, where it is not nil, is told of each file that is begun: its format, and what is to be known of how it is read, "" where there is
 	// nothing. Next calls it.
 	Opened func(file string, f *Format, note string)
+
+	form *Format // goes before Format: one that is in no table
 }
 
 // source is a file to be opened.

@@ -45,6 +45,7 @@ func openParquet(s *stream, o *Options) (records, string, error) {
 // parquetRecords are the rows of a Parquet file. Only the columns that are fields are read.
 type parquetRecords struct {
 	in      *input
+	bytes   io.ReaderAt
 	size    int64
 	counted int64 // of size
 	file    *parquet.File
@@ -78,7 +79,7 @@ func newParquet(f io.ReaderAt, size int64, in *input, o *Options) (p *parquetRec
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: not Parquet, or broken: %w", errLost, err)
 	}
-	p = &parquetRecords{in: in, size: size, file: file}
+	p = &parquetRecords{in: in, bytes: f, size: size, counted: in.n, file: file}
 	fields := file.Schema().Fields()
 	var header []string
 	for _, f := range fields {
@@ -185,6 +186,9 @@ func (p *parquetRecords) read() (parquet.Row, error) {
 				return nil, io.EOF
 			}
 			for _, c := range p.from {
+				if err := checkChunk(p.bytes, p.size, &p.file.Metadata().RowGroups[p.group].Columns[c].MetaData); err != nil {
+					return nil, fmt.Errorf("row group %d: %w", p.group, err)
+				}
 				p.pages = append(p.pages, &pages{from: groups[p.group].ColumnChunks()[c].Pages()})
 			}
 			p.group++

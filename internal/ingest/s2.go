@@ -55,7 +55,7 @@ func parseS2(record []byte) (Paper, error) {
 		return p, at("corpusid", "missing, and so is paperId")
 	}
 	if blank(s.Title) && s.OpenAccessInfo != nil {
-		return p, passedOver("an abstract without its paper: the dataset \"abstracts\" has no titles")
+		return p, passedOver("of Semantic Scholar, an abstract without its paper")
 	}
 	if s.Year >= 1 && s.Year <= 9999 {
 		p.Year = int32(s.Year)

@@ -133,12 +133,14 @@ func (s *stream) close() {
 type input struct {
 	file io.ReadCloser
 	read *atomic.Int64
+	n    int64 // of this file
 	err  error
 }
 
 func (in *input) Read(b []byte) (int, error) {
 	n, err := in.file.Read(b)
 	in.read.Add(int64(n))
+	in.n += int64(n)
 	if err != nil && err != io.EOF {
 		in.err = err
 	}

@@ -109,7 +109,7 @@ func rootOf(text []byte) string {
 }
 
 // nameEnd is the length of the name that a tag begins with, 0 where its end is not there.
-func nameEnd(text []byte) int { return max(bytes.IndexAny(text[:min(len(text), 256)], " \t\r\n/>"), 0) }
+func nameEnd(text []byte) int { return max(bytes.IndexAny(text[:min(len(text), 256)], " \t\r\n/><"), 0) }
 
 func local(name string) string { return name[strings.IndexByte(name, ':')+1:] }
 
@@ -249,9 +249,12 @@ func (x *xmlRecords) over(n int, end string) error {
 // tag gives the length of the tag that text begins with, and sets line.
 func (x *xmlRecords) tag() (int, error) {
 	x.line = x.w.line
-	for from := 0; ; {
+	for from := 1; ; {
 		text := x.w.text()
-		if i := bytes.IndexByte(text[from:], '>'); i >= 0 {
+		if i := bytes.IndexAny(text[from:], "<>"); i >= 0 {
+			if text[from+i] == '<' {
+				return 0, x.giveUp(from+i, errors.New("a tag that has no end"))
+			}
 			return from + i + 1, nil
 		}
 		from = len(text)
