@@ -11,9 +11,10 @@ func isACL(h *beginning) bool {
 }
 
 var aclAnthology = xmlForm{
-	whole: []string{"meta", "frontmatter", "paper", "event"},
-	tags:  []string{"collection", "volume"},
-	read:  readACL,
+	whole:  []string{"meta", "frontmatter", "paper", "event"},
+	tags:   []string{"collection", "volume"},
+	around: "event",
+	read:   readACL,
 }
 
 // volume is what a file of the ACL Anthology has said of the volume that papers are in.

@@ -17,8 +17,9 @@ import (
 
 // xmlForm is a form of XML files.
 type xmlForm struct {
-	// whole are the elements that are cut out, tags those of which the first tag is. None of them is in another of its name.
+	// whole are the elements that are cut out, tags those of which the first tag is. None of whole is in another, but in around.
 	whole, tags []string
+	around      string
 	// without is an element that is not read at all, "" where there is none: the many references of a paper.
 	without string
 	// read reads such an element. about is what the file's elements before have said, and is read's own.
@@ -109,12 +110,14 @@ func rootOf(text []byte) string {
 }
 
 // nameEnd is the length of the name that a tag begins with, 0 where its end is not there.
-func nameEnd(text []byte) int { return max(bytes.IndexAny(text[:min(len(text), 256)], " \t\r\n/><"), 0) }
+func nameEnd(text []byte) int {
+	return max(bytes.IndexAny(text[:min(len(text), 256)], " \t\r\n/><"), 0)
+}
 
 func local(name string) string { return name[strings.IndexByte(name, ':')+1:] }
 
 // xmlRecords are elements of XML. They are cut out at their tags before they are read, so that one which is broken costs itself alone and the
-// memory is that of one. An element that has no end reaches to where the next one of its name begins.
+// memory is that of one. An element that has no end reaches to where the next record begins.
 type xmlRecords struct {
 	w    *window
 	form xmlForm
@@ -291,6 +294,11 @@ func (x *xmlRecords) cut(tagAlone bool) error {
 		return nil
 	}
 	full := string(x.w.text()[1 : 1+nameEnd(x.w.text()[1:])])
+	prefix := full[:len(full)-len(local(full))]
+	longest := len(x.root)
+	for _, name := range x.form.whole {
+		longest = max(longest, len(prefix)+len(name))
+	}
 	isName := func(text []byte, name string) bool {
 		return len(text) > len(name) && string(text[:len(name)]) == name && strings.IndexByte(" \t\r\n/>", text[len(name)]) >= 0
 	}
@@ -304,7 +312,7 @@ func (x *xmlRecords) cut(tagAlone bool) error {
 				break
 			}
 			from += i
-			if !all && len(text)-from < len(full)+len(x.root)+8 { // the name may not be all there
+			if !all && len(text)-from < longest+8 { // the name may not be all there
 				break
 			}
 			switch rest := text[from+1:]; {
@@ -317,7 +325,8 @@ func (x *xmlRecords) cut(tagAlone bool) error {
 				if !all && len(rest) < bufferSize {
 					break tags
 				}
-			case isName(rest, full), x.root != "" && len(rest) > 0 && rest[0] == '/' && isName(rest[1:], x.root):
+			case isName(rest, full), local(full) != x.form.around && bytes.HasPrefix(rest, []byte(prefix)) && slices.ContainsFunc(x.form.whole, func(name string) bool { return isName(rest[len(prefix):], name) }),
+				x.root != "" && len(rest) > 0 && rest[0] == '/' && isName(rest[1:], x.root):
 				return x.giveUp(from, fmt.Errorf("<%s> has no end", full))
 			}
 			from++
