@@ -88,7 +88,7 @@ func (c *evalCmd) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
-	if n := len(report.Rejected); n > 0 {
+	if n := report.RejectedPapers; n > 0 {
 		fmt.Fprintf(e.stderr, "embedd: note: %d papers of the corpus were rejected, as shown above, and cannot be found; judgments about them count as missed\n", n)
 	}
 	// A kept data directory may hold papers of another corpus, which would compete.
@@ -104,7 +104,7 @@ func (c *evalCmd) Run(e *env) (err error) {
 	if err := en.collection.Settle(e.ctx); err != nil {
 		return err
 	}
-	out := evalReport{Dataset: set.Name, Papers: report.Papers, Rejected: len(report.Rejected), Model: en.collection.Model().ID, Metrics: map[string]eval.Metrics{}}
+	out := evalReport{Dataset: set.Name, Papers: report.Papers, Rejected: report.RejectedPapers, Model: en.collection.Model().ID, Metrics: map[string]eval.Metrics{}}
 	for _, s := range evalSearches {
 		if c.Mode != "all" && !strings.HasPrefix(s.key, c.Mode) || s.request.GetSentences() && !c.Sentences {
 			continue

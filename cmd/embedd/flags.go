@@ -85,8 +85,16 @@ func program() string { return shellWord(os.Args[0]) }
 // flagText is a flag's value as it would be given.
 func flagText(f *kong.Flag) string {
 	value := reflect.Indirect(f.Target).Interface()
-	if list, ok := value.([]string); ok {
-		return strings.Join(list, ",")
+	switch value := value.(type) {
+	case []string:
+		return strings.Join(value, ",")
+	case map[string]string:
+		var pairs []string
+		for name, text := range value {
+			pairs = append(pairs, name+"="+text)
+		}
+		slices.Sort(pairs)
+		return strings.Join(pairs, ",")
 	}
 	return fmt.Sprint(value)
 }

@@ -22,8 +22,15 @@ import (
 )
 
 type indexCmd struct {
-	Files []string `arg:"" name:"file" help:"JSONL files (.gz too), BEIR folders, or - for standard input."`
+	Files []string `arg:"" name:"file" help:"Files, folders, or - for standard input; in gzip or zstd too."`
 	Mode  string   `help:"Which papers are taken: all (upsert), only those that are not stored (insert), only those that are (update). The others are rejected." enum:"upsert,insert,update" default:"upsert" env:"EMBEDD_INDEX_MODE"`
+
+	Format    string            `help:"The form of the files: ${formats}. Without it each file's is guessed, and said." placeholder:"FORM" env:"EMBEDD_INDEX_FORMAT"`
+	Columns   map[string]string `help:"Columns of CSV, TSV and Parquet, as title=Title,abstract=Summary,metadata.lang=Language; without it those with the usual names." placeholder:"FIELD=COLUMN" mapsep:"," env:"EMBEDD_INDEX_COLUMNS"`
+	Abstracts string            `help:"Semantic Scholar's dataset abstracts, a file or a folder, for the papers of its dataset papers, which have none." placeholder:"PATH" env:"EMBEDD_INDEX_ABSTRACTS"`
+	Rejects   string            `help:"Write each record that is rejected to this file, as a line of JSON with file, line, reason and text. A file that is there is overwritten, with --skip appended to." placeholder:"FILE" env:"-"`
+	Skip      int               `help:"Go over the first N records, as an interrupted run says." placeholder:"N" default:"0" env:"-"`
+	DryRun    bool              `help:"Read everything and say what would be indexed, without a server and a data directory." env:"EMBEDD_INDEX_DRY_RUN"`
 
 	outputFlags
 	clientFlags
@@ -32,19 +39,56 @@ type indexCmd struct {
 func (indexCmd) Help() string {
 	return `Papers that are stored already with the same text are not encoded again, so an interrupted run goes on where it was. A server
 that is restarted meanwhile is waited for, up to two minutes.
-A line that cannot be read is reported and left out; the exit status is then 1.
+A record that cannot be read is reported and left out; the exit status is then 1. What each form is, and what of it becomes which field of a paper,
+is in docs/import.md.
 
 Example:
-  embedd index samples/papers.jsonl --data /srv/papers`
+  embedd index samples/papers.jsonl --data /srv/papers
+  embedd index pubmed25n0001.xml.gz references.bib --dry-run
+  embedd index table.csv --columns id=Number,title=Title,abstract=Summary --rejects rejected.jsonl`
 }
 
 func (c *indexCmd) Run(e *env) (err error) {
+	if c.Skip < 0 {
+		return fmt.Errorf("--skip is %d; want 0 or more", c.Skip)
+	}
+	o := indexOptions{mode: ingestModes[c.Mode], read: ingest.Options{Format: c.Format, Columns: c.Columns}, skip: c.Skip}
+	if len(c.Columns) == 0 {
+		o.read.Columns = nil
+	}
+	o.read.Opened = sayForms(e)
+	if c.Rejects != "" {
+		if o.rejects, err = openRejects(c.Rejects, c.Files, c.Skip > 0); err != nil {
+			return fmt.Errorf("--rejects: %w", err)
+		}
+		defer func() {
+			if closeErr := o.rejects.close(); err == nil && closeErr != nil {
+				err = fmt.Errorf("--rejects: %w", closeErr)
+			}
+		}()
+	}
+	if c.Abstracts != "" {
+		if o.read.Abstracts, err = loadAbstracts(e, c.Abstracts, &o); err != nil {
+			return fmt.Errorf("--abstracts: %w", err)
+		}
+		defer finish(&err, o.read.Abstracts.Close)
+	}
+	if c.DryRun {
+		return c.dryRun(e, &o)
+	}
+	o.again = func(skip int) string {
+		words := program() + " index" + e.again("skip", "json") + fmt.Sprintf(" --skip %d", skip)
+		for _, f := range c.Files {
+			words += " " + shellWord(f)
+		}
+		return words
+	}
 	cl, err := c.open(e, true)
 	if err != nil {
 		return err
 	}
 	defer finish(&err, cl.close)
-	report, err := indexFiles(e, cl, c.Files, ingestModes[c.Mode])
+	report, err := indexAll(e, cl, c.Files, o)
 	if err != nil {
 		return err
 	}
@@ -53,24 +97,53 @@ func (c *indexCmd) Run(e *env) (err error) {
 	} else {
 		_, err = fmt.Fprintf(e.stdout, "%d papers in %.1f s, %.0f/s: %d created, %d updated, %d unchanged; %d longer than the model reads\n",
 			report.Papers, report.Seconds, report.PapersPerSecond, report.Created, report.Updated, report.Unchanged, report.Truncated)
+		if err == nil {
+			err = printPassed(e, report.PassedOver)
+		}
 	}
-	if err == nil && len(report.Rejected) > 0 {
-		err = fmt.Errorf("%d papers were rejected and are not indexed", len(report.Rejected))
+	if err == nil && o.lines > 0 {
+		err = fmt.Errorf("%d lines of --abstracts were rejected%s", o.lines, c.whereRejects())
+	}
+	if err == nil && report.RejectedPapers > 0 {
+		err = fmt.Errorf("%d papers were rejected and are not indexed%s", report.RejectedPapers, c.whereRejects())
 	}
 	return err
 }
 
+// whereRejects says where the rejected records are.
+func (c *indexCmd) whereRejects() string {
+	if c.Rejects == "" {
+		return ""
+	}
+	return "; " + c.Rejects + " has them"
+}
+
+// indexOptions say how files are indexed.
+type indexOptions struct {
+	mode    embeddv1.WriteMode
+	read    ingest.Options
+	skip    int                   // records that are gone over at the beginning
+	rejects *rejectFile           // nil: none is wanted
+	lines   int                   // of --abstracts that were rejected
+	again   func(skip int) string // the command that goes on; nil: there is none
+}
+
 // indexReport says what became of the papers of some files.
 type indexReport struct {
-	Papers          int         `json:"papers"`
-	Created         int         `json:"created"`
-	Updated         int         `json:"updated"`
-	Unchanged       int         `json:"unchanged"`
-	Truncated       int         `json:"truncated"`
-	Rejected        []rejection `json:"rejected"`
-	Seconds         float64     `json:"seconds"`
-	PapersPerSecond float64     `json:"papers_per_second"`
+	Papers          int            `json:"papers"`
+	Created         int            `json:"created"`
+	Updated         int            `json:"updated"`
+	Unchanged       int            `json:"unchanged"`
+	Truncated       int            `json:"truncated"`
+	RejectedPapers  int            `json:"rejected_papers"`
+	Rejected        []rejection    `json:"rejected"` // the first mostRejections
+	PassedOver      map[string]int `json:"passed_over,omitempty"`
+	Seconds         float64        `json:"seconds"`
+	PapersPerSecond float64        `json:"papers_per_second"`
 }
+
+// mostRejections is how many rejected papers a report has.
+const mostRejections = 10_000
 
 // rejection is a paper that was left out, and why.
 type rejection struct {
@@ -87,7 +160,10 @@ type indexer struct {
 	e     *env
 	cl    *client
 	mode  embeddv1.WriteMode
+	o     indexOptions
 	bar   *progress
+	seen  int   // records of all files that were read or gone over, those that are no papers apart; of who reads
+	first int   // records of all files that need not be read again: see ingest
 	total int   // papers of all files, where they were counted: not bar.about
 	own   *bool // the papers of the collection bring their own vectors; nil: nobody has asked
 
@@ -113,13 +189,19 @@ func (x *indexer) busy(err error, since time.Time) {
 	}
 }
 
-// indexFiles stores all papers of some files. Rejected papers are in the report and, as they come, on stderr.
+// indexFiles stores all papers of some files, whose forms are guessed. Rejected papers are in the report and, as they come, on stderr.
 func indexFiles(e *env, cl *client, paths []string, mode embeddv1.WriteMode) (*indexReport, error) {
+	return indexAll(e, cl, paths, indexOptions{mode: mode})
+}
+
+// indexAll is indexFiles with options.
+func indexAll(e *env, cl *client, paths []string, o indexOptions) (*indexReport, error) {
 	begin := time.Now()
-	x := &indexer{e: e, cl: cl, mode: mode, bar: newProgress(e, "indexing", "papers")}
+	x := &indexer{e: e, cl: cl, mode: o.mode, o: o, bar: newProgress(e, "indexing", "papers")}
 	x.report.Rejected = []rejection{}
 	var exact bool
-	x.total, exact = countPapers(paths)
+	x.total, exact = countPapers(paths, o.read)
+	x.total = max(0, x.total-o.skip)
 	x.bar.about = !exact
 	if exact {
 		x.bar.Set(0, x.total) // so that there is something to see before the first results
@@ -137,6 +219,9 @@ func indexFiles(e *env, cl *client, paths []string, mode embeddv1.WriteMode) (*i
 	r.PapersPerSecond = float64(r.Papers) / r.Seconds
 	if err != nil && r.Papers > 0 {
 		fmt.Fprintf(e.stderr, "embedd: %d papers were indexed before the end; run the same command again to go on\n", r.Papers)
+		if o.again != nil && x.first > 0 {
+			fmt.Fprintf(e.stderr, "embedd: without reading what is stored once more, where the files are the same: %s\n", o.again(x.first))
+		}
 	}
 	return r, err
 }
@@ -145,13 +230,14 @@ func indexFiles(e *env, cl *client, paths []string, mode embeddv1.WriteMode) (*i
 const countBytes = 16 << 20
 
 // countPapers counts the papers of files, bad lines too. It is not exact where a file cannot be read twice or is large.
-func countPapers(paths []string) (n int, exact bool) {
+func countPapers(paths []string, o ingest.Options) (n int, exact bool) {
+	o.Opened = nil
 	var size int64
 	for _, path := range paths {
 		if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() && !fi.IsDir() {
 			return 0, false
 		}
-		r, err := ingest.Open(path)
+		r, err := ingest.Open(path, o)
 		if err != nil {
 			return 0, false
 		}
@@ -169,26 +255,50 @@ func countPapers(paths []string) (n int, exact bool) {
 
 // file sends one file's papers.
 func (x *indexer) file(path string) (err error) {
-	r, err := ingest.Open(path)
+	r, err := ingest.Open(path, x.o.read)
 	if err != nil {
 		return err
 	}
 	defer finish(&err, r.Close)
+	defer func() {
+		for reason, n := range r.Passed() {
+			if x.report.PassedOver == nil {
+				x.report.PassedOver = map[string]int{}
+			}
+			x.report.PassedOver[reason] += n
+		}
+	}()
 	before := x.done()
 	return x.ingest(func() (*source, error) {
 		for {
+			if x.seen < x.o.skip {
+				if err := x.e.ctx.Err(); err != nil {
+					return nil, err
+				}
+				err := r.Skip()
+				var line *ingest.LineError
+				if err != nil && !errors.As(err, &line) {
+					return nil, err
+				}
+				x.seen++
+				continue
+			}
 			p, err := r.Next()
 			var line *ingest.LineError
 			if errors.As(err, &line) {
-				x.reject(fmt.Sprintf("%s:%d", line.File, line.Line), lineReason(line))
+				x.seen++
+				x.reject(lineRejection(line))
 				continue
 			}
 			if err != nil {
 				return nil, err
 			}
+			x.seen++
+			s := &source{where: path + ", paper " + p.ID, before: before, seen: x.seen}
+			s.file, s.line, s.record = r.Position()
 			paper, err := paperOf(p)
 			if err != nil {
-				x.reject(path+", paper "+p.ID, err.Error())
+				x.reject(s.rejection(err.Error(), &embeddv1.Paper{Id: p.ID, Title: p.Title, Abstract: p.Abstract}))
 				continue
 			}
 			if paper.Vector != nil {
@@ -200,7 +310,7 @@ func (x *indexer) file(path string) (err error) {
 					paper.Vector = nil
 				}
 			}
-			s := &source{paper: paper, where: path + ", paper " + p.ID, before: before}
+			s.paper = paper
 			if size := r.Size(); size > 0 {
 				s.fraction = float64(r.BytesRead()) / float64(size)
 			}
@@ -351,7 +461,7 @@ func (x *indexer) count(r *embeddv1.UpsertResult) {
 func (x *indexer) done() int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.report.Created + x.report.Updated + x.report.Unchanged + len(x.report.Rejected)
+	return x.report.Created + x.report.Updated + x.report.Unchanged + x.report.RejectedPapers
 }
 
 // show moves the progress. Where the papers were not counted, the number of a file's is estimated from the part of it that was read when
@@ -364,18 +474,24 @@ func (x *indexer) show(before int, fraction float64) {
 	x.bar.Set(done, max(done, total))
 }
 
-// maxRejectionLines is how many rejected papers are shown one by one; the report has all.
+// maxRejectionLines is how many rejected papers are shown one by one.
 const maxRejectionLines = 20
 
-func (x *indexer) reject(where, reason string) {
+func (x *indexer) reject(r rejected) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.report.Rejected = append(x.report.Rejected, rejection{where, reason})
-	switch n := len(x.report.Rejected); {
+	x.report.RejectedPapers++
+	if len(x.report.Rejected) < mostRejections {
+		x.report.Rejected = append(x.report.Rejected, rejection{r.where, r.Reason})
+	}
+	x.o.rejects.write(r)
+	switch n := x.report.RejectedPapers; {
 	case n <= maxRejectionLines:
-		fmt.Fprintf(x.e.stderr, "embedd: rejected: %s: %s\n", printable(where), printable(reason))
+		fmt.Fprintf(x.e.stderr, "embedd: rejected: %s: %s\n", printable(r.where), printable(r.Reason))
+	case n == maxRejectionLines+1 && x.o.rejects != nil:
+		fmt.Fprintln(x.e.stderr, "embedd: more rejected papers are not shown; the file of --rejects has all")
 	case n == maxRejectionLines+1:
-		fmt.Fprintln(x.e.stderr, "embedd: more rejected papers are not shown; --json reports all")
+		fmt.Fprintln(x.e.stderr, "embedd: more rejected papers are not shown; --rejects FILE writes all to a file")
 	}
 }
 

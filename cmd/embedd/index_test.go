@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -153,5 +155,70 @@ func TestOutage(t *testing.T) {
 	}
 	if waited < rideOver || waited > rideOver+lastTry || tries > 70 {
 		t.Errorf("%d tries in %v", tries, waited)
+	}
+}
+
+// An interrupted run ends cleanly and says how to go on: the command that it names stores what is missing, and reads little of what is stored
+// once more.
+func TestIndexGoesOnAfterAnInterrupt(t *testing.T) {
+	dir, listen := t.TempDir(), freeAddress(t)
+	const papers = 3000
+	var text strings.Builder
+	text.WriteString("id,title,abstract\n")
+	for i := range papers {
+		fmt.Fprintf(&text, "%d,Paper %d,%s\n", i, i, strings.Repeat("Its abstract has some text. ", 8))
+	}
+	file := filepath.Join(dir, "my papers.csv")
+	if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	serveProcess(t, listen, "", "--data", filepath.Join(dir, "data"))
+	cmd, err := thisProgram("index", "--server", listen, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := begin(t, cmd)
+	conn, err := dial(listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cl := newClient(conn, conn.Close)
+	defer cl.close()
+	stored := func() int64 {
+		info, err := cl.info.GetInfo(t.Context(), &embeddv1.GetInfoRequest{})
+		if err != nil {
+			return 0
+		}
+		return info.GetCounts().GetPapers()
+	}
+	index.await("some papers to be stored", func() bool { return stored() >= 100 })
+	index.signal(os.Interrupt)
+	if code := index.wait(time.Minute); code != 130 {
+		t.Fatalf("exit status %d: %s", code, index.stderr.String())
+	}
+	said := index.stderr.String()
+	m := regexp.MustCompile(` index --server \S+ --skip ([0-9]+) '(.*/my papers\.csv)'\n`).FindStringSubmatch(said)
+	if m == nil || m[2] != file || !strings.Contains(said, "run the same command again to go on") || !strings.Contains(said, "embedd: interrupted") {
+		t.Fatalf("it said: %s", said)
+	}
+	skip, err := strconv.Atoi(m[1])
+	if err != nil || skip < 100 || skip > papers {
+		t.Fatalf("--skip %s", m[1])
+	}
+	if n := stored(); int64(skip) > n {
+		t.Errorf("%d records are said to be stored; there are %d papers", skip, n)
+	}
+	if cmd, err = thisProgram("index", "--server", listen, "--json", "--skip", m[1], file); err != nil {
+		t.Fatal(err)
+	}
+	again := begin(t, cmd)
+	if code := again.wait(3 * time.Minute); code != 0 {
+		t.Fatalf("exit status %d: %s", code, again.stderr.String())
+	}
+	if n := stored(); n != papers {
+		t.Errorf("%d papers are stored, want %d", n, papers)
+	}
+	if out := again.stdout.String(); !strings.Contains(out, fmt.Sprintf(`"papers": %d`, papers-skip)) {
+		t.Errorf("after --skip %d: %s", skip, out)
 	}
 }

@@ -28,7 +28,11 @@ const (
 // source is a paper and where it stood.
 type source struct {
 	paper    *embeddv1.Paper
-	where    string  // for messages
+	where    string // for messages
+	file     string
+	line     int     // 0 in a form without lines
+	record   int     // in the file
+	seen     int     // of all files, with those that were rejected
 	number   int     // in the order of the file
 	before   int     // papers that were done when its file began
 	fraction float64 // of the file that was read with it
@@ -38,6 +42,12 @@ type source struct {
 // is restarted. The papers without an answer, and those that there was no room for, are sent again then, in the order of the file.
 func (x *indexer) ingest(next func() (*source, error)) error {
 	in := &ingestion{x: x, next: next}
+	defer func() {
+		x.first = x.seen
+		for _, s := range in.again { // what has no answer is to be read again
+			x.first = min(x.first, s.seen-1)
+		}
+	}()
 	for {
 		if err := x.e.ctx.Err(); err != nil { // interrupted between two streams
 			return err
@@ -221,7 +231,7 @@ func (a *attempt) result(r *embeddv1.IngestResult) error {
 		st := status.FromProto(&spb.Status{Code: refused.GetCode(), Message: refused.GetMessage(), Details: refused.GetDetails()})
 		switch st.Code() {
 		case codes.InvalidArgument, codes.AlreadyExists, codes.NotFound:
-			x.reject(s.where, refusedFor(st))
+			x.reject(s.rejection(refusedFor(st), s.paper))
 			return nil
 		case codes.ResourceExhausted, codes.Unavailable, codes.DeadlineExceeded:
 			wait, _ := retryAfter(st.Err())

@@ -30,7 +30,7 @@ type cli struct {
 	PrintVersion kong.VersionFlag `name:"version" hidden:"" env:"-"`
 
 	Serve        serveCmd        `cmd:"" help:"Serve a data directory over gRPC and HTTP."`
-	Index        indexCmd        `cmd:"" help:"Add papers from JSONL files: BEIR's form or embedd's own."`
+	Index        indexCmd        `cmd:"" help:"Add papers from files: JSON Lines, tables, bibliographies, and the dumps of archives."`
 	Search       searchCmd       `cmd:"" help:"Find the papers nearest to a text, a paper or a vector."`
 	Related      relatedCmd      `cmd:"" help:"Find the papers related to a stored paper."`
 	Recommend    recommendCmd    `cmd:"" help:"Find papers for a reading list."`
@@ -153,7 +153,7 @@ func (e *env) advice(err error) string {
 func newParser(c *cli, more ...kong.Option) (*kong.Kong, error) {
 	return kong.New(c, append([]kong.Option{
 		kong.Name("embedd"), kong.Description(description), kong.DefaultEnvars("EMBEDD"),
-		kong.Vars{"model": models.Default, "m": fmt.Sprint(usualM), "ef": fmt.Sprint(usualEfConstruction), "neighbours": fmt.Sprint(usualNeighbours), "version": "embedd " + version},
+		kong.Vars{"model": models.Default, "m": fmt.Sprint(usualM), "ef": fmt.Sprint(usualEfConstruction), "neighbours": fmt.Sprint(usualNeighbours), "version": "embedd " + version, "formats": formatNames()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.ValueFormatter(withDefault),
 	}, more...)...)
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"embedd/internal/ingest"
 	"embedd/internal/native"
 	"embedd/internal/testkit"
 	"embedd/internal/testmodels"
@@ -324,7 +325,7 @@ func TestCountPapers(t *testing.T) {
 		{[]string{small}, 3, true}, {[]string{small, small}, 6, true}, {[]string{small, large}, 0, false}, {[]string{pipe}, 0, false},
 		{[]string{"-"}, 0, false}, {[]string{small, filepath.Join(dir, "none.jsonl")}, 0, false},
 	} {
-		if n, exact := countPapers(c.paths); n != c.want || exact != c.exact {
+		if n, exact := countPapers(c.paths, ingest.Options{}); n != c.want || exact != c.exact {
 			t.Errorf("%v: %d, %v; want %d, %v", c.paths, n, exact, c.want, c.exact)
 		}
 	}

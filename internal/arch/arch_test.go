@@ -105,6 +105,10 @@ var owners = map[string][]string{
 	"github.com/gorilla/feeds":                  {"internal/feed"},
 	"github.com/parquet-go/parquet-go":          {"internal/table"},
 	"github.com/klauspost/compress":             {"internal/table"},
+	"github.com/klauspost/compress":             {"internal/ingest"},
+	"github.com/parquet-go/parquet-go":          {"internal/ingest"},
+	"golang.org/x/net":                          {"internal/ingest"},
+	"golang.org/x/text":                         {"internal/ingest"},
 }
 
 func TestImportRules(t *testing.T) {

@@ -59,10 +59,22 @@ var fieldNames = [fieldCount]string{"id", "_id", "title", "abstract", "text", "a
 type errorAt struct {
 	field string
 	err   error
+	line  int // where it is not that of the record, else 0
 }
 
+func (e *errorAt) Error() string { return e.field + ": " + e.err.Error() }
+
 func at(field, format string, args ...any) *errorAt {
-	return &errorAt{field, fmt.Errorf(format, args...)}
+	return &errorAt{field: field, err: fmt.Errorf(format, args...)}
+}
+
+// parseOwn is parsePaper for a reader of lines.
+func parseOwn(line []byte) (Paper, error) {
+	p, bad := parsePaper(line)
+	if bad != nil {
+		return p, bad
+	}
+	return p, nil
 }
 
 // parsePaper reads one line that is not blank. The Paper keeps nothing of line.
@@ -223,7 +235,7 @@ func checkValue(name, kind string, value []byte) *errorAt {
 		return nil // each element is checked, and named, on its own
 	}
 	if err := checkEscapes(value); err != nil {
-		return &errorAt{name, err}
+		return &errorAt{field: name, err: err}
 	}
 	return nil
 }

@@ -293,7 +293,7 @@ func TestOpenFile(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, path := range []string{write(t, dir, "papers.csv", nil), filepath.Join(dir, "none.jsonl"), ""} {
+	for _, path := range []string{filepath.Join(dir, "none.jsonl"), ""} {
 		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%q: %v", path, err)
 		}
@@ -322,13 +322,17 @@ func TestOpenFolder(t *testing.T) {
 		{"part twice, gzip", []string{"corpus-0.jsonl", "corpus-0.jsonl.gz"}, nil, "keep one"},
 		{"whole and part", []string{"corpus.jsonl", "corpus-0.jsonl"}, nil, "keep one"},
 		{"whole and later part", []string{"corpus.jsonl", "corpus-7.jsonl"}, nil, "keep one"},
-		{"none", []string{"papers.jsonl"}, nil, "no corpus.jsonl"},
+		{"none", []string{"papers.md", ".papers.jsonl"}, nil, "no corpus.jsonl"},
+		{"all that may have papers", []string{"b/10.jsonl", "b/9.jsonl.gz", "a.ndjson", "notes.md", ".git/x.jsonl", "B.JSONL"}, []string{"B.JSONL", "a.ndjson", "b/9.jsonl.gz", "b/10.jsonl"}, ""},
 		{"empty", nil, nil, "no corpus.jsonl"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			var size int64
 			for _, name := range test.files {
+				if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o700); err != nil {
+					t.Fatal(err)
+				}
 				content := []byte(strings.TrimSuffix(line(name), "\n")) // files do not run into each other
 				if strings.HasSuffix(name, ".gz") {
 					content = zip(t, string(content))

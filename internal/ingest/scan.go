@@ -70,12 +70,14 @@ func skipBlanks(b []byte, i int) int {
 
 // skipString returns the index after the string that begins at i.
 func skipString(b []byte, i int) int {
-	for i++; b[i] != '"'; i++ {
-		if b[i] == '\\' {
-			i++
+	for i++; ; {
+		end := i + bytes.IndexByte(b[i:], '"')
+		slash := bytes.IndexByte(b[i:end], '\\')
+		if slash < 0 {
+			return end + 1
 		}
+		i += slash + 2
 	}
-	return i + 1
 }
 
 // skipValue returns the index after the value that begins at i.
@@ -125,10 +127,11 @@ func decode(quoted []byte) string {
 // checkEscapes looks in all strings of a value for an escaped NUL and for half a surrogate pair.
 func checkEscapes(value []byte) error {
 	for i := 0; i < len(value); i++ {
-		if value[i] != '\\' {
-			continue
+		next := bytes.IndexByte(value[i:], '\\')
+		if next < 0 {
+			return nil
 		}
-		i++ // the character that the backslash is for
+		i += next + 1 // the character that the backslash is for
 		if value[i] != 'u' {
 			continue
 		}
