@@ -103,10 +103,8 @@ var owners = map[string][]string{
 	"github.com/CAFxX/httpcompression":          {"internal/gateway"},
 	"github.com/cespare/xxhash/v2":              {"internal/feed", "internal/gateway"},
 	"github.com/gorilla/feeds":                  {"internal/feed"},
-	"github.com/parquet-go/parquet-go":          {"internal/table"},
-	"github.com/klauspost/compress":             {"internal/table"},
-	"github.com/klauspost/compress":             {"internal/ingest"},
-	"github.com/parquet-go/parquet-go":          {"internal/ingest"},
+	"github.com/parquet-go/parquet-go":          {"internal/ingest", "internal/table"},
+	"github.com/klauspost/compress":             {"internal/ingest", "internal/table"},
 	"golang.org/x/net":                          {"internal/ingest"},
 	"golang.org/x/text":                         {"internal/ingest"},
 }
