@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,6 +59,9 @@ func (c *indexCmd) Run(e *env) (err error) {
 		o.read.Columns = nil
 	}
 	o.read.Opened = sayForms(e)
+	if slices.Contains(c.Files, "-") {
+		o.read.Stdin = stoppable(e.ctx, e.stdin)
+	}
 	if c.Rejects != "" {
 		if o.rejects, err = openRejects(c.Rejects, c.Files, c.Skip > 0); err != nil {
 			return fmt.Errorf("--rejects: %w", err)
@@ -108,6 +113,18 @@ func (c *indexCmd) Run(e *env) (err error) {
 		err = fmt.Errorf("%d papers were rejected and are not indexed%s", report.RejectedPapers, c.whereRejects())
 	}
 	return err
+}
+
+// stoppable is a reader whose Read ends with the context, also while it waits for input, as for that of a person. What it waits for is left to the
+// end of the process.
+func stoppable(ctx context.Context, r io.Reader) io.Reader {
+	out, in := io.Pipe()
+	go func() {
+		_, err := io.Copy(in, r)
+		in.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
+	return out
 }
 
 // whereRejects says where the rejected records are.

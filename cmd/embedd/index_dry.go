@@ -187,7 +187,9 @@ func (r *dryReport) print(e *env) error {
 				with = append(with, fmt.Sprintf("%s %d", name, n))
 			}
 		}
-		fmt.Fprintf(&out, "of these with         %s\n", strings.Join(with, ", "))
+		if len(with) > 0 {
+			fmt.Fprintf(&out, "of these with         %s\n", strings.Join(with, ", "))
+		}
 		if r.FirstYear != 0 {
 			fmt.Fprintf(&out, "years                 %d to %d\n", r.FirstYear, r.LastYear)
 		}

@@ -222,3 +222,25 @@ func TestIndexGoesOnAfterAnInterrupt(t *testing.T) {
 		t.Errorf("after --skip %d: %s", skip, out)
 	}
 }
+
+// An interrupt ends a run that waits for its standard input.
+func TestIndexIsInterruptedWhileItWaits(t *testing.T) {
+	cmd, err := thisProgram("index", "-", "--dry-run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	index := begin(t, cmd)
+	if _, err := io.WriteString(in, "{\"id\":\"a\",\"title\":\"A paper\"}\n"); err != nil {
+		t.Fatal(err)
+	}
+	index.await("it to say the form", func() bool { return strings.Contains(index.stderr.String(), "JSON Lines") })
+	index.signal(os.Interrupt)
+	if code := index.wait(time.Minute); code != 130 || !strings.Contains(index.stderr.String(), "embedd: interrupted") {
+		t.Errorf("exit status %d: %s", code, index.stderr.String())
+	}
+}

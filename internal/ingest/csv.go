@@ -55,7 +55,7 @@ func headerOf(text []byte) (comma rune, header []string) {
 
 // openCSV opens tables whose columns stand between commas, semicolons, bars or tabs.
 func openCSV(s *stream, o *Options) (records, string, error) {
-	text, _, err := s.head(bufferSize)
+	text, err := s.firstLine()
 	if err != nil {
 		return nil, "", err
 	}
@@ -68,12 +68,12 @@ func openCSV(s *stream, o *Options) (records, string, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, "", at("", "an empty table: there is no line that names the columns")
 	}
-	comma, header := headerOf(bytes.TrimLeft(text, "\r\n"))
+	comma, _ := headerOf(bytes.TrimLeft(text, "\r\n"))
 	c := &csvRecords{comma: comma, line: 1}
 	c.r = csv.NewReader(&tape{r: s, of: c})
 	c.r.Comma, c.r.ReuseRecord, c.r.FieldsPerRecord = comma, true, -1
 	c.r.LazyQuotes = comma == '\t' // in TSV most often a quote is a quote
-	header, err = c.r.Read()
+	header, err := c.r.Read()
 	if err != nil {
 		if parse, ok := errors.AsType[*csv.ParseError](err); ok {
 			return nil, "", at("", "the names of the columns: %w", parse)

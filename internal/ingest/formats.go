@@ -158,7 +158,7 @@ func (o *Options) formatOf(s *stream, src source) (*Format, error) {
 func newBeginning(text []byte, whole bool, o *Options) *beginning {
 	text = bytes.TrimLeft(bytes.TrimPrefix(text, []byte(byteOrderMark)), blanks)
 	h := &beginning{text: text, whole: whole, options: o}
-	if len(text) > 0 && (text[0] == '{' || text[0] == '[') && (whole || bytes.IndexByte(text, '\n') > 0) {
+	if len(text) > 0 && (text[0] == '{' || text[0] == '[') && (whole || wholeLine(text)) {
 		h.json = firstKeys(text)
 	}
 	return h

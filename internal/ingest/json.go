@@ -16,7 +16,10 @@ import (
 // be in members of these names of an outer object, as in the answers of an API.
 func openJSON(parse func(record []byte) (Paper, error), wrappers ...string) func(*stream, *Options) (records, string, error) {
 	return func(s *stream, _ *Options) (records, string, error) {
-		text, _, err := s.head(bufferSize)
+		text, err := s.firstLine()
+		if err == nil && !wholeLine(text) { // of a value with more lines more is needed
+			text, _, err = s.head(bufferSize)
+		}
 		if err != nil {
 			return nil, "", err
 		}
@@ -33,6 +36,12 @@ func openJSON(parse func(record []byte) (Paper, error), wrappers ...string) func
 		}
 		return v, "", nil
 	}
+}
+
+// wholeLine tells whether the first line is JSON.
+func wholeLine(text []byte) bool {
+	line, _, found := bytes.Cut(bytes.TrimLeft(bytes.TrimPrefix(text, []byte(byteOrderMark)), blanks), []byte("\n"))
+	return found && json.Valid(line)
 }
 
 // recordKeys tells whether an object itself is a record, by its keys.

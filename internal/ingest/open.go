@@ -20,6 +20,8 @@ type Options struct {
 	// Columns are which column of a table is which field, of CSV, TSV and Parquet: "title" or "metadata.lang" -> "Title". Nil maps the columns
 	// by their usual names. With Columns other columns are not read.
 	Columns map[string]string
+	// Stdin is what "-" reads, nil for that of the process.
+	Stdin io.Reader
 	// Abstracts are for papers of Semantic Scholar that have none; nil: there are none. They are the caller's to close.
 	Abstracts *Abstracts
 	// Opened, where it is not nil, is told of each file that is begun: its format, and what is to be known of how it is read, "" where there is
@@ -56,7 +58,10 @@ func Open(path string, options ...Options) (*Reader, error) {
 		return nil, err
 	}
 	if path == "-" {
-		return newReader(os.Stdin, "standard input", o), nil
+		if o.Stdin == nil {
+			o.Stdin = os.Stdin
+		}
+		return newReader(o.Stdin, "standard input", o), nil
 	}
 	info, err := os.Stat(path)
 	if err != nil {

@@ -108,6 +108,18 @@ func (s *stream) head(min int) (text []byte, whole bool, err error) {
 	return text, false, err
 }
 
+// firstLine gives the beginning up to a line end at least, or all that a guess may look at. It does not wait for more, which from a pipe may be
+// long in coming.
+func (s *stream) firstLine() ([]byte, error) {
+	for n := 1; ; n = min(2*n, bufferSize) {
+		text, whole, err := s.head(n)
+		if err != nil || whole || len(text) >= bufferSize || bytes.IndexByte(bytes.TrimLeft(text, blanks), '\n') > 0 {
+			return text, err
+		}
+		n = max(n, len(text))
+	}
+}
+
 // fault tells a fault of the file from a fault of what is in it: errors.Is(err, ErrGzip) or ErrZstd.
 func (s *stream) fault(err error) error {
 	switch {

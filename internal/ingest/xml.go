@@ -46,7 +46,7 @@ var errNoRecord = errors.New("no record")
 // openXML opens files of a form.
 func openXML(form xmlForm) func(*stream, *Options) (records, string, error) {
 	return func(s *stream, _ *Options) (records, string, error) {
-		text, _, err := s.head(4 << 10)
+		text, err := s.firstLine()
 		if err != nil {
 			return nil, "", err
 		}
