@@ -165,7 +165,7 @@ func (c *similarCmd) work(e *env, dir string, req *embeddv1.CreateJobRequest) (j
 	if err != nil {
 		return nil, 0, err
 	}
-	rejected = len(report.Rejected)
+	rejected = report.RejectedPapers
 	if len(c.With) > 0 {
 		more, err := c.indexOthers(e, cl)
 		if err != nil {
@@ -193,7 +193,7 @@ func (c *similarCmd) indexOthers(e *env, cl *client) (rejected int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return len(report.Rejected), nil
+	return report.RejectedPapers, nil
 }
 
 // job does the job, or goes on with the one that an earlier run has begun.
