@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"internal/store":                  {},
 	"internal/memory":                 {},
 	"internal/parts":                  {},
+	"internal/align":                  {},
 	"internal/atlas":                  {},
 	"internal/lexical":                {"internal/parts"},
 	"internal/metadata":               {},
@@ -36,7 +37,7 @@ var allowed = map[string][]string{
 	"internal/backup":                 {},
 	"internal/ingest":                 {},
 	"internal/eval":                   {},
-	"internal/retrieval":              {"ann", "ann/vec", "internal/atlas", "internal/backup", "internal/lexical", "internal/metadata", "internal/store", "internal/works"},
+	"internal/retrieval":              {"ann", "ann/vec", "internal/align", "internal/atlas", "internal/backup", "internal/lexical", "internal/metadata", "internal/store", "internal/works"},
 	"internal/collections":            {"internal/retrieval", "internal/store"},
 	"internal/reload":                 {},
 	"internal/access":                 {},
@@ -97,6 +98,7 @@ var owners = map[string][]string{
 	"github.com/rs/cors":                        {"internal/gateway"},
 	"github.com/CAFxX/httpcompression":          {"internal/gateway"},
 	"github.com/cespare/xxhash/v2":              {"internal/feed", "internal/gateway"},
+	"gonum.org/v1/gonum":                        {"internal/align"},
 	"github.com/gorilla/feeds":                  {"internal/feed"},
 }
 
