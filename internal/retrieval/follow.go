@@ -237,7 +237,12 @@ func (f *Follower) removeGone(ctx context.Context, ids []string) error {
 		delete(f.refused, id)
 	}
 	f.mu.Unlock()
-	for some := range slices.Chunk(gone, MaxPapersPerCall) {
+	return f.remove(ctx, gone)
+}
+
+// remove removes papers from the other collection, where it has them.
+func (f *Follower) remove(ctx context.Context, ids []string) error {
+	for some := range slices.Chunk(ids, MaxPapersPerCall) {
 		err := f.patiently(ctx, func() error {
 			_, _, _, err := f.to.deleteHere(context.WithValue(ctx, ofFollower{}, true), some)
 			return err
@@ -344,40 +349,70 @@ func (f *Follower) bring(ctx context.Context, ordinals []uint64) error {
 	return f.write(ctx, there)
 }
 
-// write writes papers to the other collection. One that it does not take is noted, and leaves the others alone.
+// write writes papers to the other collection. One that it does not take is noted, and leaves the others alone. What it had of such a paper before, or of
+// one whose time has passed, goes: it has nothing that the followed collection does not answer with.
 func (f *Follower) write(ctx context.Context, records []store.Record) error {
 	var papers []Paper
+	var stale []string
 	for i := range records {
-		if p := records[i].Paper; !f.from.gone(&p) && !slices.ContainsFunc(papers, func(o Paper) bool { return o.ID == p.ID }) {
+		switch p := records[i].Paper; {
+		case slices.ContainsFunc(papers, func(o Paper) bool { return o.ID == p.ID }):
+		case f.from.gone(&p):
+			stale = append(stale, p.ID)
+		default:
 			papers = append(papers, p)
 		}
 	}
-	if len(papers) == 0 {
-		return nil
+	if len(papers) > 0 {
+		refused, err := f.ingest(ctx, papers)
+		if err != nil {
+			return err
+		}
+		for id := range refused {
+			stale = append(stale, id)
+		}
+		f.note(papers, refused)
 	}
+	return f.remove(ctx, stale)
+}
+
+// ingest writes papers that have different ids, and gives why some are refused. One whose time has passed meanwhile has none.
+func (f *Follower) ingest(ctx context.Context, papers []Paper) (refused map[string]string, err error) {
 	var vectors func(context.Context, []int) ([]Encoding, error)
 	if f.remake != nil {
 		vectors = func(ctx context.Context, which []int) ([]Encoding, error) { return f.remade(papers, which) }
 	}
-	var refused []error
-	err := f.patiently(ctx, func() (err error) {
-		_, refused, _, err = f.to.ingest(context.WithValue(ctx, ofFollower{}, true), papers, WriteAny, vectors)
+	var why []error
+	err = f.patiently(ctx, func() (err error) {
+		_, why, _, err = f.to.ingest(context.WithValue(ctx, ofFollower{}, true), papers, WriteAny, vectors)
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	refused = map[string]string{}
+	for i := range papers {
+		if why[i] != nil {
+			refused[papers[i].ID] = ""
+			if !f.from.gone(&papers[i]) {
+				refused[papers[i].ID] = why[i].Error()
+			}
+		}
+	}
+	return refused, nil
+}
+
+// note notes which papers are refused, and which are not any more.
+func (f *Follower) note(papers []Paper, refused map[string]string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range papers {
-		switch p := &papers[i]; {
-		case refused[i] == nil || f.from.gone(p): // its time has passed meanwhile
-			delete(f.refused, p.ID)
-		case len(f.refused) < refusedKept:
-			f.refused[p.ID] = refused[i].Error()
+		id := papers[i].ID
+		delete(f.refused, id)
+		if why := refused[id]; why != "" && len(f.refused) < refusedKept {
+			f.refused[id] = why
 		}
 	}
-	return nil
 }
 
 // remade are vectors that are made of those that are stored. What the model read of the text is as it was.
