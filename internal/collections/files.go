@@ -17,8 +17,12 @@ import (
 	"embedd/internal/store"
 )
 
-// format is the version of the files' form.
-const format = 1
+// The versions of the files' form. A collection's file that says which generation is served has the later one: a program that does not know it would
+// serve another.
+const (
+	format           = 1
+	formatGeneration = 2
+)
 
 // sealed is a file: its content, and the content's SHA-256, in hexadecimal, of the bytes as they stand in the file.
 type sealed struct {
@@ -33,12 +37,17 @@ var errDamaged = errors.New("is damaged")
 // writeSealed writes a file, whole and synced before it takes the place of the one before; then the folder is synced. placing is called
 // between the two.
 func writeSealed(root *os.Root, name string, content any, placing func() error) error {
+	return writeSealedAs(format, root, name, content, placing)
+}
+
+// writeSealedAs is writeSealed in a form.
+func writeSealedAs(form int, root *os.Root, name string, content any, placing func() error) error {
 	text, err := json.Marshal(content)
 	if err != nil {
 		return err
 	}
 	sum := sha256.Sum256(text)
-	if text, err = json.Marshal(sealed{format, hex.EncodeToString(sum[:]), text}); err != nil {
+	if text, err = json.Marshal(sealed{form, hex.EncodeToString(sum[:]), text}); err != nil {
 		return err
 	}
 	f, err := root.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
@@ -60,32 +69,38 @@ func writeSealed(root *os.Root, name string, content any, placing func() error) 
 
 // readSealed reads a file into content, and refuses what was not written so. One that is not there is fs.ErrNotExist.
 func readSealed(root *os.Root, name string, content any) error {
+	_, err := readSealedAs(root, name, content, format)
+	return err
+}
+
+// readSealedAs is readSealed of one of the forms up to latest, and tells which.
+func readSealedAs(root *os.Root, name string, content any, latest int) (form int, err error) {
 	f, err := root.Open(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, retrieval.MaxAboutBytes+1))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if len(text) > retrieval.MaxAboutBytes {
-		return fmt.Errorf("%s %w: it has more than %d bytes", name, errDamaged, retrieval.MaxAboutBytes)
+		return 0, fmt.Errorf("%s %w: it has more than %d bytes", name, errDamaged, retrieval.MaxAboutBytes)
 	}
 	var s sealed
 	if err := strictly(text, &s); err != nil {
-		return fmt.Errorf("%s %w: %w", name, errDamaged, err)
+		return 0, fmt.Errorf("%s %w: %w", name, errDamaged, err)
 	}
-	if s.Format != format {
-		return fmt.Errorf("%s has the form %d, and this program reads the form %d: it was written by a later one", name, s.Format, format)
+	if s.Format < format || s.Format > latest {
+		return 0, fmt.Errorf("%s has the form %d, and this program reads the forms up to %d: it was written by a later one", name, s.Format, latest)
 	}
 	if sum := sha256.Sum256(s.Content); hex.EncodeToString(sum[:]) != s.SHA256 {
-		return fmt.Errorf("%s %w: it is not what was written", name, errDamaged)
+		return 0, fmt.Errorf("%s %w: it is not what was written", name, errDamaged)
 	}
 	if err := strictly(s.Content, content); err != nil {
-		return fmt.Errorf("%s %w: %w", name, errDamaged, err)
+		return 0, fmt.Errorf("%s %w: %w", name, errDamaged, err)
 	}
-	return nil
+	return s.Format, nil
 }
 
 // strictly reads JSON without anything unknown in it or behind it.
@@ -114,6 +129,19 @@ type About struct {
 	// Created is when it was made, in UTC; zero for the default collection.
 	Created  time.Time `json:"created,omitzero"`
 	Settings Settings  `json:"settings"`
+	// Generation is the one that is served, 0 where there was no migration. MigratedFrom is the model before, Migrated when it took its place.
+	Generation   int       `json:"generation,omitempty"`
+	MigratedFrom string    `json:"migrated_from,omitempty"`
+	Migrated     time.Time `json:"migrated,omitzero"`
+}
+
+// write writes the file of the collection in a folder.
+func (a About) write(root *os.Root, folder string, placing func() error) error {
+	form := format
+	if a.Generation > 0 {
+		form = formatGeneration
+	}
+	return writeSealedAs(form, root, path.Join(folder, retrieval.AboutName), a, placing)
 }
 
 // ReadAbout reads what the collection in the data directory dir was made with; there is false where it does not say, as one that is
@@ -136,8 +164,12 @@ func ReadAbout(dir string) (a About, there bool, err error) {
 
 // readAbout reads the file of the collection in a folder.
 func readAbout(root *os.Root, folder string) (a About, err error) {
-	if err := readSealed(root, path.Join(folder, retrieval.AboutName), &a); err != nil {
+	form, err := readSealedAs(root, path.Join(folder, retrieval.AboutName), &a, formatGeneration)
+	if err != nil {
 		return a, err
+	}
+	if a.Generation < 0 || (a.Generation > 0) != (form == formatGeneration) {
+		return a, fmt.Errorf("%s %w: it has the form %d and says generation %d", path.Join(folder, retrieval.AboutName), errDamaged, form, a.Generation)
 	}
 	if err := a.Settings.check(); err != nil {
 		return a, fmt.Errorf("%s %w: %w", path.Join(folder, retrieval.AboutName), errDamaged, err)

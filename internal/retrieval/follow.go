@@ -242,6 +242,7 @@ func (f *Follower) removeGone(ctx context.Context, ids []string) error {
 
 // remove removes papers from the other collection, where it has them.
 func (f *Follower) remove(ctx context.Context, ids []string) error {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	for some := range slices.Chunk(ids, MaxPapersPerCall) {
 		err := f.patiently(ctx, func() error {
 			_, _, _, err := f.to.deleteHere(context.WithValue(ctx, ofFollower{}, true), some)
@@ -290,6 +291,10 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 	}
 	for f.at.Load() < upTo {
 		ordinals, reached, err := f.changed(upTo)
+		if errors.Is(err, store.ErrForgotten) { // by a program that does not know of followers
+			f.from.log.Warn("the change log does not go back to where a migration was; all papers are compared", "revision", f.at.Load())
+			return f.again(ctx, upTo)
+		}
 		if err != nil {
 			return err
 		}
@@ -300,6 +305,18 @@ func (f *Follower) CatchUp(ctx context.Context) error {
 		}
 		f.at.Store(reached)
 	}
+	return nil
+}
+
+// again brings over all that there is, for where it is not known what has changed.
+func (f *Follower) again(ctx context.Context, upTo uint64) error {
+	if err := f.Copy(ctx, 0, func(uint64) {}); err != nil {
+		return err
+	}
+	if err := f.Compare(ctx); err != nil {
+		return err
+	}
+	f.at.Store(upTo)
 	return nil
 }
 

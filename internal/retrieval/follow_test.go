@@ -325,10 +325,18 @@ func TestLogIsKeptForAFollower(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if _, _, _, err := from.Delete(t.Context(), []string{"p0"}); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = f.removed.Take() // as if it had been removed by another process
 	f.Start(after)
-	if err := f.CatchUp(t.Context()); err == nil {
+	if _, _, err := f.changed(from.store.Revision()); err == nil {
 		t.Error("the log is kept for nobody")
 	}
+	if err := f.CatchUp(t.Context()); err != nil { // and nothing is lost by that
+		t.Fatal(err)
+	}
+	same(t, from, to)
 }
 
 // Writes that wait end with their contexts, and a hold ends with its own.

@@ -113,3 +113,6 @@ func placed(c *Collection, write func(*Collection) error) error {
 // KeepLog keeps what the change log has after a revision, for one that follows; nil: nobody does. Without it a snapshot of the index takes away what it does
 // not need itself.
 func (c *Collection) KeepLog(after *uint64) { c.keepLog.Store(after) }
+
+// Revision is that of the store: up to it all that was acknowledged is there.
+func (c *Collection) Revision() uint64 { return c.store.Revision() }
