@@ -91,6 +91,7 @@ type client struct {
 	info        embeddv1.InfoServiceClient
 	admin       embeddv1.AdminServiceClient
 	maps        embeddv1.MapServiceClient
+	migrations  embeddv1.MigrationServiceClient
 	close       func() error
 }
 
@@ -103,6 +104,7 @@ func newClient(conn *grpc.ClientConn, close func() error) *client {
 		info:        embeddv1.NewInfoServiceClient(conn),
 		admin:       embeddv1.NewAdminServiceClient(conn),
 		maps:        embeddv1.NewMapServiceClient(conn),
+		migrations:  embeddv1.NewMigrationServiceClient(conn),
 		close:       close,
 	}
 }

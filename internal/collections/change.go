@@ -225,7 +225,7 @@ func (s *Set) Delete(ctx context.Context, called string) (papers int, err error)
 
 // free refuses a collection that another process has open. Where that cannot be found out, nobody can have it open.
 func (s *Set) free(called string) error {
-	lock, err := retrieval.Lock(filepath.Join(s.root.Name(), folder, called))
+	lock, err := Lock(filepath.Join(s.root.Name(), folder, called))
 	if errors.Is(err, retrieval.ErrInUse) {
 		return refused("name", "another process has the collection open; end it first")
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -125,7 +126,9 @@ func Serves(dir string) (s Served, err error) {
 			return s, err
 		}
 	}
-	s.Dir = filepath.Join(dir, filepath.FromSlash(at))
+	if about.Generation > 0 {
+		s.Dir = filepath.Join(dir, filepath.FromSlash(at))
+	}
 	f, there, err := readMigration(root, ".")
 	if err != nil || !there {
 		return s, err
@@ -210,6 +213,42 @@ func (s *Set) tidyGenerations(home string, serving int, f *migrationFile) error 
 		}
 	}
 	return nil
+}
+
+// Lock keeps everybody from opening any generation of the collection whose home is the folder dir until it is closed, or says who has one. Where there is
+// nothing it does nothing.
+func Lock(dir string) (io.Closer, error) {
+	root, err := store.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return io.NopCloser(nil), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	all, err := generationsOf(root, ".")
+	if err != nil {
+		return nil, err
+	}
+	var locked locks
+	for _, generation := range append(all, 0) {
+		lock, err := retrieval.Lock(filepath.Join(dir, filepath.FromSlash(generationAt(".", generation))))
+		if err != nil {
+			return nil, errors.Join(err, locked.Close())
+		}
+		locked = append(locked, lock)
+	}
+	return locked, nil
+}
+
+type locks []io.Closer
+
+// Close implements io.Closer.
+func (all locks) Close() (err error) {
+	for _, lock := range all {
+		err = errors.Join(err, lock.Close())
+	}
+	return err
 }
 
 // homeOf is the home of a collection in the data directory.

@@ -285,6 +285,9 @@ func (m *migration) save(at string) error {
 func (m *migration) open() (err error) {
 	after := *m.file.keeps(m.serving.generation)
 	m.follower, err = m.serving.collection.Follow(m.other.collection, after, nil)
+	if err == nil {
+		m.follower.Within(m.set.o.Room)
+	}
 	m.stage = Copying
 	switch {
 	case m.serving.generation == m.file.To:
@@ -694,6 +697,7 @@ func (m *migration) place() error {
 		return err
 	}
 	back.Trust()
+	back.Within(s.o.Room)
 	next.collection.KeepLog(&now)
 	forward := m.follower.Revision()
 	about := m.about
@@ -843,4 +847,23 @@ func (m *migration) close() error {
 	err := m.noteRevision()
 	m.follower.Close()
 	return errors.Join(err, m.other.close())
+}
+
+// Report compares the answers of the two models of a migration: see retrieval.ReportMove.
+func (s *Set) Report(ctx context.Context, called string, papers int, queries []string, mode retrieval.Mode) (MigrationInfo, *retrieval.MoveReport, error) {
+	_, m, err := s.migrating(called)
+	if err != nil {
+		return MigrationInfo{}, nil, err
+	}
+	m.mu.Lock()
+	old, new, bridge, complete, open := m.serving.collection, m.other.collection, m.bridge, m.stage == Following || m.stage == Swapped, m.follower != nil
+	if m.serving.generation == m.file.To {
+		old, new = new, old
+	}
+	m.mu.Unlock()
+	if !open {
+		return MigrationInfo{}, nil, &retrieval.Error{Kind: retrieval.Unavailable, Field: "name", Message: "the other generation cannot be used: " + Reason(m.failed)}
+	}
+	report, err := retrieval.ReportMove(ctx, old, new, bridge, complete, papers, queries, mode)
+	return m.info(), report, err
 }

@@ -29,6 +29,8 @@ type Options struct {
 	// Release gives back the encoder of the default collection that Open is given, once that is not served any more. It may be called where the caller
 	// has done so, and the other way round.
 	Release func() error
+	// Room, where it is set, returns nil, or why papers must not be added for want of memory: a migration waits then.
+	Room func() error
 	// Opening, where it is set, is told before each collection that a start opens, of so many.
 	Opening func(name string, done, total int)
 

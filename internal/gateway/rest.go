@@ -82,6 +82,7 @@ func restHandler(conn grpc.ClientConnInterface) (http.Handler, error) {
 		rest.RegisterAdminServiceHandlerClient(ctx, mux, embeddv1.NewAdminServiceClient(conn)),
 		rest.RegisterCollectionServiceHandlerClient(ctx, mux, embeddv1.NewCollectionServiceClient(conn)),
 		rest.RegisterMapServiceHandlerClient(ctx, mux, embeddv1.NewMapServiceClient(conn)),
+		rest.RegisterMigrationServiceHandlerClient(ctx, mux, embeddv1.NewMigrationServiceClient(conn)),
 	); err != nil {
 		return nil, err
 	}

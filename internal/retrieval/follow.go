@@ -44,6 +44,7 @@ type Remake func(old []float32) ([]float32, error)
 type Follower struct {
 	from, to *Collection
 	remake   Remake
+	room     func() error // nil, or why no papers may be added for the moment
 	removed  *store.Removals
 	missed   bool // removals are not known, and Compare is to find them
 
@@ -66,6 +67,9 @@ func (c *Collection) Follow(to *Collection, after uint64, remake Remake) (*Follo
 
 // Trust says that to has nothing that the one that is followed has not: as where it was followed itself until now, and no write is under way.
 func (f *Follower) Trust() { f.missed = false }
+
+// Within has papers be brought over only while room says nil: the process may be short of memory. It is called before anything else is.
+func (f *Follower) Within(room func() error) { f.room = room }
 
 // Close ends it. Both collections stay as they are.
 func (f *Follower) Close() { f.removed.Close() }
@@ -460,7 +464,15 @@ const followRest = 10 * time.Second
 // patiently does what may have no room or time for the moment, again and again until it has, or ctx ends.
 func (f *Follower) patiently(ctx context.Context, do func() error) error {
 	for {
-		err := do()
+		var err error
+		if f.room != nil {
+			if full := f.room(); full != nil {
+				err = &Error{Kind: Exhausted, Message: full.Error(), RetryAfter: time.Second, Err: full}
+			}
+		}
+		if err == nil {
+			err = do()
+		}
 		var said *Error
 		busy := errors.As(err, &said) && (said.Kind == Exhausted || said.Kind == Unavailable && f.to.discarded.Load() == nil && f.from.discarded.Load() == nil)
 		if err == nil || !busy || ctx.Err() != nil {

@@ -102,8 +102,9 @@ type looking struct {
 	page     page
 	// unknown are papers of the input that are not stored: other versions of them are not in the answer.
 	unknown []*Paper
-	apart   *apart    // nil: nothing else is kept out
-	across  *acrossed // nil: one model answers
+	apart   *apart                                    // nil: nothing else is kept out
+	across  *acrossed                                 // nil: one model answers
+	as      func(vector []float32) ([]float32, error) // nil: a text is searched with as its vector
 }
 
 // find gives the papers that are nearest, of those chosen (nil: all), and tells whether there are more.

@@ -91,6 +91,8 @@ type SearchRequest struct {
 	Exclude []string
 	// NotAcross: the collection's own model alone answers, also where searches go across to another.
 	NotAcross bool
+	// as, where it is set, gives what a text is searched with, of the vector that the model makes of it.
+	as func(vector []float32) ([]float32, error)
 	// SameWork lets other versions of the same work be in the answer, of the input and of hits.
 	SameWork bool
 }
@@ -347,7 +349,7 @@ func (c *Collection) countFacets(ctx context.Context, r SearchRequest, res *Sear
 
 // look checks the parameters of a request, and puts them into the house's words.
 func (r *SearchRequest) look(k int) (*looking, error) {
-	l := &looking{mode: r.Mode, exact: r.Exact}
+	l := &looking{mode: r.Mode, exact: r.Exact, as: r.as}
 	text := r.Input.Text != nil || r.Input.Examples != nil && r.Input.Examples.Text != nil
 	if l.mode == UsualMode {
 		l.mode = Dense
@@ -493,7 +495,10 @@ func (c *Collection) resolveText(ctx context.Context, l *looking, field, text st
 		return encodeError(err, func(int) string { return field })
 	}
 	l.vector, res.TextUse = enc[0].Vector, &enc[0].TextUse
-	return nil
+	if l.as != nil {
+		l.vector, err = l.as(l.vector)
+	}
+	return err
 }
 
 // resolvePaper fills in those of a paper that may not be known here.
