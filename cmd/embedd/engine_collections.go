@@ -36,7 +36,7 @@ func (f *engineFlags) of(dir string, o opening) (engineFlags, collections.About,
 	s := &about.Settings
 	switch {
 	case f.Model == models.Default || f.Model == s.Model:
-	case f.Model == about.MigratedFrom: // a service is not to fail to start because of its own migration
+	case slices.Contains(about.Formerly, f.Model): // a service is not to fail to start because of its own migration
 		o.Log.Warn("--model names the model before a migration, and the other one is served; change the flag", "flag", f.Model, "served", s.Model, "migrated", about.Migrated)
 	default:
 		return g, about, madeOtherwise("model", f.Model, dir, cmp.Or(s.Model, "vectors of its own"))

@@ -283,8 +283,8 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, web net
 	t := newTable(e.stdout)
 	m := info.Model
 	t.row("  model", fmt.Sprintf("%s, %d dimensions, %d tokens, %s, fingerprint %.12s", m.ID, m.Dimension, m.MaxTokens, m.Precision, m.Fingerprint))
-	if i, err := en.set.Describe("", ""); err == nil && i.About.MigratedFrom != "" {
-		t.row("  migrated", fmt.Sprintf("from %s, on %s", i.About.MigratedFrom, i.About.Migrated.Format("2006-01-02 15:04:05 MST")))
+	if i, err := en.set.Describe("", ""); err == nil && len(i.About.Formerly) > 0 {
+		t.row("  migrated", fmt.Sprintf("from %s, on %s", i.About.Formerly[len(i.About.Formerly)-1], i.About.Migrated.Format("2006-01-02 15:04:05 MST")))
 	}
 	t.row("  models", shortPath(c.Engine.Models))
 	t.row("  library", shortPath(c.Engine.Library))

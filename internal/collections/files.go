@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	"embedd/internal/retrieval"
@@ -129,10 +130,20 @@ type About struct {
 	// Created is when it was made, in UTC; zero for the default collection.
 	Created  time.Time `json:"created,omitzero"`
 	Settings Settings  `json:"settings"`
-	// Generation is the one that is served, 0 where there was no migration. MigratedFrom is the model before, Migrated when it took its place.
-	Generation   int       `json:"generation,omitempty"`
-	MigratedFrom string    `json:"migrated_from,omitempty"`
-	Migrated     time.Time `json:"migrated,omitzero"`
+	// Generation is the one that is served, 0 where there was no migration. Formerly are the models before, the latest last, up to 16; Migrated is when the
+	// present one took its place.
+	Generation int       `json:"generation,omitempty"`
+	Formerly   []string  `json:"formerly,omitempty"`
+	Migrated   time.Time `json:"migrated,omitzero"`
+}
+
+// maxFormerly is how many models before are remembered.
+const maxFormerly = 16
+
+// moved is what the file says once another generation has taken the place of this one.
+func (a About) moved(to place) About {
+	formerly := append(slices.Clone(a.Formerly), a.Settings.Model)
+	return About{Created: a.Created, Settings: to.settings, Generation: to.generation, Formerly: formerly[max(0, len(formerly)-maxFormerly):], Migrated: time.Now().UTC().Truncate(time.Second)}
 }
 
 // write writes the file of the collection in a folder.

@@ -42,6 +42,9 @@ type migrationFile struct {
 	Before Settings `json:"before"`
 	After  Settings `json:"after"`
 	Bare   bool     `json:"bare,omitempty"`
+	// Formerly and Migrated are what From says of its own past.
+	Formerly []string  `json:"formerly,omitempty"`
+	Migrated time.Time `json:"migrated,omitzero"`
 	// Across: searches go across both while papers are brought over.
 	Across bool `json:"across,omitempty"`
 	// Copied is the ordinal up to which papers were copied; Done: all were.

@@ -1,6 +1,7 @@
 package collections
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,6 +159,7 @@ func (s *Set) StartMigration(ctx context.Context, called, model string, dimensio
 	m := &migration{set: s, name: e.name, home: homeOf(e.name), about: e.about, serving: e.place()}
 	m.file = migrationFile{
 		Started: time.Now().UTC().Truncate(time.Second), From: e.about.Generation, Before: e.about.Settings, After: settings, Across: across,
+		Formerly: e.about.Formerly, Migrated: e.about.Migrated,
 		Bare: e.about.Generation == 0 && e.about.Created.IsZero() && !e.filed,
 	}
 	m.other = place{settings: settings, release: release, owned: true}
@@ -417,16 +419,18 @@ func (m *migration) bring(ctx context.Context) error {
 			return err
 		}
 		last := time.Now()
+		var noted error
 		err := f.Copy(ctx, copied, func(after uint64) {
+			// gofail: var duringMigrationCopy struct{}
+
 			m.counted()
 			if time.Since(last) < noteEvery {
 				return
 			}
 			last = time.Now()
-			m.note(func() { m.file.Copied = after })
-			// gofail: var duringMigrationCopy struct{}
-
+			noted = m.note(func() { m.file.Copied = after })
 		})
+		err = cmp.Or(err, noted)
 		if err != nil {
 			return err
 		}
@@ -700,12 +704,10 @@ func (m *migration) place() error {
 	back.Within(s.o.Room)
 	next.collection.KeepLog(&now)
 	forward := m.follower.Revision()
-	about := m.about
-	about.Generation, about.Settings = next.generation, next.settings
-	about.MigratedFrom, about.Migrated = old.settings.Model, time.Now().UTC().Truncate(time.Second)
+	about := m.about.moved(next)
 	rolled := next.generation == m.file.From
-	if rolled {
-		about.MigratedFrom, about.Migrated = "", time.Time{}
+	if rolled { // as if nothing had been
+		about = About{Created: m.about.Created, Settings: next.settings, Generation: next.generation, Formerly: m.file.Formerly, Migrated: m.file.Migrated}
 	}
 	err = m.note(func() {
 		if rolled {
