@@ -86,6 +86,7 @@ type Collection struct {
 	writes     writes
 	keepLog    atomic.Pointer[uint64]
 	across     atomic.Pointer[Across]
+	searched   atomic.Int64 // when the latest search began, in Unix nanoseconds
 
 	// life is held for reading by each call and for writing by Close.
 	life   sync.RWMutex

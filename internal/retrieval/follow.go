@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,10 +26,14 @@ import (
 
 // Limits of a follower.
 const (
-	// followAtOnce papers, or followBytes of them, are brought over at once, by each of followers.
+	// followAtOnce papers, or followBytes of them, are brought over at once, by each of followers. While somebody searches it is done by as few as take half
+	// of the cores, each with followBeside papers: the two models have lanes of their own, and do not know of each other's texts.
 	followAtOnce = 64
 	followBytes  = 1 << 20
 	followers    = 2
+	followBeside = 16
+	// searchedWithin is how long ago the latest search is where somebody searches.
+	searchedWithin = time.Second
 	// followChanges are changes of the log that are read at once.
 	followChanges = 1000
 	// removalsKept are ids of removed papers that are kept until the next CatchUp; with more the two collections are compared.
@@ -110,12 +115,38 @@ func (f *Follower) Sample(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	for some := range slices.Chunk(ordinals, followAtOnce) {
-		if err := f.bring(ctx, some); err != nil {
+	for len(ordinals) > 0 {
+		workers, size := f.pace()
+		var pieces [][]uint64
+		for range workers {
+			n := min(size, len(ordinals))
+			pieces, ordinals = append(pieces, ordinals[:n]), ordinals[n:]
+		}
+		if err := beside(pieces, func(some []uint64) error { return f.bring(ctx, some) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// pace is how many bring over how many papers at once.
+func (f *Follower) pace() (workers, size int) {
+	last := max(f.from.searched.Load(), f.to.searched.Load())
+	if time.Now().UnixNano()-last < int64(searchedWithin) {
+		return max(1, runtime.GOMAXPROCS(0)/2), followBeside
+	}
+	return followers, followAtOnce
+}
+
+// beside does something with pieces, beside each other.
+func beside[T any](pieces []T, do func(T) error) error {
+	errs := make([]error, len(pieces))
+	var all sync.WaitGroup
+	for i, piece := range pieces {
+		all.Go(func() { errs[i] = do(piece) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // randomOrdinals gives those of about n stored papers, each once and in any order; of a small collection all of them.
@@ -146,10 +177,10 @@ func (c *Collection) randomOrdinals(ctx context.Context, n int) ([]uint64, error
 func (f *Follower) Copy(ctx context.Context, after uint64, told func(after uint64)) error {
 	before := f.from.store.Next()
 	for {
-		var pieces [followers][]store.Record
-		last := after
+		workers, size := f.pace()
+		pieces, last := make([][]store.Record, workers), after
 		for i := range pieces {
-			records, upTo, err := f.read(last, before)
+			records, upTo, err := f.read(last, before, size)
 			if err != nil {
 				return err
 			}
@@ -158,13 +189,7 @@ func (f *Follower) Copy(ctx context.Context, after uint64, told func(after uint6
 		if last == after {
 			return nil
 		}
-		errs := make([]error, len(pieces))
-		var all sync.WaitGroup
-		for i, piece := range pieces {
-			all.Go(func() { errs[i] = f.write(ctx, piece) })
-		}
-		all.Wait()
-		if err := errors.Join(errs...); err != nil {
+		if err := beside(pieces, func(piece []store.Record) error { return f.write(ctx, piece) }); err != nil {
 			return err
 		}
 		after = last
@@ -173,12 +198,12 @@ func (f *Follower) Copy(ctx context.Context, after uint64, told func(after uint6
 }
 
 // read reads the next papers to be copied.
-func (f *Follower) read(after, before uint64) ([]store.Record, uint64, error) {
+func (f *Follower) read(after, before uint64, size int) ([]store.Record, uint64, error) {
 	if err := f.from.enter(); err != nil {
 		return nil, after, err
 	}
 	defer f.from.leave()
-	ordinals, records, err := f.from.store.Range(after, before, followAtOnce, followBytes)
+	ordinals, records, err := f.from.store.Range(after, before, size, followBytes)
 	if err != nil {
 		return nil, after, storeError("read papers", err)
 	}

@@ -217,6 +217,7 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 		return nil, err
 	}
 	defer c.leave()
+	c.searched.Store(time.Now().UnixNano())
 	l, res, err := c.prepare(ctx, &r)
 	if err != nil {
 		return nil, err
