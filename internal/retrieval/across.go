@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"hash/fnv"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"embedd/ann"
@@ -48,45 +50,52 @@ type AcrossUse struct {
 
 // FitAcross fits a bridge on papers that both have.
 func (f *Follower) FitAcross(ctx context.Context) (*Across, error) {
-	ids, olds, news, titles, err := f.pairs(ctx)
+	all, err := f.pairs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(ids) < acrossLeast {
+	var olds, news [][]float32
+	var titles []string
+	for _, p := range all {
+		olds, news = append(olds, p.old), append(news, p.new)
+		if strings.TrimSpace(p.title) != "" {
+			titles = append(titles, p.title)
+		}
+	}
+	if len(all) < acrossLeast {
 		return nil, &Error{Kind: FailedPrecondition, Message: "too few papers have vectors of both models yet; try again later"}
 	}
-	held := min(acrossHeld, len(ids)/4)
-	a := &Across{to: f.to, Pairs: len(ids) - held}
+	held := min(acrossHeld, len(all)/4)
+	a := &Across{to: f.to, Pairs: len(all) - held}
 	if a.fit, err = align.Fit(news[held:], olds[held:]); err != nil {
 		return nil, internal("fit a map between the models", err)
 	}
 	if a.Loss, err = align.Measure(a.fit, news[:held], olds[:held]); err != nil {
 		return nil, internal("measure the map between the models", err)
 	}
+	asked, err := f.titlesAsQueries(ctx, titles)
+	if err != nil {
+		return nil, err
+	}
+	if len(asked) == 0 { // papers without titles: their texts
+		for _, p := range all[:min(held, acrossTitles)] {
+			asked = append(asked, p)
+		}
+	}
 	var x, y []float64
-	for some := range slices.Chunk(titles[:min(len(titles), acrossTitles)], MaxInteractiveTexts) {
-		oldTitles, err := f.from.Encode(ctx, Bulk, Query, some)
+	for _, q := range asked {
+		v, err := a.query(q.old, q.new)
 		if err != nil {
 			return nil, err
 		}
-		newTitles, err := f.to.Encode(ctx, Bulk, Query, some)
-		if err != nil {
-			return nil, err
+		byOld, byNew := dots(v, olds[:held]), dots(q.new, news[:held])
+		at := make([]int, held)
+		for j := range at {
+			at[j] = j
 		}
-		for i := range some {
-			v, err := a.query(oldTitles[i].Vector, newTitles[i].Vector)
-			if err != nil {
-				return nil, err
-			}
-			byOld, byNew := dots(v, olds[:held]), dots(newTitles[i].Vector, news[:held])
-			at := make([]int, held)
-			for j := range at {
-				at[j] = j
-			}
-			slices.SortFunc(at, func(p, q int) int { return cmp.Compare(byOld[q], byOld[p]) })
-			for _, j := range at[:min(held, acrossNear)] {
-				x, y = append(x, byOld[j]), append(y, byNew[j])
-			}
+		slices.SortFunc(at, func(p, q int) int { return cmp.Or(cmp.Compare(byOld[q], byOld[p]), cmp.Compare(p, q)) })
+		for _, j := range at[:min(held, acrossNear)] {
+			x, y = append(x, byOld[j]), append(y, byNew[j])
 		}
 	}
 	if a.line, err = align.FitLine(x, y); err != nil {
@@ -95,55 +104,95 @@ func (f *Follower) FitAcross(ctx context.Context) (*Across, error) {
 	return a, nil
 }
 
-// pairs gives papers with the vectors of both, in an order of chance, and their titles, of those that have one.
-func (f *Follower) pairs(ctx context.Context) (ids []string, olds, news [][]float32, titles []string, err error) {
+// titlesAsQueries reads some titles as questions, by both models. Some that one of them cannot read are passed over.
+func (f *Follower) titlesAsQueries(ctx context.Context, titles []string) (asked []pair, err error) {
+	for some := range slices.Chunk(titles[:min(len(titles), acrossTitles)], MaxInteractiveTexts) {
+		old, err := f.from.Encode(ctx, Bulk, Query, some)
+		var new []Encoding
+		if err == nil {
+			new, err = f.to.Encode(ctx, Bulk, Query, some)
+		}
+		if err != nil && KindOf(err) == Invalid {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range some {
+			asked = append(asked, pair{title: some[i], old: old[i].Vector, new: new[i].Vector})
+		}
+	}
+	return asked, nil
+}
+
+// pair is a text with the vectors of both.
+type pair struct {
+	title    string
+	old, new []float32
+	at       uint64 // by which they are put in an order
+}
+
+// pairs gives papers with the vectors of both, in an order that says nothing of them, and is the same for the same papers.
+func (f *Follower) pairs(ctx context.Context) (all []pair, err error) {
 	ordinals, err := f.to.randomOrdinals(ctx, AcrossSample)
 	if err != nil {
-		return nil, nil, nil, nil, err
+		return nil, err
 	}
 	if err := f.to.enter(); err != nil {
-		return nil, nil, nil, nil, err
+		return nil, err
 	}
 	defer f.to.leave()
 	if err := f.from.enter(); err != nil {
-		return nil, nil, nil, nil, err
+		return nil, err
 	}
 	defer f.from.leave()
 	for some := range slices.Chunk(ordinals, followAtOnce) {
 		records, present, err := f.to.store.Records(some)
 		if err != nil {
-			return nil, nil, nil, nil, storeError("read papers", err)
+			return nil, storeError("read papers", err)
 		}
 		for i := range records {
 			if err := ctx.Err(); err != nil {
-				return nil, nil, nil, nil, err
+				return nil, err
 			}
 			if !present[i] {
 				continue
 			}
-			other, ordinal, err := f.from.store.Get(records[i].Paper.ID)
-			if errors.Is(err, store.ErrNotFound) || err == nil && other.Content != records[i].Content {
-				continue
-			}
+			p, there, err := f.pairOf(&records[i], some[i])
 			if err != nil {
-				return nil, nil, nil, nil, storeError("read paper", err)
+				return nil, err
 			}
-			before, err := f.from.store.Vector(ordinal)
-			if err == nil {
-				var after []float32
-				if after, err = f.to.store.Vector(some[i]); err == nil {
-					ids, olds, news = append(ids, other.Paper.ID), append(olds, before), append(news, after)
-					if other.Paper.Title != "" {
-						titles = append(titles, other.Paper.Title)
-					}
-				}
-			}
-			if err != nil && !errors.Is(err, store.ErrNotFound) { // it has gone meanwhile
-				return nil, nil, nil, nil, storeError("read vectors", err)
+			if there {
+				all = append(all, p)
 			}
 		}
 	}
-	return ids, olds, news, titles, nil
+	slices.SortFunc(all, func(a, b pair) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.title, b.title)) })
+	return all, nil
+}
+
+// pairOf gives the vectors of a paper that has come over under an ordinal; there is false where it has gone, or has another text by now.
+func (f *Follower) pairOf(r *store.Record, ordinal uint64) (p pair, there bool, err error) {
+	other, before, err := f.from.store.Get(r.Paper.ID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && other.Content != r.Content {
+		return p, false, nil
+	}
+	if err == nil {
+		p.old, err = f.from.store.Vector(before)
+	}
+	if err == nil {
+		p.new, err = f.to.store.Vector(ordinal)
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return p, false, nil
+	}
+	if err != nil {
+		return p, false, storeError("read vectors", err)
+	}
+	h := fnv.New64a()
+	h.Write([]byte(r.Paper.ID))
+	p.title, p.at = r.Paper.Title, h.Sum64()
+	return p, true, nil
 }
 
 // query is what papers that have not come over are compared with: the sum of what the old model makes of a text, and of what the new one does, mapped. It

@@ -466,3 +466,19 @@ func TestSearchAcross(t *testing.T) {
 		t.Errorf("%d are estimated where all have come over", got.Across.Estimated)
 	}
 }
+
+// Papers without a title that could be asked for have a bridge all the same.
+func TestFitAcrossWithoutTitles(t *testing.T) {
+	from := openAt(t, t.TempDir(), newBag(), newClock())
+	for i := range 300 {
+		put(t, from, Paper{ID: fmt.Sprintf("p%03d", i), Abstract: fmt.Sprintf("topic%d kind%d", i%20, i%7)})
+	}
+	to, f := follow(t, from, newClock(), 0)
+	if err := f.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a, err := f.FitAcross(t.Context())
+	if err != nil || a.to != to || !(a.line.Slope > 0) {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
