@@ -370,6 +370,11 @@ func (c *migrationsReportCmd) Run(e *env) (err error) {
 		return err
 	}
 	defer finish(&err, cl.close)
+	if c.Data != "" { // which nobody has brought up to date until now
+		if _, err := c.wait(e, cl); err != nil {
+			return err
+		}
+	}
 	res, err := cl.migrations.ReportMigration(e.ctx, &embeddv1.ReportMigrationRequest{Name: c.Name, Papers: &c.Papers})
 	if err != nil {
 		return err

@@ -294,9 +294,7 @@ func (m *migration) open() (err error) {
 	switch {
 	case m.serving.generation == m.file.To:
 		m.stage = Swapped
-	case m.file.Done:
-		m.stage = Following
-	case m.file.Copied == 0:
+	case m.file.Copied == 0 && !m.file.Done: // otherwise it follows once it has caught up
 		m.stage = Sampling
 	}
 	return err
@@ -405,7 +403,7 @@ func pause(ctx context.Context, d time.Duration) {
 // bring brings over what is missing until ctx ends. What was noted is surely there.
 func (m *migration) bring(ctx context.Context) error {
 	m.mu.Lock()
-	stage, copied := m.stage, m.file.Copied
+	stage, copied, done := m.stage, m.file.Copied, m.file.Done
 	m.mu.Unlock()
 	f := m.follower
 	if stage == Sampling {
@@ -414,7 +412,7 @@ func (m *migration) bring(ctx context.Context) error {
 		}
 		m.reach(Copying)
 	}
-	if stage == Sampling || stage == Copying {
+	if !done {
 		if err := m.fit(ctx); err != nil {
 			return err
 		}

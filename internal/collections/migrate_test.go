@@ -347,6 +347,9 @@ func TestADiskThatFailsInAMigration(t *testing.T) {
 						must(t, h.close())
 						_, err := h.open()
 						must(t, err)
+						if c.op.name == "swap" {
+							h.reaches(t, name, Following)
+						}
 						h.step = func(string) error {
 							if on.Load() && n.Add(1) == int64(fails+1) {
 								return broken
