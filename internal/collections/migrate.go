@@ -286,9 +286,9 @@ func (m *migration) save(at string) error {
 // open begins to follow, from where the file says that it was.
 func (m *migration) open() (err error) {
 	after := *m.file.keeps(m.serving.generation)
-	m.follower, err = m.serving.collection.Follow(m.other.collection, after, nil)
+	m.follower, err = m.set.follow(&m.serving, &m.other, after)
 	if err == nil {
-		m.follower.Within(m.set.o.Room)
+		m.other.collection.LoadDerived() // so that no search waits for it after a swap
 	}
 	m.stage = Copying
 	switch {
@@ -298,6 +298,19 @@ func (m *migration) open() (err error) {
 		m.stage = Sampling
 	}
 	return err
+}
+
+// follow has one generation follow another.
+func (s *Set) follow(from, to *place, after uint64) (*retrieval.Follower, error) {
+	var remake retrieval.Remake
+	if s.o.Remake != nil {
+		remake = s.o.Remake(from.settings, to.settings)
+	}
+	f, err := from.collection.Follow(to.collection, after, remake)
+	if err == nil {
+		f.Within(s.o.Room)
+	}
+	return f, err
 }
 
 // drop gives up what is open of the other generation, and its file.
@@ -694,14 +707,13 @@ func (m *migration) place() error {
 	s := m.set
 	old, next := m.serving, m.other
 	now := next.collection.Revision()
-	back, err := next.collection.Follow(old.collection, now, nil)
+	back, err := s.follow(&next, &old, now)
 	if err != nil {
 		return err
 	}
 	back.Trust()
-	back.Within(s.o.Room)
 	next.collection.KeepLog(&now)
-	forward := m.follower.Revision()
+	forward, was := m.follower.Revision(), m.file
 	about := m.about.moved(next)
 	rolled := next.generation == m.file.From
 	if rolled { // as if nothing had been
@@ -726,7 +738,7 @@ func (m *migration) place() error {
 	if err != nil {
 		back.Close()
 		next.collection.KeepLog(nil)
-		return err
+		return errors.Join(err, m.note(func() { m.file = was }))
 	}
 	old.collection.SetAcross(nil)
 	m.follower.Close()

@@ -29,6 +29,9 @@ type Options struct {
 	// Release gives back the encoder of the default collection that Open is given, once that is not served any more. It may be called where the caller
 	// has done so, and the other way round.
 	Release func() error
+	// Remake, where it is set, gives how a vector of the model of from becomes one of that of to without reading the text; nil where it does not: the one place in
+	// which a migration is told to encode nothing.
+	Remake func(from, to Settings) retrieval.Remake
 	// Room, where it is set, returns nil, or why papers must not be added for want of memory: a migration waits then.
 	Room func() error
 	// Opening, where it is set, is told before each collection that a start opens, of so many.

@@ -78,9 +78,7 @@ func (f *Follower) FitAcross(ctx context.Context) (*Across, error) {
 		return nil, err
 	}
 	if len(asked) == 0 { // papers without titles: their texts
-		for _, p := range all[:min(held, acrossTitles)] {
-			asked = append(asked, p)
-		}
+		asked = all[:min(held, acrossTitles)]
 	}
 	var x, y []float64
 	for _, q := range asked {
