@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 
 	"embedd/internal/backup"
-	"embedd/internal/retrieval"
+	"embedd/internal/collections"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
@@ -88,7 +88,7 @@ func (c *restoreCmd) Run(e *env) (err error) {
 	if c.Data, err = dataDir(c.Data); err != nil {
 		return err
 	}
-	lock, err := retrieval.Lock(c.Data) // a server would go on writing into what is moved away
+	lock, err := collections.Lock(c.Data) // a server would go on writing into what is moved away
 	if err != nil {
 		return err
 	}

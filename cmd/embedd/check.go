@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"embedd/internal/collections"
 	"embedd/internal/retrieval"
 )
 
@@ -29,7 +30,14 @@ func (c *checkCmd) Run(e *env) (err error) {
 	if err := checkDataDir(c.Data); err != nil {
 		return err
 	}
-	found, err := retrieval.Inspect(e.ctx, c.Data, func(stage string) {
+	served, err := collections.Serves(c.Data)
+	if err != nil {
+		return err
+	}
+	if served.Migrating {
+		fmt.Fprintf(e.stderr, "embedd: note: a migration is under way, and what is served is looked at; the other model's papers are a data directory of their own: embedd check --data %s\n", shellWord(served.Other))
+	}
+	found, err := retrieval.Inspect(e.ctx, served.Dir, func(stage string) {
 		if !c.JSON {
 			fmt.Fprintf(e.stderr, "reading %s\n", stage)
 		}
@@ -117,6 +125,11 @@ func (c *repairCmd) Run(e *env) (err error) {
 	if err := checkDataDir(c.Data); err != nil {
 		return err
 	}
+	served, err := collections.Serves(c.Data)
+	if err != nil {
+		return err
+	}
+	c.Data = served.Dir
 	if c.AcceptDataLoss {
 		log := e.logger(slog.LevelInfo)
 		r, err := retrieval.Repair(c.Data, log)

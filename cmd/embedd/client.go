@@ -101,6 +101,7 @@ type client struct {
 	maps        embeddv1.MapServiceClient
 	jobs        embeddv1.JobServiceClient
 	conn        grpc.ClientConnInterface
+	migrations  embeddv1.MigrationServiceClient
 	close       func() error
 }
 
@@ -115,6 +116,7 @@ func newClient(conn grpc.ClientConnInterface, close func() error) *client {
 		maps:        embeddv1.NewMapServiceClient(conn),
 		jobs:        embeddv1.NewJobServiceClient(conn),
 		conn:        conn,
+		migrations:  embeddv1.NewMigrationServiceClient(conn),
 		close:       close,
 	}
 }

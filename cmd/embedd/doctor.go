@@ -103,7 +103,7 @@ func (c *doctorCmd) directory() (dir string, here bool, err error) {
 	if err != nil && asked {
 		return "", false, err
 	}
-	there, err := retrieval.Exists(c.Data)
+	there, err := exists(c.Data)
 	here = there || err != nil // opening it says what is wrong
 	for dir = c.Data; ; dir = filepath.Dir(dir) {
 		if fi, err := os.Stat(dir); err == nil && fi.IsDir() || dir == filepath.Dir(dir) {

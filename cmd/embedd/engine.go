@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"embedd/ann"
 	"embedd/embed"
@@ -146,6 +147,8 @@ type opening struct {
 	// OnWritable, where it is set, is told of each collection whether papers can be stored, Gone of one that is not open any more, or could not be opened.
 	OnWritable func(collection string, err error)
 	Gone       func(collection string)
+	// Room is for migrations: see collections.
+	Room func() error
 	// Neighbours that the default collection keeps of each paper, where it was not made with settings of its own; nil: none.
 	Neighbours *int
 	// Map: maps are drawn behind the start, and anew after many changes.
@@ -186,7 +189,7 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 	if err != nil {
 		return nil, err
 	}
-	en.encoder, en.release = encoder.e, release
+	en.encoder, en.release = encoder.e, sync.OnceValue(release)
 	if err := en.openRerankers(&f); err != nil {
 		return nil, err
 	}
@@ -196,13 +199,17 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 		return r
 	}
 	watch.Stage(stageStore)
+	served, err := collections.Serves(dir)
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w; restore a backup", dir, err)
+	}
 	own := options(collections.Default, about.Settings)
-	own.Ballast = o.Ballast
+	own.Ballast, own.KeepLog = o.Ballast, served.KeepLog
 	own.Progress = func(done, total int) {
 		watch.Stage(stageIndex)
 		watch.Set(done, total)
 	}
-	if en.collection, err = retrieval.Open(ctx, dir, taken, &own); err != nil {
+	if en.collection, err = retrieval.Open(ctx, served.Dir, taken, &own); err != nil {
 		return nil, err
 	}
 	watch.Stage(stageCanary)
@@ -223,7 +230,7 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 		return en, nil
 	}
 	en.set, err = collections.Open(ctx, dir, en.collection, about, collections.Options{
-		Log: o.Log, Encoder: f.encoderOf(en, o.Warm), Retrieval: options, Gone: o.Gone,
+		Log: o.Log, Encoder: f.encoderOf(en, o.Warm), Retrieval: options, Gone: o.Gone, Release: en.release, Room: o.Room,
 		Opening: func(_ string, done, total int) {
 			watch.Stage(stageCollections)
 			watch.Set(done, total)
@@ -321,11 +328,20 @@ func checkDataDir(dir string) error {
 	if err := checkFolder(dir); err != nil {
 		return err
 	}
-	there, err := retrieval.Exists(dir)
+	there, err := exists(dir)
 	if err == nil && !there {
 		err = fmt.Errorf("--data: the folder %s has no papers in it; is it another one? To make it a data directory: embedd index --data %s FILE", filepath.Clean(dir), shellWord(dir))
 	}
 	return err
+}
+
+// exists tells whether a data directory has papers, of the generation that it serves.
+func exists(dir string) (bool, error) {
+	served, err := collections.Serves(dir)
+	if err != nil {
+		return false, err
+	}
+	return retrieval.Exists(served.Dir)
 }
 
 // encoderOf is package embed's encoder in the words of package retrieval: the two do not know each other.

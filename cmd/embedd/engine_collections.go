@@ -34,7 +34,11 @@ func (f *engineFlags) of(dir string, o opening) (engineFlags, collections.About,
 		return g, about, nil
 	}
 	s := &about.Settings
-	if f.Model != models.Default && f.Model != s.Model {
+	switch {
+	case f.Model == models.Default || f.Model == s.Model:
+	case slices.Contains(about.Formerly, f.Model): // a service is not to fail to start because of its own migration
+		o.Log.Warn("--model names the model before a migration, and the other one is served; change the flag", "flag", f.Model, "served", s.Model, "migrated", about.Migrated)
+	default:
 		return g, about, madeOtherwise("model", f.Model, dir, cmp.Or(s.Model, "vectors of its own"))
 	}
 	neighbours := usualNeighbours

@@ -113,7 +113,7 @@ func TestVariablesHaveOneMeaning(t *testing.T) {
 // What removes or changes something is said on the command line.
 func TestNothingIsRemovedByTheEnvironment(t *testing.T) {
 	want := map[string]bool{
-		"embedd delete --filter": true, "embedd collections delete --yes": true, "embedd restore --force": true, "embedd repair --drop-derived": true,
+		"embedd delete --filter": true, "embedd collections delete --yes": true, "embedd migrations finish --yes": true, "embedd restore --force": true, "embedd repair --drop-derived": true,
 		"embedd repair --accept-data-loss": true, "embedd update --set": true, "embedd update --unset": true, "embedd update --file": true,
 		"embedd search --store": true, "embedd models pull --force": true, "embedd models import --force": true,
 		"embedd distil --force": true, "embedd distil --anyway": true,

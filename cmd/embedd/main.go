@@ -52,6 +52,7 @@ type cli struct {
 	Check        checkCmd        `cmd:"" help:"Prove that a data directory is as it must be."`
 	Repair       repairCmd       `cmd:"" help:"Repair a data directory."`
 	Collections  collectionsCmd  `cmd:"" help:"Make, list and delete the collections of a server, and their aliases."`
+	Migrations   migrationsCmd   `cmd:"" help:"Move a collection to another model while it is used."`
 	Backup       backupCmd       `cmd:"" help:"Copy the data directory while it is in use."`
 	VerifyBackup verifyBackupCmd `cmd:"" help:"Prove that a backup is whole."`
 	Restore      restoreCmd      `cmd:"" help:"Make a data directory of a backup."`

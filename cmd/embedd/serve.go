@@ -134,7 +134,7 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return errors.Join(<-served, <-servedWeb)
 	})
 	en, err := c.open(e, state, opening{Warm: true, All: true, Log: log, Observer: observer, Reserve: c.Reserve << 20, Ballast: ballast, OnWritable: writes.disk, Gone: writes.gone,
-		Neighbours: &c.Neighbours, Map: c.Map})
+		Neighbours: &c.Neighbours, Map: c.Map, Room: options.Room})
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,10 @@ func (c *serveCmd) Run(e *env) (err error) {
 		return err
 	}
 	state.Check("store", func() error {
-		_, err := en.collection.Info()
+		c, err := en.set.Get("") // which a migration may have put in the place of another
+		if err == nil {
+			_, err = c.Info()
+		}
 		return err
 	})
 	now.set.Store(en.set)
@@ -291,6 +294,9 @@ func (c *serveCmd) printConfiguration(e *env, en *engine, addr net.Addr, web net
 	t := newTable(e.stdout)
 	m := info.Model
 	t.row("  model", fmt.Sprintf("%s, %d dimensions, %d tokens, %s, fingerprint %.12s", m.ID, m.Dimension, m.MaxTokens, m.Precision, m.Fingerprint))
+	if i, err := en.set.Describe("", ""); err == nil && len(i.About.Formerly) > 0 {
+		t.row("  migrated", fmt.Sprintf("from %s, on %s", i.About.Formerly[len(i.About.Formerly)-1], i.About.Migrated.Format("2006-01-02 15:04:05 MST")))
+	}
 	t.row("  models", shortPath(c.Engine.Models))
 	t.row("  library", shortPath(c.Engine.Library))
 	t.row("  provider", c.Engine.Provider)

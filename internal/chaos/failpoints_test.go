@@ -80,7 +80,7 @@ var withFailpoints = sync.OnceValues(func() (string, error) {
 	if err := os.Symlink(base, filepath.Join(tree, ".embedd")); err != nil {
 		return "", err
 	}
-	enable := exec.Command("go", "run", "go.etcd.io/gofail", "enable", "internal/store", "internal/retrieval", "internal/backup")
+	enable := exec.Command("go", "run", "go.etcd.io/gofail", "enable", "internal/store", "internal/retrieval", "internal/backup", "internal/collections")
 	enable.Dir = tree
 	if out, err := enable.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("gofail enable: %w\n%s", err, out)

@@ -58,7 +58,7 @@ func (s *Set) Create(ctx context.Context, called string, settings Settings) (_ I
 	if err != nil {
 		return Info{}, err
 	}
-	e := &entry{name: called, about: About{time.Now().UTC().Truncate(time.Second), settings}, release: release}
+	e := &entry{name: called, about: About{Created: time.Now().UTC().Truncate(time.Second), Settings: settings}, release: release, owned: true, filed: true}
 	if e.collection, err = s.make(ctx, e, encoder); err != nil {
 		s.gone(called)
 		return Info{}, errors.Join(err, release())
@@ -88,7 +88,7 @@ func (s *Set) make(ctx context.Context, e *entry, encoder retrieval.Encoder) (_ 
 	if err := s.step("make the folder", func() error { return errors.Join(s.root.RemoveAll(half), s.root.Mkdir(half, 0o700)) }); err != nil {
 		return nil, err
 	}
-	if err := writeSealed(s.root, path.Join(half, retrieval.AboutName), e.about, func() error { return s.o.step("place its file") }); err != nil {
+	if err := e.about.write(s.root, half, func() error { return s.o.step("place its file") }); err != nil {
 		return nil, err
 	}
 	c, err := s.openFolder(ctx, making+e.name, e.name, e.about.Settings, encoder)
@@ -192,6 +192,9 @@ func (s *Set) Delete(ctx context.Context, called string) (papers int, err error)
 	case e == nil:
 		return 0, notFound("name", called)
 	}
+	if e.migration != nil {
+		return 0, e.migration.inTheWay()
+	}
 	if aliases := st.info(e).Aliases; len(aliases) > 0 {
 		return 0, refused("name", "calls reach it as %s; move or delete these aliases first", strings.Join(aliases, ", "))
 	}
@@ -222,7 +225,7 @@ func (s *Set) Delete(ctx context.Context, called string) (papers int, err error)
 
 // free refuses a collection that another process has open. Where that cannot be found out, nobody can have it open.
 func (s *Set) free(called string) error {
-	lock, err := retrieval.Lock(filepath.Join(s.root.Name(), folder, called))
+	lock, err := Lock(filepath.Join(s.root.Name(), folder, called))
 	if errors.Is(err, retrieval.ErrInUse) {
 		return refused("name", "another process has the collection open; end it first")
 	}

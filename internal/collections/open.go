@@ -43,13 +43,25 @@ func Open(ctx context.Context, dir string, usual *retrieval.Collection, about Ab
 	if s.root, err = store.OpenRoot(dir); err != nil {
 		return nil, err
 	}
-	named, aliases := map[string]*entry{Default: {name: Default, about: about, collection: usual}}, map[string]string{}
+	if s.o.Release == nil {
+		s.o.Release = func() error { return nil }
+	}
+	first := &entry{name: Default, about: about, collection: usual, release: s.o.Release}
+	named, aliases := map[string]*entry{Default: first}, map[string]string{}
 	defer func() {
 		if err != nil {
 			s.state.Store(newState(named, aliases))
 			err = errors.Join(err, s.Close())
 		}
 	}()
+	if _, err := s.root.Lstat(retrieval.AboutName); err == nil {
+		first.filed = true
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := s.resume(ctx, first); err != nil {
+		return nil, fmt.Errorf("migration of %s: %w", dir, err)
+	}
 	names, err := s.tidy()
 	if err != nil {
 		return nil, fmt.Errorf("collections of %s: %w", dir, err)
@@ -87,7 +99,7 @@ func Open(ctx context.Context, dir string, usual *retrieval.Collection, about Ab
 
 // open opens the collection of a name, the i-th.
 func (s *Set) open(ctx context.Context, name string, i int) *entry {
-	e := &entry{name: name}
+	e := &entry{name: name, owned: true, filed: true}
 	if i >= Max-1 {
 		e.err = fmt.Errorf("there are more than %d collections", Max)
 		return e
@@ -100,12 +112,25 @@ func (s *Set) open(ctx context.Context, name string, i int) *entry {
 		e.err = fmt.Errorf("%w: %w", errModel, err)
 		return e
 	}
-	if e.collection, err = s.openFolder(ctx, name, name, e.about.Settings, encoder); err != nil {
+	in := name
+	if e.about.Generation > 0 {
+		in = generationAt(name, e.about.Generation)
+		err = checkGeneration(s.root, path.Join(folder, in))
+	}
+	if err == nil {
+		e.collection, err = s.openFolder(ctx, in, name, e.about.Settings, encoder)
+	}
+	if err != nil {
 		s.gone(name)
 		e.collection, e.err = nil, errors.Join(err, release())
 		return e
 	}
 	e.release = release
+	if err := s.resume(ctx, e); err != nil && ctx.Err() == nil {
+		s.gone(name)
+		e.err = errors.Join(err, e.collection.Close(), release())
+		e.collection = nil
+	}
 	return e
 }
 

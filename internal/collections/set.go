@@ -26,6 +26,14 @@ type Options struct {
 	// Gone, where it is set, is told of a collection that was removed, or could not be made or opened: what Retrieval's options were told of its
 	// disk is about nothing any more.
 	Gone func(name string)
+	// Release gives back the encoder of the default collection that Open is given, once that is not served any more. It may be called where the caller
+	// has done so, and the other way round.
+	Release func() error
+	// Remake, where it is set, gives how a vector of the model of from becomes one of that of to without reading the text; nil where it does not: the one place in
+	// which a migration is told to encode nothing.
+	Remake func(from, to Settings) retrieval.Remake
+	// Room, where it is set, returns nil, or why papers must not be added for want of memory: a migration waits then.
+	Room func() error
 	// Opening, where it is set, is told before each collection that a start opens, of so many.
 	Opening func(name string, done, total int)
 
@@ -60,6 +68,9 @@ type entry struct {
 	collection *retrieval.Collection // nil: it cannot be used
 	err        error                 // why
 	release    func() error          // gives its encoder back
+	owned      bool                  // the set closes it
+	filed      bool                  // its file says what it was made with
+	migration  *migration            // nil: none is under way
 }
 
 // Alone is a set of one collection, which is the default one whatever it is called. There are no others, and none can be made.
@@ -168,7 +179,7 @@ func (s *Set) Describe(field, name string) (Info, error) {
 // closers are how many collections are closed at once: each saves its index.
 const closers = 4
 
-// Close closes all collections but the default one, which is the caller's, and gives their encoders back. There are no changes any more.
+// Close closes all collections but the default one that Open was given, which is the caller's, and gives their encoders back. There are no changes any more.
 func (s *Set) Close() error {
 	s.change.Lock()
 	defer s.change.Unlock()
@@ -181,7 +192,12 @@ func (s *Set) Close() error {
 	var errs []error
 	turns := make(chan struct{}, closers)
 	for _, e := range s.state.Load().named {
-		if e.name == Default || e.collection == nil {
+		if e.migration != nil {
+			if err := e.migration.close(); err != nil {
+				errs = append(errs, fmt.Errorf("migration of %s: %w", e.name, err))
+			}
+		}
+		if !e.owned || e.collection == nil {
 			continue
 		}
 		turns <- struct{}{}

@@ -91,12 +91,22 @@ func (h *house) open() (*house, error) {
 		}
 		return fake{model, dimension}, nil
 	}, func(fake) error { return nil })
-	var err error
 	quiet := slog.New(slog.DiscardHandler)
-	if h.usual, err = retrieval.Open(context.Background(), dir, fake{"a", 16}, &retrieval.Options{Name: Default, Log: quiet}); err != nil {
+	about, there, err := ReadAbout(dir)
+	if err != nil {
 		return nil, err
 	}
-	h.Set, err = Open(context.Background(), dir, h.usual, About{Settings: Settings{Model: "a"}}, Options{
+	if !there {
+		about.Settings.Model = "a"
+	}
+	served, err := Serves(dir)
+	if err != nil {
+		return nil, err
+	}
+	if h.usual, err = retrieval.Open(context.Background(), served.Dir, fake{about.Settings.Model, 16}, &retrieval.Options{Name: Default, Log: quiet, KeepLog: served.KeepLog}); err != nil {
+		return nil, err
+	}
+	h.Set, err = Open(context.Background(), dir, h.usual, about, Options{
 		Log: slog.New(slog.NewTextHandler(h.log, nil)),
 		Encoder: func(ctx context.Context, s Settings) (retrieval.Encoder, Settings, func() error, error) {
 			if s.Model == "" {

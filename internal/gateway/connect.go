@@ -70,6 +70,16 @@ func connectHandler(o Options) http.Handler {
 	call(mux, embeddv1.JobService_ResumeJob_FullMethodName, jobs.ResumeJob)
 	call(mux, embeddv1.JobService_DeleteJob_FullMethodName, jobs.DeleteJob)
 	answers(mux, embeddv1.JobService_ReadJobFile_FullMethodName, jobs.ReadJobFile)
+
+	migrations := embeddv1.NewMigrationServiceClient(conn)
+	call(mux, embeddv1.MigrationService_StartMigration_FullMethodName, migrations.StartMigration)
+	call(mux, embeddv1.MigrationService_GetMigration_FullMethodName, migrations.GetMigration)
+	call(mux, embeddv1.MigrationService_ListMigrations_FullMethodName, migrations.ListMigrations)
+	call(mux, embeddv1.MigrationService_ReportMigration_FullMethodName, migrations.ReportMigration)
+	call(mux, embeddv1.MigrationService_SwapMigration_FullMethodName, migrations.SwapMigration)
+	call(mux, embeddv1.MigrationService_RollBackMigration_FullMethodName, migrations.RollBackMigration)
+	call(mux, embeddv1.MigrationService_FinishMigration_FullMethodName, migrations.FinishMigration)
+	call(mux, embeddv1.MigrationService_CancelMigration_FullMethodName, migrations.CancelMigration)
 	return mux
 }
 

@@ -83,6 +83,7 @@ func restHandler(conn grpc.ClientConnInterface) (http.Handler, error) {
 		rest.RegisterCollectionServiceHandlerClient(ctx, mux, embeddv1.NewCollectionServiceClient(conn)),
 		rest.RegisterMapServiceHandlerClient(ctx, mux, embeddv1.NewMapServiceClient(conn)),
 		rest.RegisterJobServiceHandlerClient(ctx, mux, embeddv1.NewJobServiceClient(conn)),
+		rest.RegisterMigrationServiceHandlerClient(ctx, mux, embeddv1.NewMigrationServiceClient(conn)),
 	); err != nil {
 		return nil, err
 	}

@@ -38,6 +38,7 @@ const (
 const (
 	folder     = "jobs"
 	jobName    = "job.json"
+	jobForm    = 1
 	workFolder = "work"
 	fileFolder = "files"
 )
@@ -153,7 +154,7 @@ func (r *Runner) Close() error {
 
 func (r *Runner) read(id string) (Job, error) {
 	var j Job
-	err := sealed.Read(r.root, path.Join(folder, id, jobName), maxFileBytes, &j)
+	_, err := sealed.Read(r.root, path.Join(folder, id, jobName), jobForm, maxFileBytes, &j)
 	if err == nil && j.ID != id {
 		err = fmt.Errorf("%s %w: it is of the job %q", jobName, sealed.ErrDamaged, j.ID)
 	}
@@ -162,7 +163,7 @@ func (r *Runner) read(id string) (Job, error) {
 
 // keep writes a job's file. mu is held.
 func (r *Runner) keep(e *entry) error {
-	return sealed.Write(r.root, path.Join(folder, e.ID, jobName), e.Job, func() error { return nil })
+	return sealed.Write(r.root, path.Join(folder, e.ID, jobName), jobForm, e.Job, func() error { return nil })
 }
 
 // news wakes who watches a job. mu is held.

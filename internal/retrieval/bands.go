@@ -159,7 +159,7 @@ func (b *background) band(cosine float32) Band {
 
 // judge says how alike hits are, beyond their cosines. It leaves that out for who has a key with a filter, since it tells of all papers.
 func (c *Collection) judge(l *looking, res *SearchResult) error {
-	if l.mode == Lexical || l.scoped || l.strategy == BestScore || l.strategy == Sequence || len(res.Hits) == 0 { // what these two give is no cosine
+	if l.mode == Lexical || l.across != nil || l.scoped || l.strategy == BestScore || l.strategy == Sequence || len(res.Hits) == 0 { // what these two give is no cosine
 		return nil
 	}
 	b, err := c.background()

@@ -42,7 +42,9 @@ type Options struct {
 	Reserve    uint64
 	Ballast    int64
 	OnWritable func(error)
-	now        func() time.Time // for tests
+	// KeepLog is that of the method of this name, from the start on.
+	KeepLog *uint64
+	now     func() time.Time // for tests
 }
 
 // Collection is a set of papers under one encoder, in one data directory. All methods may be called from many
@@ -81,6 +83,10 @@ type Collection struct {
 	chart      chart
 	sealer     func() (cipher.AEAD, error) // of page tokens
 	start      IndexStart                  // set by Open
+	writes     writes
+	keepLog    atomic.Pointer[uint64]
+	across     atomic.Pointer[Across]
+	searched   atomic.Int64 // when the latest search began, in Unix nanoseconds
 
 	// life is held for reading by each call and for writing by Close.
 	life   sync.RWMutex
@@ -124,6 +130,7 @@ func Open(ctx context.Context, dir string, encoder Encoder, o *Options) (_ *Coll
 	c.cards.init()
 	c.neighbours.init(o.Settings.Neighbours)
 	c.chart.wanted = o.Map
+	c.KeepLog(o.KeepLog)
 	c.works.init()
 	if c.log == nil {
 		c.log = slog.Default()

@@ -15,9 +15,14 @@ func (c *Collection) commit(ctx context.Context, run func() (uint64, error)) (ve
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
+	ended, err := c.writes.admit(ctx)
+	if err != nil {
+		return 0, err
+	}
 	select {
 	case c.committing <- struct{}{}:
 	case <-ctx.Done():
+		ended()
 		return 0, fmt.Errorf("%d writes wait for the disk, and this one was not begun: %w", cap(c.committing), ctx.Err())
 	}
 	done := make(chan struct{})
@@ -25,7 +30,7 @@ func (c *Collection) commit(ctx context.Context, run func() (uint64, error)) (ve
 	var v uint64
 	e := errors.New("the write ended in a panic") // which ends the process in a moment, and must not be answered as a success
 	go func() {
-		defer func() { <-c.committing; c.commits.Done() }()
+		defer func() { <-c.committing; c.commits.Done(); ended() }()
 		defer close(done)
 		v, e = run()
 	}()

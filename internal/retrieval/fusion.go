@@ -102,7 +102,9 @@ type looking struct {
 	page     page
 	// unknown are papers of the input that are not stored: other versions of them are not in the answer.
 	unknown []*Paper
-	apart   *apart // nil: nothing else is kept out
+	apart   *apart                                    // nil: nothing else is kept out
+	across  *acrossed                                 // nil: one model answers
+	as      func(vector []float32) ([]float32, error) // nil: a text is searched with as its vector
 }
 
 // find gives the papers that are nearest, of those chosen (nil: all), and tells whether there are more.
@@ -235,6 +237,9 @@ func (c *Collection) near(ctx context.Context, l *looking, res *SearchResult) ([
 
 // nearVector searches the index for what is near to a vector.
 func (c *Collection) nearVector(ctx context.Context, l *looking, v []float32, q ann.Query, res *SearchResult) ([]ann.Neighbor, error) {
+	if l.across != nil {
+		return c.nearAcross(ctx, l, q, res)
+	}
 	answer, err := c.searchIndex(v, q)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -251,6 +256,9 @@ func (c *Collection) nearVector(ctx context.Context, l *looking, v []float32, q 
 func (c *Collection) distances(l *looking, labels []uint64) ([]float32, error) {
 	if l.strategy == BestScore || l.strategy == Sequence {
 		return c.distancesOfExamples(l, labels)
+	}
+	if l.across != nil {
+		return c.distancesAcross(l, labels)
 	}
 	return c.distancesTo(l.vector, labels)
 }

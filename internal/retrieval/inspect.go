@@ -10,6 +10,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
@@ -363,4 +364,23 @@ func Lock(dir string) (io.Closer, error) {
 	}
 	lock, err := store.Lock(root, storeName)
 	return lock, storeError("lock data directory "+dir, err)
+}
+
+// Erase removes the papers of a data directory that nobody has open, a folder of root, and what is made of them: for one whose papers are elsewhere now. All
+// else in the folder stays, as backups.
+func Erase(root *os.Root, dir string) error {
+	kept, making := keptFiles()
+	// The store goes last: without it, what is left would be taken for a directory that has lost its papers.
+	for _, pattern := range slices.Concat([]string{snapshotName, oldSnapshotName, newSnapshots, storeName + ".damaged-*", storeName + ".repairing"}, kept, making, []string{storeName}) {
+		names, err := fs.Glob(root.FS(), path.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := root.RemoveAll(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -206,6 +206,9 @@ func (k *kept) bringSome(ctx context.Context, c *Collection, ordinals []uint64) 
 
 // changesNeeded is the revision up to which nobody will ask the change log, where the index's snapshots need what comes after revision.
 func (c *Collection) changesNeeded(revision uint64) uint64 {
+	if after := c.keepLog.Load(); after != nil {
+		revision = min(revision, *after)
+	}
 	for _, k := range c.allKept() {
 		if at := k.at.Load(); at > 0 {
 			revision = min(revision, at)

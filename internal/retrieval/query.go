@@ -89,6 +89,10 @@ type SearchRequest struct {
 	// Exclude are papers, by any of their ids, that shall not be in the answer, and neither what is the same work: at most MaxExclude. Those that
 	// are not stored are passed over.
 	Exclude []string
+	// NotAcross: the collection's own model alone answers, also where searches go across to another.
+	NotAcross bool
+	// as, where it is set, gives what a text is searched with, of the vector that the model makes of it.
+	as func(vector []float32) ([]float32, error)
 	// SameWork lets other versions of the same work be in the answer, of the input and of hits.
 	SameWork bool
 }
@@ -145,6 +149,8 @@ type Why struct {
 	Group string
 	// CrossEncoder is the logit of a hit that was re-ranked: see rerank for what its score is then.
 	CrossEncoder *float32
+	// Estimated: of a search across two models, the new one has not read the paper yet, and its cosine is estimated by the old vector.
+	Estimated bool
 }
 
 // SearchResult is an answer.
@@ -175,6 +181,8 @@ type SearchResult struct {
 	Materialised *Materialised
 	// Rerank is as used; nil for none.
 	Rerank *Rerank
+	// Across is set where the search went across two models.
+	Across *AcrossUse
 	// Next is the token of the next page; "" where there are no more hits.
 	Next string
 	// Stages say where the time went.
@@ -209,6 +217,7 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 		return nil, err
 	}
 	defer c.leave()
+	c.searched.Store(time.Now().UnixNano())
 	l, res, err := c.prepare(ctx, &r)
 	if err != nil {
 		return nil, err
@@ -216,6 +225,11 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err := c.resolve(ctx, r, l, res); err != nil {
 		return nil, err
 	}
+	end, err := c.goAcross(ctx, &r, l, res)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	if err := c.least(&l.order); err != nil {
 		return nil, err
 	}
@@ -226,6 +240,7 @@ func (c *Collection) Search(ctx context.Context, r SearchRequest) (*SearchResult
 	if err := l.apart.tell(ctx, res.Hits); err != nil {
 		return nil, err
 	}
+	l.tellAcross(res)
 	if err := c.judge(l, res); err != nil {
 		return nil, err
 	}
@@ -335,7 +350,7 @@ func (c *Collection) countFacets(ctx context.Context, r SearchRequest, res *Sear
 
 // look checks the parameters of a request, and puts them into the house's words.
 func (r *SearchRequest) look(k int) (*looking, error) {
-	l := &looking{mode: r.Mode, exact: r.Exact}
+	l := &looking{mode: r.Mode, exact: r.Exact, as: r.as}
 	text := r.Input.Text != nil || r.Input.Examples != nil && r.Input.Examples.Text != nil
 	if l.mode == UsualMode {
 		l.mode = Dense
@@ -416,15 +431,17 @@ func (r *SearchRequest) query(k int) (ann.Query, error) {
 	return q, nil
 }
 
+// fieldOf is the request's field of a member of its input.
+func (r *SearchRequest) fieldOf(name string) string {
+	if r.Field == "" {
+		return name
+	}
+	return r.Field + "." + name
+}
+
 // resolve fills in the vector and the words of the input, as far as the mode needs them.
 func (c *Collection) resolve(ctx context.Context, r SearchRequest, l *looking, res *SearchResult) error {
-	in := r.Input
-	field := func(name string) string {
-		if r.Field == "" {
-			return name
-		}
-		return r.Field + "." + name
-	}
+	in, field := r.Input, r.fieldOf
 	switch {
 	case in.Text != nil:
 		return c.resolveText(ctx, l, field("text"), *in.Text, res)
@@ -479,7 +496,10 @@ func (c *Collection) resolveText(ctx context.Context, l *looking, field, text st
 		return encodeError(err, func(int) string { return field })
 	}
 	l.vector, res.TextUse = enc[0].Vector, &enc[0].TextUse
-	return nil
+	if l.as != nil {
+		l.vector, err = l.as(l.vector)
+	}
+	return err
 }
 
 // resolvePaper fills in those of a paper that may not be known here.

@@ -80,6 +80,16 @@ func (c *Collection) CountIDs(ctx context.Context, ids []string) (stored int, mi
 // DeleteWhere removes all papers that meet a filter when the call begins and still do when it is their turn, a thousand at a time; dry counts them
 // and removes nothing. Where ctx ends first a part of them has gone: the error says how many, and another call goes on.
 func (c *Collection) DeleteWhere(ctx context.Context, w Which, dry bool) (deleted int, version uint64, err error) {
+	err = placed(c, func(c *Collection) error {
+		n, v, err := c.deleteWhereHere(ctx, w, dry)
+		deleted, version = deleted+n, v
+		return err
+	})
+	return deleted, version, err
+}
+
+// deleteWhereHere is DeleteWhere of this collection.
+func (c *Collection) deleteWhereHere(ctx context.Context, w Which, dry bool) (deleted int, version uint64, err error) {
 	if err := c.enter(); err != nil {
 		return 0, 0, err
 	}

@@ -70,7 +70,7 @@ func checkStoreIsThere(root *os.Root) error {
 		return nil
 	}
 	kept, _ := keptFiles()
-	for _, pattern := range append(kept, snapshotName, oldSnapshotName, "backups/*", "collections/*", storeName+".damaged-*", storeName+".repairing") {
+	for _, pattern := range append(kept, snapshotName, oldSnapshotName, "backups/*", "collections/*", "generations/*", storeName+".damaged-*", storeName+".repairing") {
 		found, err := fs.Glob(root.FS(), pattern)
 		if err != nil {
 			return internal("look into data directory "+root.Name(), err)

@@ -28,6 +28,15 @@ const maxMask = 300
 // UpdateMetadata changes facts and metadata of stored papers, all or none, without encoding anything, and returns once that is durable and filters see it. An
 // update is made of what is stored at its moment: of two at the same time none undoes the other. The outcomes are Updated and Unchanged.
 func (c *Collection) UpdateMetadata(ctx context.Context, updates []MetadataUpdate) (results []UpsertResult, version uint64, err error) {
+	err = placed(c, func(c *Collection) (err error) {
+		results, version, err = c.updateHere(ctx, updates)
+		return err
+	})
+	return results, version, err
+}
+
+// updateHere is UpdateMetadata of this collection.
+func (c *Collection) updateHere(ctx context.Context, updates []MetadataUpdate) (results []UpsertResult, version uint64, err error) {
 	if err := c.enter(); err != nil {
 		return nil, 0, err
 	}

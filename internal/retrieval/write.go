@@ -55,6 +55,15 @@ func (c *Collection) Upsert(ctx context.Context, papers []Paper) (results []Upse
 // stored already is not encoded again. Whether a paper is stored is decided when it is written: of two clients that insert the same id one is
 // refused. version is the collection's version with the papers in it.
 func (c *Collection) Write(ctx context.Context, papers []Paper, mode WriteMode) (results []UpsertResult, version uint64, err error) {
+	err = placed(c, func(c *Collection) (err error) {
+		results, version, err = c.writeAll(ctx, papers, mode)
+		return err
+	})
+	return results, version, err
+}
+
+// writeAll is Write to this collection.
+func (c *Collection) writeAll(ctx context.Context, papers []Paper, mode WriteMode) (results []UpsertResult, version uint64, err error) {
 	if err := c.enter(); err != nil {
 		return nil, 0, err
 	}
@@ -73,12 +82,21 @@ func (c *Collection) Write(ctx context.Context, papers []Paper, mode WriteMode) 
 // Ingest is Write of papers that do not depend on each other: one that is refused, with refused[i], leaves the others alone. err is about all of
 // them, and then results and refused are none.
 func (c *Collection) Ingest(ctx context.Context, papers []Paper, mode WriteMode) (results []UpsertResult, refused []error, version uint64, err error) {
+	err = placed(c, func(c *Collection) (err error) {
+		results, refused, version, err = c.ingest(ctx, papers, mode, nil)
+		return err
+	})
+	return results, refused, version, err
+}
+
+// ingest is Ingest to this collection. vectors, where it is set, gives the vectors of some of the papers; nil: the model reads their texts.
+func (c *Collection) ingest(ctx context.Context, papers []Paper, mode WriteMode, vectors func(ctx context.Context, which []int) ([]Encoding, error)) (results []UpsertResult, refused []error, version uint64, err error) {
 	if err := c.enter(); err != nil {
 		return nil, nil, 0, err
 	}
 	defer c.leave()
 	u := newUpsert(c, papers, mode)
-	u.refused = make([]error, len(papers))
+	u.refused, u.vectors = make([]error, len(papers)), vectors
 	for i := range papers {
 		if checkID("", papers[i].ID) != nil { // most are well, and need no name
 			u.refused[i] = checkID(u.field(i)+".id", papers[i].ID)
@@ -105,6 +123,8 @@ type upsert struct {
 	state   []written
 	// refused, where it is set, has the papers that are refused; otherwise the first ends the write.
 	refused []error
+	// vectors, where it is set, makes those that are lacking; nil: the encoder reads the texts.
+	vectors func(ctx context.Context, which []int) ([]Encoding, error)
 }
 
 // written is how far a paper has come.
@@ -301,7 +321,13 @@ func (u *upsert) encode(ctx context.Context, which []int) error {
 		texts[j] = PaperText(&u.papers[i])
 	}
 	begin := time.Now()
-	enc, err := u.c.encoder.Encode(ctx, Bulk, Document, texts)
+	var enc []Encoding
+	var err error
+	if u.vectors != nil {
+		enc, err = u.vectors(ctx, which)
+	} else {
+		enc, err = u.c.encoder.Encode(ctx, Bulk, Document, texts)
+	}
 	u.c.observe(ctx, OpUpsert, StageEncode, begin)
 	var about *TextError
 	if u.refused != nil && errors.As(err, &about) && about.Index >= 0 && about.Index < len(which) {
@@ -434,6 +460,15 @@ func (c *Collection) place(p store.Placement, vector []float32, passages []store
 // Delete removes papers, all or none, and returns once the removal is durable and no search finds them. notFound are
 // the ids that were not stored, in order.
 func (c *Collection) Delete(ctx context.Context, ids []string) (deleted int, missing []string, version uint64, err error) {
+	err = placed(c, func(c *Collection) (err error) {
+		deleted, missing, version, err = c.deleteHere(ctx, ids)
+		return err
+	})
+	return deleted, missing, version, err
+}
+
+// deleteHere is Delete from this collection.
+func (c *Collection) deleteHere(ctx context.Context, ids []string) (deleted int, missing []string, version uint64, err error) {
 	if err := c.enter(); err != nil {
 		return 0, nil, 0, err
 	}

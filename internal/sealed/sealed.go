@@ -13,9 +13,6 @@ import (
 	"path"
 )
 
-// format is the version of the files' form.
-const format = 1
-
 // file is a file: its content, and the content's SHA-256, in hexadecimal, of the bytes as they stand in the file.
 type file struct {
 	Format  int             `json:"format"`
@@ -26,15 +23,15 @@ type file struct {
 // ErrDamaged is in the error of a file that is not what was written.
 var ErrDamaged = errors.New("is damaged")
 
-// Write writes a file, whole and synced before it takes the place of the one before; then its folder is synced. placing is called
+// Write writes a file of a form, a version of the caller's content, whole and synced before it takes the place of the one before; then its folder is synced. placing is called
 // between the two, and may refuse.
-func Write(root *os.Root, name string, content any, placing func() error) error {
+func Write(root *os.Root, name string, form int, content any, placing func() error) error {
 	text, err := json.Marshal(content)
 	if err != nil {
 		return err
 	}
 	sum := sha256.Sum256(text)
-	if text, err = json.Marshal(file{format, hex.EncodeToString(sum[:]), text}); err != nil {
+	if text, err = json.Marshal(file{form, hex.EncodeToString(sum[:]), text}); err != nil {
 		return err
 	}
 	f, err := root.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
@@ -54,34 +51,35 @@ func Write(root *os.Root, name string, content any, placing func() error) error 
 	return SyncFolder(root, path.Dir(name))
 }
 
-// Read reads a file of at most so many bytes into content, and refuses what Write has not written. One that is not there is fs.ErrNotExist.
-func Read(root *os.Root, name string, most int64, content any) error {
+// Read reads a file of at most so many bytes, of one of the forms 1 to latest, into content, and tells which. It refuses what Write has not written. A file that is
+// not there is fs.ErrNotExist.
+func Read(root *os.Root, name string, latest int, most int64, content any) (form int, err error) {
 	f, err := root.Open(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if int64(len(text)) > most {
-		return fmt.Errorf("%s %w: it has more than %d bytes", name, ErrDamaged, most)
+		return 0, fmt.Errorf("%s %w: it has more than %d bytes", name, ErrDamaged, most)
 	}
 	var s file
 	if err := strictly(text, &s); err != nil {
-		return fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
+		return 0, fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
 	}
-	if s.Format != format {
-		return fmt.Errorf("%s has the form %d, and this program reads the form %d: it was written by a later one", name, s.Format, format)
+	if s.Format < 1 || s.Format > latest {
+		return 0, fmt.Errorf("%s has the form %d, and this program reads the forms up to %d: it was written by a later one", name, s.Format, latest)
 	}
 	if sum := sha256.Sum256(s.Content); hex.EncodeToString(sum[:]) != s.SHA256 {
-		return fmt.Errorf("%s %w: it is not what was written", name, ErrDamaged)
+		return 0, fmt.Errorf("%s %w: it is not what was written", name, ErrDamaged)
 	}
 	if err := strictly(s.Content, content); err != nil {
-		return fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
+		return 0, fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
 	}
-	return nil
+	return s.Format, nil
 }
 
 // strictly reads JSON without anything unknown in it or behind it.

@@ -32,7 +32,7 @@ func (s *Server) CreateBackup(ctx context.Context, r *embeddv1.CreateBackupReque
 			Message: "is no name for a backup: use 1 to 63 lower-case letters, digits, - and _, beginning with a letter or digit"}
 	}
 	path := filepath.Join(s.backups, name)
-	if ownName(c) != collections.Default {
+	if ownName(c) != collections.Default || filepath.Dir(s.backups) != c.Dir() { // in the one that is served; see package collections
 		path = filepath.Join(c.Dir(), filepath.Base(s.backups), name)
 	}
 	info, err := c.Backup(ctx, path, s.version)

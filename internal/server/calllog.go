@@ -113,6 +113,20 @@ func callAttrs(req any) []any {
 		return named("name", r.GetName())
 	case *embeddv1.DeleteCollectionRequest:
 		return named("name", r.GetName())
+	case *embeddv1.StartMigrationRequest:
+		return named("name", r.GetName())
+	case *embeddv1.GetMigrationRequest:
+		return named("name", r.GetName())
+	case *embeddv1.ReportMigrationRequest:
+		return append(named("name", r.GetName()), "n", len(r.GetQueries()), "bytes", textBytes(r.GetQueries()))
+	case *embeddv1.SwapMigrationRequest:
+		return whatWasAsked(named("name", r.GetName()), "leave_behind", r.GetLeaveBehind())
+	case *embeddv1.RollBackMigrationRequest:
+		return named("name", r.GetName())
+	case *embeddv1.FinishMigrationRequest:
+		return named("name", r.GetName())
+	case *embeddv1.CancelMigrationRequest:
+		return named("name", r.GetName())
 	case *embeddv1.SetAliasRequest:
 		return named("alias", r.GetAlias()) // the collection is in every line
 	case *embeddv1.DeleteAliasRequest:

@@ -52,6 +52,9 @@ func launchAll(t *testing.T, o Options) *running {
 	set, err := collections.Open(t.Context(), dir, c, collections.About{Settings: collections.Settings{Model: "fake"}}, collections.Options{
 		Log: o.Log,
 		Encoder: func(_ context.Context, s collections.Settings) (retrieval.Encoder, collections.Settings, func() error, error) {
+			if s.Model == "other" {
+				return other{r.encoder}, s, func() error { return nil }, nil
+			}
 			s.Model = "fake"
 			return r.encoder, s, func() error { return nil }, nil
 		},

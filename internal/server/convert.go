@@ -115,6 +115,7 @@ func hitsToProto(hits []retrieval.Hit, view embeddv1.PaperView) ([]*embeddv1.Hit
 func fillWhy(out *embeddv1.Why, w *retrieval.Why) {
 	out.DenseRank, out.LexicalRank, out.Sentence, out.Recency = int32(w.DenseRank), int32(w.LexicalRank), w.Sentence, w.Recency
 	out.LikeEarlier, out.Group, out.CrossEncoder = w.LikeEarlier, w.Group, w.CrossEncoder
+	out.Estimated = w.Estimated
 	if w.Passage != nil {
 		out.Passage = &embeddv1.Passage{Index: int32(w.Passage.Index), Text: w.Passage.Text}
 	}
@@ -151,6 +152,9 @@ func effectiveToProto(r *retrieval.SearchResult) *embeddv1.Effective {
 	}
 	if m := r.Materialised; m != nil {
 		e.Materialised = &embeddv1.Materialised{IndexVersion: m.Version, Computed: timestamppb.New(m.At)}
+	}
+	if a := r.Across; a != nil {
+		e.Across = &embeddv1.AcrossModels{Model: a.Model, Estimated: int32(a.Estimated)}
 	}
 	e.Strategy, e.Rerank = strategies[r.Strategy], rerankToProto(r.Rerank)
 	return e

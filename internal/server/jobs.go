@@ -80,7 +80,7 @@ func (s *Server) CreateJob(ctx context.Context, req *embeddv1.CreateJobRequest) 
 		return nil, err
 	}
 	if req.GetOther() != "" {
-		if _, err := s.collectionOf(ctx, other{req}); err != nil {
+		if _, err := s.collectionOf(ctx, otherOf{req}); err != nil {
 			return nil, err
 		}
 	}
@@ -98,11 +98,11 @@ func (s *Server) CreateJob(ctx context.Context, req *embeddv1.CreateJobRequest) 
 	return &embeddv1.CreateJobResponse{Job: jobToProto(&job, false)}, nil
 }
 
-// other is the second collection of a request.
-type other struct{ *embeddv1.CreateJobRequest }
+// otherOf is the second collection of a request.
+type otherOf struct{ *embeddv1.CreateJobRequest }
 
 // GetCollection gives it.
-func (o other) GetCollection() string { return o.GetOther() }
+func (o otherOf) GetCollection() string { return o.GetOther() }
 
 // GetJob implements JobService.
 func (s *Server) GetJob(ctx context.Context, req *embeddv1.GetJobRequest) (*embeddv1.GetJobResponse, error) {

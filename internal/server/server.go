@@ -103,6 +103,7 @@ var services = []*grpc.ServiceDesc{
 	&embeddv1.CollectionService_ServiceDesc,
 	&embeddv1.MapService_ServiceDesc,
 	&embeddv1.JobService_ServiceDesc,
+	&embeddv1.MigrationService_ServiceDesc,
 }
 
 // New makes a server that has nothing to serve yet. It fails where a method has no rule of who may call it.

@@ -18,6 +18,7 @@ type change struct {
 	st    state // to which the batch will lead
 	log   []Change
 	ids   []string
+	gone  []string // of them, those that are removed
 	// unlock lets the next change in.
 	unlock func()
 }
@@ -171,7 +172,7 @@ func (c *change) remove(id string, still func(Record) bool) (uint64, error) {
 	}
 	c.st.count--
 	c.st.digest.remove(digestOf(id, old))
-	c.ids = append(c.ids, id)
+	c.ids, c.gone = append(c.ids, id), append(c.gone, id)
 	return old.ordinal, nil
 }
 
@@ -206,6 +207,9 @@ func (c *change) commit() (revision uint64, err error) {
 		return 0, err
 	}
 	s.applied = c.st
+	for _, r := range s.removals {
+		r.add(c.st.revision, c.gone)
+	}
 	c.unlock() // the next change builds upon this one, and cannot be on disk without it
 	// gofail: var beforeWALSync struct{}
 

@@ -149,6 +149,8 @@ type Store struct {
 	write sync.Mutex
 	// applied is the state that the next change builds upon: it can be read, and may not be on disk yet. Guarded by write.
 	applied state
+	// removals are told what each change has removed. Guarded by write.
+	removals []*Removals
 	// state is the last that is on disk.
 	state   atomic.Pointer[state]
 	flights flights

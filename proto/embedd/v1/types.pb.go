@@ -1023,7 +1023,9 @@ type Why struct {
 	// The value of the field by which hits are grouped; empty where the paper has none.
 	Group string `protobuf:"bytes,8,opt,name=group,proto3" json:"group,omitempty"`
 	// The passage that was found, where long texts are kept in passages.
-	Passage       *Passage `protobuf:"bytes,9,opt,name=passage,proto3" json:"passage,omitempty"`
+	Passage *Passage `protobuf:"bytes,9,opt,name=passage,proto3" json:"passage,omitempty"`
+	// Of a search across two models, while a collection migrates: the new one has not read the paper yet, and its cosine is estimated by what the old one has.
+	Estimated     bool `protobuf:"varint,20,opt,name=estimated,proto3" json:"estimated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1119,6 +1121,13 @@ func (x *Why) GetPassage() *Passage {
 		return x.Passage
 	}
 	return nil
+}
+
+func (x *Why) GetEstimated() bool {
+	if x != nil {
+		return x.Estimated
+	}
+	return false
 }
 
 // Passage is a part of a long text that has a vector of its own.
@@ -1699,7 +1708,10 @@ type Effective struct {
 	// Of a reading list.
 	Strategy Strategy `protobuf:"varint,13,opt,name=strategy,proto3,enum=embedd.v1.Strategy" json:"strategy,omitempty"`
 	// The collection's own name, where it was called by another.
-	Collection    string `protobuf:"bytes,14,opt,name=collection,proto3" json:"collection,omitempty"`
+	Collection string `protobuf:"bytes,14,opt,name=collection,proto3" json:"collection,omitempty"`
+	// The search went across two models, while the collection migrates; absent: the collection's own model has answered. Cosines are then on the scale of the
+	// new one, and there are no percentiles and bands.
+	Across        *AcrossModels `protobuf:"bytes,20,opt,name=across,proto3" json:"across,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1832,6 +1844,68 @@ func (x *Effective) GetCollection() string {
 	return ""
 }
 
+func (x *Effective) GetAcross() *AcrossModels {
+	if x != nil {
+		return x.Across
+	}
+	return nil
+}
+
+// AcrossModels says of a search across two models how much of its answer is estimated.
+type AcrossModels struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the new model.
+	Model string `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Hits whose papers it has not read yet.
+	Estimated     int32 `protobuf:"varint,2,opt,name=estimated,proto3" json:"estimated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcrossModels) Reset() {
+	*x = AcrossModels{}
+	mi := &file_embedd_v1_types_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcrossModels) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcrossModels) ProtoMessage() {}
+
+func (x *AcrossModels) ProtoReflect() protoreflect.Message {
+	mi := &file_embedd_v1_types_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcrossModels.ProtoReflect.Descriptor instead.
+func (*AcrossModels) Descriptor() ([]byte, []int) {
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AcrossModels) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *AcrossModels) GetEstimated() int32 {
+	if x != nil {
+		return x.Estimated
+	}
+	return 0
+}
+
 // Materialised says of when a kept list of neighbours is.
 type Materialised struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1843,7 +1917,7 @@ type Materialised struct {
 
 func (x *Materialised) Reset() {
 	*x = Materialised{}
-	mi := &file_embedd_v1_types_proto_msgTypes[16]
+	mi := &file_embedd_v1_types_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1855,7 +1929,7 @@ func (x *Materialised) String() string {
 func (*Materialised) ProtoMessage() {}
 
 func (x *Materialised) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[16]
+	mi := &file_embedd_v1_types_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1868,7 +1942,7 @@ func (x *Materialised) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Materialised.ProtoReflect.Descriptor instead.
 func (*Materialised) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{16}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Materialised) GetIndexVersion() uint64 {
@@ -1903,7 +1977,7 @@ type Feedback struct {
 
 func (x *Feedback) Reset() {
 	*x = Feedback{}
-	mi := &file_embedd_v1_types_proto_msgTypes[17]
+	mi := &file_embedd_v1_types_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +1989,7 @@ func (x *Feedback) String() string {
 func (*Feedback) ProtoMessage() {}
 
 func (x *Feedback) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[17]
+	mi := &file_embedd_v1_types_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2002,7 @@ func (x *Feedback) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Feedback.ProtoReflect.Descriptor instead.
 func (*Feedback) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{17}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Feedback) GetPapers() int32 {
@@ -1972,7 +2046,7 @@ type Rerank struct {
 
 func (x *Rerank) Reset() {
 	*x = Rerank{}
-	mi := &file_embedd_v1_types_proto_msgTypes[18]
+	mi := &file_embedd_v1_types_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2058,7 @@ func (x *Rerank) String() string {
 func (*Rerank) ProtoMessage() {}
 
 func (x *Rerank) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[18]
+	mi := &file_embedd_v1_types_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2071,7 @@ func (x *Rerank) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rerank.ProtoReflect.Descriptor instead.
 func (*Rerank) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{18}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Rerank) GetCandidates() int32 {
@@ -2027,7 +2101,7 @@ type FacetRequest struct {
 
 func (x *FacetRequest) Reset() {
 	*x = FacetRequest{}
-	mi := &file_embedd_v1_types_proto_msgTypes[19]
+	mi := &file_embedd_v1_types_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2113,7 @@ func (x *FacetRequest) String() string {
 func (*FacetRequest) ProtoMessage() {}
 
 func (x *FacetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[19]
+	mi := &file_embedd_v1_types_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2126,7 @@ func (x *FacetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FacetRequest.ProtoReflect.Descriptor instead.
 func (*FacetRequest) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{19}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *FacetRequest) GetField() string {
@@ -2084,7 +2158,7 @@ type Facet struct {
 
 func (x *Facet) Reset() {
 	*x = Facet{}
-	mi := &file_embedd_v1_types_proto_msgTypes[20]
+	mi := &file_embedd_v1_types_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2170,7 @@ func (x *Facet) String() string {
 func (*Facet) ProtoMessage() {}
 
 func (x *Facet) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[20]
+	mi := &file_embedd_v1_types_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2183,7 @@ func (x *Facet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Facet.ProtoReflect.Descriptor instead.
 func (*Facet) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{20}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Facet) GetField() string {
@@ -2151,7 +2225,7 @@ type FacetValue struct {
 
 func (x *FacetValue) Reset() {
 	*x = FacetValue{}
-	mi := &file_embedd_v1_types_proto_msgTypes[21]
+	mi := &file_embedd_v1_types_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2237,7 @@ func (x *FacetValue) String() string {
 func (*FacetValue) ProtoMessage() {}
 
 func (x *FacetValue) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[21]
+	mi := &file_embedd_v1_types_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2250,7 @@ func (x *FacetValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FacetValue.ProtoReflect.Descriptor instead.
 func (*FacetValue) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{21}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FacetValue) GetValue() string {
@@ -2207,7 +2281,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_embedd_v1_types_proto_msgTypes[22]
+	mi := &file_embedd_v1_types_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2293,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_embedd_v1_types_proto_msgTypes[22]
+	mi := &file_embedd_v1_types_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2306,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_embedd_v1_types_proto_rawDescGZIP(), []int{22}
+	return file_embedd_v1_types_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Refusal) GetCode() int32 {
@@ -2312,7 +2386,7 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	" \x01(\v2\x16.embedd.v1.ExplanationR\vexplanationB\t\n" +
 	"\a_cosineB\a\n" +
 	"\x05_bm25B\r\n" +
-	"\v_percentile\"\x84\x03\n" +
+	"\v_percentile\"\xa2\x03\n" +
 	"\x03Why\x12\x1d\n" +
 	"\n" +
 	"dense_rank\x18\x01 \x01(\x05R\tdenseRank\x12!\n" +
@@ -2323,7 +2397,8 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\flike_earlier\x18\x06 \x01(\x02H\x03R\vlikeEarlier\x88\x01\x01\x12\x1d\n" +
 	"\aexample\x18\a \x01(\x05H\x04R\aexample\x88\x01\x01\x12\x14\n" +
 	"\x05group\x18\b \x01(\tR\x05group\x12,\n" +
-	"\apassage\x18\t \x01(\v2\x12.embedd.v1.PassageR\apassageB\v\n" +
+	"\apassage\x18\t \x01(\v2\x12.embedd.v1.PassageR\apassage\x12\x1c\n" +
+	"\testimated\x18\x14 \x01(\bR\testimatedB\v\n" +
 	"\t_sentenceB\x10\n" +
 	"\x0e_cross_encoderB\n" +
 	"\n" +
@@ -2370,7 +2445,7 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\aTextUse\x12\x1f\n" +
 	"\vtoken_count\x18\x01 \x01(\x05R\n" +
 	"tokenCount\x12\x1c\n" +
-	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\x8d\x04\n" +
+	"\ttruncated\x18\x02 \x01(\bR\ttruncated\"\xbe\x04\n" +
 	"\tEffective\x12\f\n" +
 	"\x01k\x18\x01 \x01(\x05R\x01k\x12\x0e\n" +
 	"\x02ef\x18\x02 \x01(\x05R\x02ef\x12\x14\n" +
@@ -2388,8 +2463,12 @@ const file_embedd_v1_types_proto_rawDesc = "" +
 	"\bstrategy\x18\r \x01(\x0e2\x13.embedd.v1.StrategyR\bstrategy\x12\x1e\n" +
 	"\n" +
 	"collection\x18\x0e \x01(\tR\n" +
-	"collectionB\x0f\n" +
-	"\r_dense_weight\"k\n" +
+	"collection\x12/\n" +
+	"\x06across\x18\x14 \x01(\v2\x17.embedd.v1.AcrossModelsR\x06acrossB\x0f\n" +
+	"\r_dense_weight\"B\n" +
+	"\fAcrossModels\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1c\n" +
+	"\testimated\x18\x02 \x01(\x05R\testimated\"k\n" +
 	"\fMaterialised\x12#\n" +
 	"\rindex_version\x18\x01 \x01(\x04R\findexVersion\x126\n" +
 	"\bcomputed\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bcomputed\"\xa7\x01\n" +
@@ -2473,7 +2552,7 @@ func file_embedd_v1_types_proto_rawDescGZIP() []byte {
 }
 
 var file_embedd_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_embedd_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_embedd_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_embedd_v1_types_proto_goTypes = []any{
 	(PaperView)(0),                // 0: embedd.v1.PaperView
 	(Strategy)(0),                 // 1: embedd.v1.Strategy
@@ -2498,21 +2577,22 @@ var file_embedd_v1_types_proto_goTypes = []any{
 	(*StageTime)(nil),             // 20: embedd.v1.StageTime
 	(*TextUse)(nil),               // 21: embedd.v1.TextUse
 	(*Effective)(nil),             // 22: embedd.v1.Effective
-	(*Materialised)(nil),          // 23: embedd.v1.Materialised
-	(*Feedback)(nil),              // 24: embedd.v1.Feedback
-	(*Rerank)(nil),                // 25: embedd.v1.Rerank
-	(*FacetRequest)(nil),          // 26: embedd.v1.FacetRequest
-	(*Facet)(nil),                 // 27: embedd.v1.Facet
-	(*FacetValue)(nil),            // 28: embedd.v1.FacetValue
-	(*Refusal)(nil),               // 29: embedd.v1.Refusal
-	(*structpb.Struct)(nil),       // 30: google.protobuf.Struct
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
-	(*anypb.Any)(nil),             // 33: google.protobuf.Any
+	(*AcrossModels)(nil),          // 23: embedd.v1.AcrossModels
+	(*Materialised)(nil),          // 24: embedd.v1.Materialised
+	(*Feedback)(nil),              // 25: embedd.v1.Feedback
+	(*Rerank)(nil),                // 26: embedd.v1.Rerank
+	(*FacetRequest)(nil),          // 27: embedd.v1.FacetRequest
+	(*Facet)(nil),                 // 28: embedd.v1.Facet
+	(*FacetValue)(nil),            // 29: embedd.v1.FacetValue
+	(*Refusal)(nil),               // 30: embedd.v1.Refusal
+	(*structpb.Struct)(nil),       // 31: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 32: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 33: google.protobuf.Duration
+	(*anypb.Any)(nil),             // 34: google.protobuf.Any
 }
 var file_embedd_v1_types_proto_depIdxs = []int32{
-	30, // 0: embedd.v1.Paper.metadata:type_name -> google.protobuf.Struct
-	31, // 1: embedd.v1.Paper.expires:type_name -> google.protobuf.Timestamp
+	31, // 0: embedd.v1.Paper.metadata:type_name -> google.protobuf.Struct
+	32, // 1: embedd.v1.Paper.expires:type_name -> google.protobuf.Timestamp
 	11, // 2: embedd.v1.Paper.vector:type_name -> embedd.v1.Vector
 	11, // 3: embedd.v1.Input.vector:type_name -> embedd.v1.Vector
 	7,  // 4: embedd.v1.Input.paper:type_name -> embedd.v1.Paper
@@ -2532,22 +2612,23 @@ var file_embedd_v1_types_proto_depIdxs = []int32{
 	16, // 18: embedd.v1.Explanation.terms:type_name -> embedd.v1.SharedTerm
 	17, // 19: embedd.v1.SharedTerm.query:type_name -> embedd.v1.Span
 	17, // 20: embedd.v1.SharedTerm.paper:type_name -> embedd.v1.Span
-	32, // 21: embedd.v1.StageTime.took:type_name -> google.protobuf.Duration
+	33, // 21: embedd.v1.StageTime.took:type_name -> google.protobuf.Duration
 	6,  // 22: embedd.v1.Effective.plan:type_name -> embedd.v1.Plan
 	3,  // 23: embedd.v1.Effective.mode:type_name -> embedd.v1.Mode
 	4,  // 24: embedd.v1.Effective.fusion:type_name -> embedd.v1.Fusion
-	24, // 25: embedd.v1.Effective.feedback:type_name -> embedd.v1.Feedback
-	25, // 26: embedd.v1.Effective.rerank:type_name -> embedd.v1.Rerank
-	23, // 27: embedd.v1.Effective.materialised:type_name -> embedd.v1.Materialised
+	25, // 25: embedd.v1.Effective.feedback:type_name -> embedd.v1.Feedback
+	26, // 26: embedd.v1.Effective.rerank:type_name -> embedd.v1.Rerank
+	24, // 27: embedd.v1.Effective.materialised:type_name -> embedd.v1.Materialised
 	1,  // 28: embedd.v1.Effective.strategy:type_name -> embedd.v1.Strategy
-	31, // 29: embedd.v1.Materialised.computed:type_name -> google.protobuf.Timestamp
-	28, // 30: embedd.v1.Facet.values:type_name -> embedd.v1.FacetValue
-	33, // 31: embedd.v1.Refusal.details:type_name -> google.protobuf.Any
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	23, // 29: embedd.v1.Effective.across:type_name -> embedd.v1.AcrossModels
+	32, // 30: embedd.v1.Materialised.computed:type_name -> google.protobuf.Timestamp
+	29, // 31: embedd.v1.Facet.values:type_name -> embedd.v1.FacetValue
+	34, // 32: embedd.v1.Refusal.details:type_name -> google.protobuf.Any
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_embedd_v1_types_proto_init() }
@@ -2567,14 +2648,14 @@ func file_embedd_v1_types_proto_init() {
 	file_embedd_v1_types_proto_msgTypes[5].OneofWrappers = []any{}
 	file_embedd_v1_types_proto_msgTypes[6].OneofWrappers = []any{}
 	file_embedd_v1_types_proto_msgTypes[15].OneofWrappers = []any{}
-	file_embedd_v1_types_proto_msgTypes[17].OneofWrappers = []any{}
+	file_embedd_v1_types_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedd_v1_types_proto_rawDesc), len(file_embedd_v1_types_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
