@@ -38,7 +38,7 @@ type jobFlags struct {
 }
 
 type jobRunCmd struct {
-	Kind        string   `arg:"" help:"knn-graph, near-duplicates, cross-similarity, pairs, clusters, map, evaluate or export." enum:"knn-graph,near-duplicates,cross-similarity,pairs,clusters,map,evaluate,export"`
+	Kind        string   `arg:"" help:"knn-graph, near-duplicates, cross-similarity, pairs, clusters, map, evaluate, export or re-encode." enum:"knn-graph,near-duplicates,cross-similarity,pairs,clusters,map,evaluate,export,re-encode"`
 	Out         string   `help:"Write the result to this file, and others beside it; default: it stays on the server, for job get." placeholder:"FILE"`
 	As          string   `name:"format" help:"parquet, jsonl or csv; npy for vectors; default by the name of --out, else parquet." placeholder:"FORMAT"`
 	Detach      bool     `help:"Do not wait; see job watch and job get."`
@@ -54,6 +54,7 @@ type jobRunCmd struct {
 	WithFilter  string   `help:"Which papers of --with." placeholder:"FILTER"`
 	Reranker    string   `name:"cross-encoder" help:"Cross-encoder for pairs, one of --reranker; default: the first." placeholder:"ID" env:"EMBEDD_JOB_RUN_CROSS_ENCODER"`
 	Vectors     bool     `help:"With the papers' vectors." env:"EMBEDD_JOB_RUN_VECTORS"`
+	To          string   `help:"Id of the new model." placeholder:"ID" env:"EMBEDD_JOB_RUN_TO"`
 	Queries     string   `help:"BEIR folder with queries and judgments, for evaluate." placeholder:"DIR"`
 	Task        string   `help:"Task of the folder, as train of qrels-train.tsv; default: the main one." placeholder:"NAME"`
 	SearchModes []string `name:"modes" help:"Ways to search, for evaluate: dense, lexical, hybrid; default all." placeholder:"MODE"`
@@ -98,7 +99,7 @@ func jobStateName(s embeddv1.JobState) string {
 func (c *jobRunCmd) request() (*embeddv1.CreateJobRequest, error) {
 	req := &embeddv1.CreateJobRequest{
 		Kind: jobKindNames[c.Kind], Format: c.As, Filter: c.Filter, K: c.Neighbours, MinScore: c.MinScore, Exact: c.Exact, Once: c.Once, Threshold: c.Threshold, DateField: c.DateField,
-		Other: c.With, OtherFilter: c.WithFilter, Reranker: c.Reranker, Vectors: c.Vectors, Modes: c.SearchModes, Collection: c.Collection,
+		Other: c.With, OtherFilter: c.WithFilter, Reranker: c.Reranker, Vectors: c.Vectors, Model: c.To, Modes: c.SearchModes, Collection: c.Collection,
 	}
 	if req.Format == "" && c.Out != "" {
 		req.Format = strings.TrimPrefix(filepath.Ext(c.Out), ".")

@@ -66,6 +66,8 @@ func (d *doing) steps() ([]string, error) {
 		return d.evaluate()
 	case Export:
 		return d.export()
+	case ReEncode:
+		return d.reEncode()
 	}
 	if err := d.freeze(similar.Mine, d.spec.Collection, "filter", d.spec.Filter, d.spec.Abstracts()); err != nil {
 		return nil, err

@@ -19,11 +19,13 @@ const (
 	Evaluate = "evaluate"
 	// Export writes the papers, or their vectors.
 	Export = "export"
+	// ReEncode encodes the papers by a new model, beside the old one, and tells how answers change.
+	ReEncode = "re-encode"
 )
 
 // Kinds are all that there are.
 func Kinds() []string {
-	return []string{string(similar.KnnGraph), string(similar.NearDuplicates), string(similar.CrossSimilarity), string(similar.Clusters), string(similar.Map), Pairs, Evaluate, Export}
+	return []string{string(similar.KnnGraph), string(similar.NearDuplicates), string(similar.CrossSimilarity), string(similar.Clusters), string(similar.Map), Pairs, Evaluate, Export, ReEncode}
 }
 
 // Limits of a Spec.
@@ -47,6 +49,8 @@ type Spec struct {
 	DateField string `json:"date_field,omitempty"`
 	// Reranker is the cross-encoder of pairs; "" is the usual one.
 	Reranker string `json:"reranker,omitempty"`
+	// Model is the new one of a re-encoding.
+	Model string `json:"model,omitempty"`
 	// Vectors: what is exported are vectors, not papers. The format may be npy then.
 	Vectors bool `json:"vectors,omitempty"`
 	// Queries and Judgments of an evaluation, and by which ways it searches; none: by all that the collection has.
@@ -70,7 +74,7 @@ type Judgment struct {
 
 // similar tells whether package similar does all of the job.
 func (s *Spec) similar() bool {
-	return !slices.Contains([]string{Pairs, Evaluate, Export}, string(s.Kind))
+	return !slices.Contains([]string{Pairs, Evaluate, Export, ReEncode}, string(s.Kind))
 }
 
 // State is how a job stands.
@@ -171,6 +175,8 @@ func (s *Spec) complete() error {
 		{"other", s.Other != "", []string{string(similar.CrossSimilarity)}},
 		{"other_filter", s.OtherFilter != "", []string{string(similar.CrossSimilarity)}},
 		{"reranker", s.Reranker != "", []string{Pairs}},
+		{"model", s.Model != "", []string{ReEncode}},
+		{"filter", s.Filter != "" && kind == ReEncode, nil},
 		{"vectors", s.Vectors, []string{Export}},
 		{"queries", len(s.Queries) > 0, []string{Evaluate}},
 		{"judgments", len(s.Judgments) > 0, []string{Evaluate}},
@@ -188,6 +194,11 @@ func (s *Spec) complete() error {
 	case Evaluate:
 		return s.checkQueries()
 	case Export:
+		return nil
+	case ReEncode:
+		if s.Model == "" {
+			return invalid("model", "is missing: name the model that the papers are encoded by")
+		}
 		return nil
 	case string(similar.CrossSimilarity):
 		if s.Other == "" {

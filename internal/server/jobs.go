@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"embedd/internal/access"
 	"embedd/internal/collections"
 	"embedd/internal/jobs"
 	"embedd/internal/retrieval"
@@ -91,11 +92,24 @@ func (s *Server) CreateJob(ctx context.Context, req *embeddv1.CreateJobRequest) 
 	if err != nil {
 		return nil, err
 	}
+	if spec.Kind == jobs.ReEncode {
+		if err := mayMigrate(ctx); err != nil {
+			return nil, err
+		}
+	}
 	job, err := r.Create(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	return &embeddv1.CreateJobResponse{Job: jobToProto(&job, false)}, nil
+}
+
+// mayMigrate refuses a re-encoding to who may not begin a migration.
+func mayMigrate(ctx context.Context) error {
+	if caller, _ := CallerOf(ctx); caller.Key != nil && caller.Key.Role < access.Admin {
+		return status.Error(codes.PermissionDenied, "the key may write, and to encode a collection by another model takes one that is an admin's")
+	}
+	return nil
 }
 
 // otherOf is the second collection of a request.
@@ -232,6 +246,7 @@ var jobKinds = map[embeddv1.JobKind]similar.Kind{
 	embeddv1.JobKind_JOB_KIND_MAP:              similar.Map,
 	embeddv1.JobKind_JOB_KIND_EVALUATE:         jobs.Evaluate,
 	embeddv1.JobKind_JOB_KIND_EXPORT:           jobs.Export,
+	embeddv1.JobKind_JOB_KIND_RE_ENCODE:        jobs.ReEncode,
 }
 
 var jobStates = map[jobs.State]embeddv1.JobState{
@@ -246,7 +261,7 @@ func specOf(req *embeddv1.CreateJobRequest) (jobs.Spec, error) {
 			Kind: jobKinds[req.GetKind()], K: int(req.GetK()), MinScore: req.MinScore, Exact: req.GetExact(), Once: req.GetOnce(), Threshold: req.Threshold, Format: req.GetFormat(),
 		},
 		Collection: req.GetCollection(), Filter: req.GetFilter(), Other: req.GetOther(), OtherFilter: req.GetOtherFilter(), DateField: req.GetDateField(),
-		Reranker: req.GetReranker(), Vectors: req.GetVectors(), Modes: req.GetModes(),
+		Reranker: req.GetReranker(), Vectors: req.GetVectors(), Model: req.GetModel(), Modes: req.GetModes(),
 	}
 	for _, q := range req.GetQueries() {
 		s.Queries = append(s.Queries, jobs.Query{ID: q.GetId(), Text: q.GetText()})
@@ -261,7 +276,7 @@ func specOf(req *embeddv1.CreateJobRequest) (jobs.Spec, error) {
 func jobToProto(j *jobs.Job, whole bool) *embeddv1.Job {
 	req := &embeddv1.CreateJobRequest{
 		Format: j.Spec.Format, Filter: j.Spec.Filter, K: int32(j.Spec.K), MinScore: j.Spec.MinScore, Exact: j.Spec.Exact, Once: j.Spec.Once, Threshold: j.Spec.Threshold, DateField: j.Spec.DateField,
-		Other: j.Spec.Other, OtherFilter: j.Spec.OtherFilter, Reranker: j.Spec.Reranker, Vectors: j.Spec.Vectors, Modes: j.Spec.Modes, Collection: j.Spec.Collection,
+		Other: j.Spec.Other, OtherFilter: j.Spec.OtherFilter, Reranker: j.Spec.Reranker, Vectors: j.Spec.Vectors, Model: j.Spec.Model, Modes: j.Spec.Modes, Collection: j.Spec.Collection,
 	}
 	for kind, name := range jobKinds {
 		if name == j.Spec.Kind {

@@ -45,6 +45,9 @@ const (
 	JobKind_JOB_KIND_EVALUATE JobKind = 7
 	// The papers, or their vectors, as a table.
 	JobKind_JOB_KIND_EXPORT JobKind = 8
+	// A new model's vectors beside those of the old one: a migration is begun, and done as far as it may be swapped in; see MigrationService. The job tells how answers
+	// change. It takes a key that may do what MigrationService does.
+	JobKind_JOB_KIND_RE_ENCODE JobKind = 9
 )
 
 // Enum value maps for JobKind.
@@ -59,6 +62,7 @@ var (
 		6: "JOB_KIND_MAP",
 		7: "JOB_KIND_EVALUATE",
 		8: "JOB_KIND_EXPORT",
+		9: "JOB_KIND_RE_ENCODE",
 	}
 	JobKind_value = map[string]int32{
 		"JOB_KIND_UNSPECIFIED":      0,
@@ -70,6 +74,7 @@ var (
 		"JOB_KIND_MAP":              6,
 		"JOB_KIND_EVALUATE":         7,
 		"JOB_KIND_EXPORT":           8,
+		"JOB_KIND_RE_ENCODE":        9,
 	}
 )
 
@@ -197,6 +202,8 @@ type CreateJobRequest struct {
 	Queries   []*JobQuery    `protobuf:"bytes,13,rep,name=queries,proto3" json:"queries,omitempty"`
 	Judgments []*JobJudgment `protobuf:"bytes,14,rep,name=judgments,proto3" json:"judgments,omitempty"`
 	Modes     []string       `protobuf:"bytes,15,rep,name=modes,proto3" json:"modes,omitempty"`
+	// The new model. Of re-encode.
+	Model string `protobuf:"bytes,17,opt,name=model,proto3" json:"model,omitempty"`
 	// Each two papers once, the nearest first, and not of each paper its neighbours. Of knn-graph.
 	Once          bool   `protobuf:"varint,16,opt,name=once,proto3" json:"once,omitempty"`
 	Collection    string `protobuf:"bytes,100,opt,name=collection,proto3" json:"collection,omitempty"`
@@ -337,6 +344,13 @@ func (x *CreateJobRequest) GetModes() []string {
 		return x.Modes
 	}
 	return nil
+}
+
+func (x *CreateJobRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
 }
 
 func (x *CreateJobRequest) GetOnce() bool {
@@ -1350,7 +1364,7 @@ var File_embedd_v1_job_service_proto protoreflect.FileDescriptor
 
 const file_embedd_v1_job_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1bembedd/v1/job_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x04\n" +
+	"\x1bembedd/v1/job_service.proto\x12\tembedd.v1\x1a\x14embedd/v1/rule.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc2\x04\n" +
 	"\x10CreateJobRequest\x12&\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x12.embedd.v1.JobKindR\x04kind\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\tR\x06format\x12\x16\n" +
@@ -1368,7 +1382,8 @@ const file_embedd_v1_job_service_proto_rawDesc = "" +
 	"\avectors\x18\f \x01(\bR\avectors\x12-\n" +
 	"\aqueries\x18\r \x03(\v2\x13.embedd.v1.JobQueryR\aqueries\x124\n" +
 	"\tjudgments\x18\x0e \x03(\v2\x16.embedd.v1.JobJudgmentR\tjudgments\x12\x14\n" +
-	"\x05modes\x18\x0f \x03(\tR\x05modes\x12\x12\n" +
+	"\x05modes\x18\x0f \x03(\tR\x05modes\x12\x14\n" +
+	"\x05model\x18\x11 \x01(\tR\x05model\x12\x12\n" +
 	"\x04once\x18\x10 \x01(\bR\x04once\x12\x1e\n" +
 	"\n" +
 	"collection\x18d \x01(\tR\n" +
@@ -1438,7 +1453,7 @@ const file_embedd_v1_job_service_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\")\n" +
 	"\x13ReadJobFileResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data*\xe1\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data*\xf9\x01\n" +
 	"\aJobKind\x12\x18\n" +
 	"\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12JOB_KIND_KNN_GRAPH\x10\x01\x12\x1c\n" +
@@ -1448,7 +1463,8 @@ const file_embedd_v1_job_service_proto_rawDesc = "" +
 	"\x11JOB_KIND_CLUSTERS\x10\x05\x12\x10\n" +
 	"\fJOB_KIND_MAP\x10\x06\x12\x15\n" +
 	"\x11JOB_KIND_EVALUATE\x10\a\x12\x13\n" +
-	"\x0fJOB_KIND_EXPORT\x10\b*\xb0\x01\n" +
+	"\x0fJOB_KIND_EXPORT\x10\b\x12\x16\n" +
+	"\x12JOB_KIND_RE_ENCODE\x10\t*\xb0\x01\n" +
 	"\bJobState\x12\x19\n" +
 	"\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n" +
