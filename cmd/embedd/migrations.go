@@ -437,6 +437,9 @@ func (c *migrationsReportCmd) quality(e *env, cl *client, set *eval.Dataset) (*q
 		bar.Set(from+len(some), len(set.Queries))
 	}
 	for way, run := range runs {
+		if len(run) < len(set.Queries) { // it began to be answered so meanwhile: what is lacking would count as found by nobody
+			continue
+		}
 		q.NDCG10[way] = eval.Evaluate(set.Qrels, run).NDCG10
 	}
 	if compared > 0 {
