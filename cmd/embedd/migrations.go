@@ -196,7 +196,7 @@ func (f *migratingFlags) print(e *env, m *embeddv1.Migration) error {
 	t := newTable(e.stdout)
 	t.row("collection", m.GetName())
 	t.row("models", fmt.Sprintf("from %s to %s", m.GetFromModel(), m.GetToModel()))
-	t.row("stage", stageName(m)+" since "+m.GetStarted().AsTime().Format("2006-01-02 15:04:05 MST"))
+	t.row("stage", stageName(m)+", started at "+m.GetStarted().AsTime().Format("2006-01-02 15:04:05 MST"))
 	moved := fmt.Sprintf("%d of %s", m.GetMoved(), papersText(m.GetPapers()))
 	if m.GetRate() > 0 {
 		moved += fmt.Sprintf(", %.0f/s", m.GetRate())
@@ -437,6 +437,9 @@ func (c *migrationsReportCmd) quality(e *env, cl *client, set *eval.Dataset) (*q
 		bar.Set(from+len(some), len(set.Queries))
 	}
 	for way, run := range runs {
+		if len(run) < len(set.Queries) { // it began to be answered so meanwhile: what is lacking would count as found by nobody
+			continue
+		}
 		q.NDCG10[way] = eval.Evaluate(set.Qrels, run).NDCG10
 	}
 	if compared > 0 {

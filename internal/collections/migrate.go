@@ -456,13 +456,13 @@ func (m *migration) bring(ctx context.Context) error {
 			return err
 		}
 		m.counted()
-		if stage != Swapped {
-			m.reach(Following)
-		}
 		if first && stage != Swapped && m.Bridge() == nil { // it was copied before this process began, or there were too few papers
 			if err := m.fit(ctx); err != nil {
 				return err
 			}
+		}
+		if stage != Swapped {
+			m.reach(Following)
 		}
 		first = false
 		m.well()

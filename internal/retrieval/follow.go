@@ -424,10 +424,7 @@ func (f *Follower) write(ctx context.Context, records []store.Record) error {
 
 // ingest writes papers that have different ids, and gives why some are refused. One whose time has passed meanwhile has none.
 func (f *Follower) ingest(ctx context.Context, papers []Paper) (refused map[string]string, err error) {
-	var vectors func(context.Context, []int) ([]Encoding, error)
-	if f.remake != nil {
-		vectors = func(ctx context.Context, which []int) ([]Encoding, error) { return f.remade(papers, which) }
-	}
+	vectors := f.vectors(papers)
 	var why []error
 	err = f.patiently(ctx, func() (err error) {
 		_, why, _, err = f.to.ingest(context.WithValue(ctx, ofFollower{}, true), papers, WriteAny, vectors)
@@ -446,6 +443,37 @@ func (f *Follower) ingest(ctx context.Context, papers []Paper) (refused map[stri
 		}
 	}
 	return refused, nil
+}
+
+// vectors says how those of papers under the new model are made, which is decided here alone: of the old ones, where that can be; else of the texts, one at a time
+// while somebody searches, as many would take all slots of the new model and with them all cores. nil: as a write makes them.
+func (f *Follower) vectors(papers []Paper) func(context.Context, []int) ([]Encoding, error) {
+	switch _, size := f.pace(); {
+	case f.remake != nil:
+		return func(ctx context.Context, which []int) ([]Encoding, error) { return f.remade(papers, which) }
+	case size == followBeside:
+		return func(ctx context.Context, which []int) ([]Encoding, error) { return f.oneByOne(ctx, papers, which) }
+	}
+	return nil
+}
+
+// oneByOne encodes papers one after the other.
+func (f *Follower) oneByOne(ctx context.Context, papers []Paper, which []int) ([]Encoding, error) {
+	out := make([]Encoding, len(which))
+	for j, i := range which {
+		enc, err := f.to.encoder.Encode(ctx, Bulk, Document, []string{PaperText(&papers[i])})
+		var about *TextError
+		if errors.As(err, &about) {
+			copied := *about
+			copied.Index = j
+			return nil, &copied
+		}
+		if err != nil {
+			return nil, err
+		}
+		out[j] = enc[0]
+	}
+	return out, nil
 }
 
 // note notes which papers are refused, and which are not any more.

@@ -219,6 +219,7 @@ func TestFollowNamesWhatItCannotBring(t *testing.T) {
 	clock := newClock()
 	from := openAt(t, t.TempDir(), newBag(), clock)
 	put(t, from, paper("good", "words"), paper("bad", "unreadable"), paper("fine", "more words"))
+	related(t, from, "good", 1) // somebody searches: papers are encoded one by one
 	to := openAt(t, t.TempDir(), picky{newModel()}, clock)
 	f, err := from.Follow(to, 0, nil)
 	if err != nil {
