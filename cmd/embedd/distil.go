@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"embedd/internal/collections"
 	"embedd/internal/distil"
 	"embedd/models"
 	embeddv1 "embedd/proto/embedd/v1"
@@ -223,12 +225,12 @@ func (c *distilCmd) next(e *env, id string) string {
 	if c.Data != "" {
 		place = " --data " + shellWord(c.Data)
 		if model := e.flag("model"); model != nil && flagText(model) != model.Default {
-			place += " --default-model " + shellWord(flagText(model))
+			place += " --model " + shellWord(flagText(model))
 		}
 	} else if e.isGiven("server") {
 		place = " --server " + shellWord(c.Server)
 	}
-	return fmt.Sprintf("%s collections create NAME --model %s%s", program(), shellWord(id), place)
+	return fmt.Sprintf("%s migrations start %s --to %s%s", program(), shellWord(cmp.Or(c.Collection, collections.Default)), shellWord(id), place)
 }
 
 // print writes the report for people.

@@ -230,7 +230,7 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 		return en, nil
 	}
 	en.set, err = collections.Open(ctx, dir, en.collection, about, collections.Options{
-		Log: o.Log, Encoder: f.encoderOf(en, o.Warm), Retrieval: options, Gone: o.Gone, Release: en.release, Room: o.Room,
+		Log: o.Log, Encoder: f.encoderOf(en, o.Warm), Retrieval: options, Gone: o.Gone, Release: en.release, Room: o.Room, Remake: f.remake(o.Log),
 		Opening: func(_ string, done, total int) {
 			watch.Stage(stageCollections)
 			watch.Set(done, total)
@@ -240,6 +240,44 @@ func openEngine(ctx context.Context, flags *engineFlags, dir string, o opening) 
 		return nil, err
 	}
 	return en, nil
+}
+
+// remake gives how vectors are turned where the one model is an adapter of the other, so that no text has to be read.
+func (f *engineFlags) remake(log *slog.Logger) func(from, to collections.Settings) retrieval.Remake {
+	return func(from, to collections.Settings) retrieval.Remake {
+		matrix, err := f.matrix(from, to)
+		if err != nil {
+			log.Warn("a migration reads the texts, where it could turn vectors", "from", from.Model, "to", to.Model, "error", err)
+		}
+		if matrix == nil {
+			return nil
+		}
+		return func(old []float32) ([]float32, error) {
+			turned := make([]float32, len(old))
+			return turned, models.Turn(turned, matrix, old)
+		}
+	}
+}
+
+// matrix is that of an adapter of a model, by which its vectors, which are not cut, become those of the adapter; nil where there is none.
+func (f *engineFlags) matrix(from, to collections.Settings) ([]float32, error) {
+	if from.OwnVectors || to.OwnVectors || from.Sentences || from.Passages {
+		return nil, nil
+	}
+	adapter, err := models.Open(f.Models, to.Model)
+	if err != nil || adapter.Adapter == nil {
+		return nil, err
+	}
+	base, err := models.Open(f.Models, from.Model)
+	if err != nil || !adapter.Adapts(base.Fingerprint()) {
+		return nil, err
+	}
+	for _, cut := range []int{from.Dimension, to.Dimension} {
+		if cut != 0 && cut != base.Dimension {
+			return nil, nil
+		}
+	}
+	return adapter.Matrix()
 }
 
 // canaries tries the encoder and each cross-encoder.

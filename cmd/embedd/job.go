@@ -39,25 +39,25 @@ type jobFlags struct {
 
 type jobRunCmd struct {
 	Kind        string   `arg:"" help:"knn-graph, near-duplicates, cross-similarity, pairs, clusters, map, evaluate, export or re-encode." enum:"knn-graph,near-duplicates,cross-similarity,pairs,clusters,map,evaluate,export,re-encode"`
-	Out         string   `help:"Write the result to this file, and others beside it; default: it stays on the server, for job get." placeholder:"FILE"`
-	As          string   `name:"format" help:"parquet, jsonl or csv; npy for vectors; default by the name of --out, else parquet." placeholder:"FORMAT"`
+	Out         string   `help:"Write the result to this file, and others beside it; default: it stays on the server, for job get." placeholder:"FILE" env:"-"`
+	As          string   `name:"format" help:"parquet, jsonl or csv; npy for vectors; default by the name of --out, else parquet." placeholder:"FORMAT" env:"EMBEDD_JOB_RUN_FORMAT"`
 	Detach      bool     `help:"Do not wait; see job watch and job get."`
 	Collection  string   `help:"Collection to ask, by its name or an alias; default: the default one." placeholder:"NAME"`
 	Filter      string   `help:"Which papers, as categories:cs.CL AND year >= 2020; see docs/filters.md." placeholder:"FILTER"`
 	Neighbours  int32    `short:"k" name:"k" help:"Neighbours of each paper; default 10." placeholder:"N" env:"EMBEDD_JOB_RUN_K"`
-	MinScore    *float32 `help:"Least score of a neighbour, a cosine." placeholder:"COSINE"`
+	MinScore    *float32 `help:"Least score of a neighbour, a cosine." placeholder:"COSINE" env:"EMBEDD_JOB_RUN_MIN_SCORE"`
 	Exact       bool     `help:"Compare each paper with each, for the exact graph; about ten times as long." env:"EMBEDD_JOB_RUN_EXACT"`
 	Once        bool     `help:"Each two papers of the graph once, the nearest first." env:"EMBEDD_JOB_RUN_ONCE"`
-	Threshold   *float32 `help:"Least cosine of near duplicates; default: told by vectors and words, as calibrated on the collection." placeholder:"COSINE"`
-	DateField   string   `help:"Field of the papers' dates: year, or one of the metadata, as metadata.published." placeholder:"FIELD"`
-	With        string   `help:"The collection that the papers are compared with, for cross-similarity." placeholder:"NAME"`
-	WithFilter  string   `help:"Which papers of --with." placeholder:"FILTER"`
+	Threshold   *float32 `help:"Least cosine of near duplicates; default: told by vectors and words, as calibrated on the collection." placeholder:"COSINE" env:"EMBEDD_JOB_RUN_THRESHOLD"`
+	DateField   string   `help:"Field of the papers' dates: year, or one of the metadata, as metadata.published." placeholder:"FIELD" env:"EMBEDD_JOB_RUN_DATE_FIELD"`
+	With        string   `help:"The collection that the papers are compared with, for cross-similarity." placeholder:"NAME" env:"EMBEDD_JOB_RUN_WITH"`
+	WithFilter  string   `help:"Which papers of --with." placeholder:"FILTER" env:"EMBEDD_JOB_RUN_WITH_FILTER"`
 	Reranker    string   `name:"cross-encoder" help:"Cross-encoder for pairs, one of --reranker; default: the first." placeholder:"ID" env:"EMBEDD_JOB_RUN_CROSS_ENCODER"`
 	Vectors     bool     `help:"With the papers' vectors." env:"EMBEDD_JOB_RUN_VECTORS"`
-	To          string   `help:"Id of the new model." placeholder:"ID" env:"EMBEDD_JOB_RUN_TO"`
-	Queries     string   `help:"BEIR folder with queries and judgments, for evaluate." placeholder:"DIR"`
-	Task        string   `help:"Task of the folder, as train of qrels-train.tsv; default: the main one." placeholder:"NAME"`
-	SearchModes []string `name:"modes" help:"Ways to search, for evaluate: dense, lexical, hybrid; default all." placeholder:"MODE"`
+	To          string   `help:"Id of the model to move to." placeholder:"ID" env:"-"`
+	Dataset     string   `help:"A BEIR folder: its queries are asked too, and with its judgments nDCG@10 is measured; see embedd eval." placeholder:"DIR" env:"-"`
+	Task        string   `help:"Use queries-TASK.jsonl and qrels-TASK.tsv of the folder, where it has several." placeholder:"TASK" env:"-"`
+	SearchModes []string `name:"modes" help:"Ways to search, for evaluate: dense, lexical, hybrid; default all." placeholder:"MODE" env:"EMBEDD_JOB_RUN_MODES"`
 
 	jobFlags
 }
@@ -107,13 +107,13 @@ func (c *jobRunCmd) request() (*embeddv1.CreateJobRequest, error) {
 			return nil, fmt.Errorf("--out: %s does not end in .parquet, .jsonl, .csv or .npy; say which with --format", c.Out)
 		}
 	}
-	if (c.Queries != "") != (c.Kind == jobs.Evaluate) {
-		return nil, errors.New("--queries: is for evaluate, and evaluate needs it: a BEIR folder with queries and judgments")
+	if (c.Dataset != "") != (c.Kind == jobs.Evaluate) {
+		return nil, errors.New("--dataset: is for evaluate, and evaluate needs it: a BEIR folder with queries and judgments")
 	}
-	if c.Queries == "" {
+	if c.Dataset == "" {
 		return req, nil
 	}
-	set, err := eval.ReadDataset(c.Queries, c.Task)
+	set, err := eval.ReadDataset(c.Dataset, c.Task)
 	if err != nil {
 		return nil, err
 	}
@@ -366,7 +366,7 @@ func (c *jobWatchCmd) Run(e *env) (err error) {
 
 type jobGetCmd struct {
 	ID  string `arg:"" help:"The job, as job list shows it."`
-	Out string `help:"Write the result to this file, and others beside it; default: it stays on the server, for job get." placeholder:"FILE"`
+	Out string `help:"Write the result to this file, and others beside it; default: it stays on the server, for job get." placeholder:"FILE" env:"-"`
 
 	jobFlags
 }
@@ -420,7 +420,7 @@ func (c *jobCancelCmd) Run(e *env) (err error) {
 
 type jobResumeCmd struct {
 	ID  string `arg:"" help:"The job, as job list shows it."`
-	Out string `help:"Write the result to this file, and others beside it; default: it stays on the server, for job get." placeholder:"FILE"`
+	Out string `help:"Write the result to this file, and others beside it; default: it stays on the server, for job get." placeholder:"FILE" env:"-"`
 
 	jobFlags
 }

@@ -23,15 +23,15 @@ import (
 
 type similarCmd struct {
 	Files      []string `arg:"" name:"file" help:"Files with papers, as embedd index reads them, or - for standard input."`
-	Find       string   `help:"neighbours, of each paper; pairs, each two neighbours once, the nearest first; duplicates, in clusters; clusters, with names; map." enum:"neighbours,pairs,duplicates,clusters,map" default:"neighbours"`
-	Out        string   `help:"Write the result to this file, and others beside it; default: JSON Lines on standard output." placeholder:"FILE"`
-	As         string   `name:"format" help:"parquet, jsonl or csv; npy for vectors; default by the name of --out, else parquet." placeholder:"FORMAT"`
-	With       []string `name:"against" help:"Files with other papers: of each paper of the first files the nearest among these." placeholder:"FILE"`
+	Find       string   `help:"neighbours, of each paper; pairs, each two neighbours once, the nearest first; duplicates, in clusters; clusters, with names; map." enum:"neighbours,pairs,duplicates,clusters,map" default:"neighbours" env:"EMBEDD_SIMILAR_FIND"`
+	Out        string   `help:"Write the result to this file, and others beside it; default: JSON Lines on standard output." placeholder:"FILE" env:"-"`
+	As         string   `name:"format" help:"parquet, jsonl or csv; npy for vectors; default by the name of --out, else parquet." placeholder:"FORMAT" env:"EMBEDD_SIMILAR_FORMAT"`
+	With       []string `name:"against" help:"Files with other papers: of each paper of the first files the nearest among these." placeholder:"FILE" env:"EMBEDD_SIMILAR_AGAINST"`
 	Neighbours int32    `short:"k" name:"k" help:"Neighbours of each paper; default 10." placeholder:"N" env:"EMBEDD_SIMILAR_K"`
-	MinScore   *float32 `help:"Least score of a neighbour, a cosine." placeholder:"COSINE"`
+	MinScore   *float32 `help:"Least score of a neighbour, a cosine." placeholder:"COSINE" env:"EMBEDD_SIMILAR_MIN_SCORE"`
 	Exact      bool     `help:"Compare each paper with each, for the exact graph; about ten times as long." env:"EMBEDD_SIMILAR_EXACT"`
-	Threshold  *float32 `help:"Least cosine of near duplicates; default: told by vectors and words, as calibrated on the collection." placeholder:"COSINE"`
-	DateField  string   `help:"Field of the papers' dates: year, or one of the metadata, as metadata.published." placeholder:"FIELD"`
+	Threshold  *float32 `help:"Least cosine of near duplicates; default: told by vectors and words, as calibrated on the collection." placeholder:"COSINE" env:"EMBEDD_SIMILAR_THRESHOLD"`
+	DateField  string   `help:"Field of the papers' dates: year, or one of the metadata, as metadata.published." placeholder:"FIELD" env:"EMBEDD_SIMILAR_DATE_FIELD"`
 
 	Engine engineFlags `embed:""`
 	JSON   bool        `name:"json" help:"Print what was found, and how well, as JSON." env:"EMBEDD_SIMILAR_JSON"`
