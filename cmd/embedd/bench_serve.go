@@ -26,7 +26,7 @@ type benchServeCmd struct {
 	Files   []string      `arg:"" optional:"" name:"file" help:"JSONL files or BEIR folders to index into a temporary data directory, instead of --data."`
 	Data    string        `help:"Data directory to serve." placeholder:"DIR"`
 	Queries string        `help:"JSONL file of queries in BEIR's form; default: the papers' titles." placeholder:"FILE" env:"-"`
-	Only    []string      `help:"Parts to measure: related, http, text, vector, filter, explain, ingest; default: all." placeholder:"PART,..." env:"-"`
+	Only    []string      `help:"Parts to measure: related, http, text, vector, filter, explain, ingest, job; default: all." placeholder:"PART,..." env:"-"`
 	Clients int           `help:"Clients at once, each with a connection of its own." default:"8" placeholder:"N" env:"-"`
 	Rounds  int           `help:"Rounds, each of which measures every side." default:"7" placeholder:"N" env:"-"`
 	Phase   time.Duration `help:"How long a side of a round lasts." default:"2s" placeholder:"TIME" env:"-"`
@@ -38,7 +38,7 @@ type benchServeCmd struct {
 }
 
 // The parts of bench serve.
-var serveParts = []string{"related", "http", "text", "vector", "filter", "explain", "ingest"}
+var serveParts = []string{"related", "http", "text", "vector", "filter", "explain", "ingest", "job"}
 
 func (benchServeCmd) Help() string {
 	return `Serves papers with embedd serve in a process of its own, and asks it over TCP on the loopback interface, on the same cores: what the clients
@@ -55,6 +55,7 @@ take is missing from the server. The sides of a part take turns in each round, o
   filter   searches by vector with --filter, one at a time, against those without
   explain  searches by text, explained, one at a time, against those that are not
   ingest   papers that are stored already, sent again, by four calls at once
+  job      related by id and dense searches by text, at a quarter of what the server can answer, while it does jobs that take all they get, against without
 
 No query vector is kept for the next time. A lower figure than its bar is a ratio below 1.
 
@@ -76,6 +77,7 @@ type serveReport struct {
 	Filter  *servedFilter  `json:"filter,omitempty"`
 	Explain *servedExplain `json:"explain,omitempty"`
 	Ingest  *servedIngest  `json:"ingest,omitempty"`
+	Job     *servedJob     `json:"job,omitempty"`
 	// Bars are the figures that have one.
 	Bars []servedBar `json:"bars"`
 }
@@ -139,6 +141,17 @@ type servedExplain struct {
 type servedIngest struct {
 	Papers    int     `json:"papers"`
 	PerSecond float64 `json:"unchanged_papers_per_second"`
+}
+
+// servedJob are searches by text while the server has nothing else to do, and while it does jobs.
+type servedJob struct {
+	PerSecond float64 `json:"searches_per_second"`
+	P50       float64 `json:"p50_ms"`
+	P99       float64 `json:"p99_ms"`
+	BesideP50 float64 `json:"beside_jobs_p50_ms"`
+	BesideP99 float64 `json:"beside_jobs_p99_ms"`
+	Jobs      int     `json:"jobs"`
+	Ratio     float64 `json:"p99_ratio"`
 }
 
 // servedBar is a figure that the project holds itself to. Ratio is 1 or more where it is met.
@@ -398,7 +411,7 @@ func (b *serveBench) measures(part string) bool {
 func (b *serveBench) measure() error {
 	bar := newProgress(b.e, "measuring", "parts")
 	defer bar.Done()
-	for i, part := range []func() error{b.related, b.http, b.text, b.vector, b.filter, b.explain, b.ingest} {
+	for i, part := range []func() error{b.related, b.http, b.text, b.vector, b.filter, b.explain, b.ingest, b.job} {
 		bar.Set(i, len(serveParts))
 		if !b.measures(serveParts[i]) {
 			continue
@@ -511,6 +524,9 @@ func (b *serveBench) print() error {
 	}
 	if x := r.Explain; x != nil {
 		fmt.Fprintf(b.e.stdout, "explain  %8.2f ms p50    p99 %.2f; not explained p50 %.2f; %.1f hits are explained\n", x.P50, x.P99, x.PlainP50, x.Explained)
+	}
+	if x := r.Job; x != nil {
+		fmt.Fprintf(b.e.stdout, "job      %8.0f searches/s p50 %.2f ms, p99 %.2f ms; beside jobs p50 %.2f ms, p99 %.2f ms, %.2f of that without; %d jobs\n", x.PerSecond, x.P50, x.P99, x.BesideP50, x.BesideP99, x.Ratio, x.Jobs)
 	}
 	if x := r.Ingest; x != nil {
 		fmt.Fprintf(b.e.stdout, "ingest   %8.0f papers/s  unchanged, %d papers\n", x.PerSecond, x.Papers)
