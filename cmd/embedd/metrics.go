@@ -21,6 +21,7 @@ import (
 	"embedd/internal/admin"
 	"embedd/internal/certs"
 	"embedd/internal/collections"
+	"embedd/internal/jobs"
 	"embedd/internal/memory"
 	"embedd/internal/retrieval"
 	"embedd/internal/server"
@@ -165,6 +166,22 @@ func openCollections(set *collections.Set) (open []collections.Info) {
 		}
 	}
 	return open
+}
+
+// jobCollector counts the jobs when it is asked.
+type jobCollector struct{ runner *jobs.Runner }
+
+var jobCount = prometheus.NewDesc("embedd_jobs", "Jobs over whole collections, by how they stand: queued, running, done, failed, cancelled, interrupted.", []string{"state"}, nil)
+
+// Describe implements prometheus.Collector.
+func (jobCollector) Describe(ch chan<- *prometheus.Desc) { ch <- jobCount }
+
+// Collect implements prometheus.Collector.
+func (c jobCollector) Collect(ch chan<- prometheus.Metric) {
+	counts := c.runner.Counts()
+	for _, state := range jobs.States {
+		gauge(ch, jobCount, float64(counts[state]), string(state))
+	}
 }
 
 // indexCollector asks the collections for their figures when they are asked for.

@@ -107,6 +107,7 @@ func registeredMetrics(t *testing.T) map[string]bool {
 	for _, c := range slices.Concat(
 		startMetrics(s, admin.NewState(), newObserver(), nil, nil),
 		engineMetrics(en),
+		[]prometheus.Collector{jobCollector{}},
 	) {
 		descs := make(chan *prometheus.Desc)
 		go func() { c.Describe(descs); close(descs) }()

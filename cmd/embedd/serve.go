@@ -163,6 +163,9 @@ func (c *serveCmd) Run(e *env) (err error) {
 		s.Stop(c.Stop.grace()) // no call has a job any more
 		finish(&err, runner.Close)
 	}()
+	if err := registry.add(jobCollector{runner}); err != nil {
+		return err
+	}
 	now.runner.Store(runner)
 	s.SetJobs(runner)
 	s.ReadyAll(en.set)

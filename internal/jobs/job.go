@@ -72,11 +72,6 @@ type Judgment struct {
 	Grade int    `json:"grade"`
 }
 
-// similar tells whether package similar does all of the job.
-func (s *Spec) similar() bool {
-	return !slices.Contains([]string{Pairs, Evaluate, Export, ReEncode}, string(s.Kind))
-}
-
 // State is how a job stands.
 type State string
 
@@ -95,6 +90,9 @@ const (
 	// Interrupted: the process ended while it was running, or before. A server goes on with it at its start.
 	Interrupted State = "interrupted"
 )
+
+// States are all that there are.
+var States = []State{Queued, Running, Done, Failed, Cancelled, Interrupted}
 
 // Ended tells whether nothing more happens by itself.
 func (s State) Ended() bool { return s != Queued && s != Running }

@@ -85,6 +85,9 @@ func (d *doing) pairs() ([]string, error) {
 		}
 		by[len(by)-1] = append(by[len(by)-1], e)
 	}
+	if len(c.Rerankers()) == 0 {
+		return nil, &retrieval.Error{Kind: retrieval.FailedPrecondition, Message: "the server has no cross-encoder any more; start it with --reranker ID, and resume the job"}
+	}
 	model := cmp.Or(d.spec.Reranker, c.Rerankers()[0])
 	unread := 0
 	pieces := make([]string, 0, len(by)/pieceSize+1)

@@ -83,7 +83,7 @@ type entry struct {
 	cancel  context.CancelCauseFunc // of a running one
 }
 
-// errCancelled and errDeleted are why a job ends that somebody has ended.
+// errCancelled and errClosing are why a job ends that somebody has ended.
 var (
 	errCancelled = errors.New("cancelled")
 	errClosing   = errors.New("the server is shutting down")
@@ -260,7 +260,7 @@ func (r *Runner) check(ctx context.Context, s *Spec) error {
 			return err
 		}
 		if s.Kind == Pairs && len(c.Rerankers()) == 0 {
-			return &retrieval.Error{Kind: retrieval.FailedPrecondition, Field: "kind", Message: "pairs are scored by a cross-encoder, and the server has none; start it with --rerank-model"}
+			return &retrieval.Error{Kind: retrieval.FailedPrecondition, Field: "kind", Message: "pairs are scored by a cross-encoder, and the server has none; start it with --reranker ID"}
 		}
 		if s.Kind == Pairs && s.Reranker != "" && !slices.Contains(c.Rerankers(), s.Reranker) {
 			return invalid("reranker", "is %.80q; the server has %s", s.Reranker, strings.Join(c.Rerankers(), ", "))
@@ -292,6 +292,17 @@ func whichOf(field, text string) (retrieval.Which, error) {
 
 func notFound(id string) *retrieval.Error {
 	return &retrieval.Error{Kind: retrieval.NotFound, Field: "id", Message: fmt.Sprintf("there is no job %.80q", id)}
+}
+
+// Counts are how many jobs there are in each state.
+func (r *Runner) Counts() map[State]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	counts := map[State]int{}
+	for _, e := range r.jobs {
+		counts[e.State]++
+	}
+	return counts
 }
 
 // Get gives a job as it stands.
@@ -378,6 +389,7 @@ func (r *Runner) Cancel(id string) (Job, error) {
 	if err != nil {
 		return Job{}, &retrieval.Error{Kind: retrieval.Internal, Message: "keep the job: " + err.Error(), Err: err}
 	}
+	r.prune()
 	return e.snapshot(), nil
 }
 
@@ -487,27 +499,27 @@ func (r *Runner) work() {
 			if err == nil {
 				report, files, err = r.do(ctx, e, spec)
 			}
-			r.end(e, report, files, err, context.Cause(ctx))
+			r.end(ctx, e, report, files, err)
 			cancel(nil)
 		}
 	})
 }
 
 // end notes what has come of a job.
-func (r *Runner) end(e *entry, report map[string]string, files []File, err, cause error) {
+func (r *Runner) end(ctx context.Context, e *entry, report map[string]string, files []File, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer e.news()
 	e.cancel = nil
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	switch {
-	case err == nil && e.State == Running:
+	case e.State != Running: // Cancel has kept what it is
+		r.prune()
+		return
+	case err == nil:
 		e.State, e.Report, e.Files, e.Ended = Done, report, files, now
-	case errors.Is(cause, errCancelled):
-		e.news()
-		return // as Cancel has kept it
-	case cause != nil:
-		e.State = Interrupted // on the disk it stays running: the next start goes on with it
-		e.news()
+	case context.Cause(ctx) != nil:
+		e.State, e.Progress = Interrupted, Progress{} // on the disk it stays running: the next start goes on with it
 		return
 	default:
 		e.State, e.Error, e.Ended = Failed, said(err), now
@@ -518,13 +530,37 @@ func (r *Runner) end(e *entry, report map[string]string, files []File, err, caus
 	if err := r.keep(e); err != nil {
 		r.log.Error("what has come of a job could not be kept; the next start goes on with it", "job", e.ID, "error", err)
 		e.State, e.Error = Failed, "what has come of it could not be kept: "+err.Error()
-	} else if e.State == Done {
+		return
+	}
+	if e.State == Done {
 		r.log.Info("a job is done", "job", e.ID, "seconds", e.Seconds)
-		if err := r.root.RemoveAll(path.Join(folder, e.ID, workFolder)); err != nil {
-			r.log.Warn("what a job has worked with stays", "job", e.ID, "error", err)
+		r.dropWork(e)
+	}
+	r.prune()
+}
+
+// dropWork removes what a job has worked with.
+func (r *Runner) dropWork(e *entry) {
+	if err := r.root.RemoveAll(path.Join(folder, e.ID, workFolder)); err != nil {
+		r.log.Warn("what a job has worked with stays", "job", e.ID, "error", err)
+	}
+}
+
+// keptWork is of how many jobs that were cancelled or have failed what they have worked with is kept, which may be as large as the index.
+const keptWork = 4
+
+// prune removes the work of all of these but the latest: they begin anew when they are resumed. mu is held.
+func (r *Runner) prune() {
+	var ended []*entry
+	for _, e := range r.jobs {
+		if (e.State == Cancelled || e.State == Failed) && e.cancel == nil {
+			ended = append(ended, e)
 		}
 	}
-	e.news()
+	slices.SortFunc(ended, func(a, b *entry) int { return cmp.Or(b.Ended.Compare(a.Ended), cmp.Compare(a.ID, b.ID)) })
+	for _, e := range ended[min(keptWork, len(ended)):] {
+		r.dropWork(e)
+	}
 }
 
 // said is an error in words for who asked for the job: without paths, which the log has.

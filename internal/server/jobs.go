@@ -46,16 +46,26 @@ func (s *Server) runner() (*jobs.Runner, error) {
 
 // mayJob refuses a key that is not for a job's collections.
 func (s *Server) mayJob(ctx context.Context, spec *jobs.Spec) error {
-	only := onlyFor(ctx)
-	if only == nil {
+	if s.forJob(ctx, spec) {
 		return nil
 	}
-	for _, name := range []string{cmp.Or(spec.Collection, collections.Default), spec.Other} {
-		if name != "" && !slices.Contains(only, name) {
-			return s.notForKey()
-		}
+	return s.notForKey()
+}
+
+// forJob tells whether a key is for a job's collections: by their own names, or by aliases that stand for them now.
+func (s *Server) forJob(ctx context.Context, spec *jobs.Spec) bool {
+	only := onlyFor(ctx)
+	set := s.set.Load()
+	if only == nil || set == nil {
+		return only == nil
 	}
-	return nil
+	named := func(own string) bool {
+		return slices.ContainsFunc(only, func(name string) bool {
+			c, err := set.Get(name)
+			return name == own || err == nil && ownName(c) == own
+		})
+	}
+	return named(cmp.Or(spec.Collection, collections.Default)) && (spec.Other == "" || named(spec.Other))
 }
 
 // jobOf gives a job to one who may see it.
@@ -135,7 +145,7 @@ func (s *Server) ListJobs(ctx context.Context, _ *embeddv1.ListJobsRequest) (*em
 	}
 	res := &embeddv1.ListJobsResponse{}
 	for _, job := range r.List() {
-		if only := onlyFor(ctx); only != nil && (!slices.Contains(only, job.Spec.Collection) || job.Spec.Other != "" && !slices.Contains(only, job.Spec.Other)) {
+		if !s.forJob(ctx, &job.Spec) {
 			continue
 		}
 		res.Jobs = append(res.Jobs, jobToProto(&job, false))

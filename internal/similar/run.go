@@ -301,7 +301,7 @@ func (r *run) duplicates() (Report, error) {
 	}
 	report := Report{
 		"papers": strconv.Itoa(len(c.papers)), "clusters": strconv.Itoa(len(d.clusters)), "papers_in_clusters": strconv.Itoa(inside), "pairs": strconv.Itoa(len(d.links)),
-		"calibrated": strconv.FormatBool(d.calibrated), "candidates": strconv.Itoa(d.candidates),
+		"calibrated": strconv.FormatBool(d.calibrated), "candidates": strconv.Itoa(d.candidates), "candidates_from": fmt.Sprintf("%.4g", d.from),
 	}
 	if d.threshold <= 1 { // else no cosine is enough by itself
 		report["threshold"] = fmt.Sprintf("%.4f", d.threshold)
