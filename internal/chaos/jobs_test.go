@@ -27,8 +27,8 @@ import (
 
 var jobKills = flag.Int("job-kills", 1, "how many times TestKillJobs kills the server in each kind of job")
 
-// jobPapers are enough for a job to take a while.
-const jobPapers = 3000
+// jobPapers are enough for a job to take a while. The tiny model has all of them near to each other: more would be more pairs than near duplicates may have.
+const jobPapers = 1500
 
 // killedJobs are jobs of each kind; those of the cross-encoder take one.
 func killedJobs() map[string]*embeddv1.CreateJobRequest {
@@ -105,8 +105,8 @@ func (k *jobKilling) start() *server {
 	if err != nil {
 		k.t.Fatal(err)
 	}
+	k.t.Cleanup(s.kill) // where the test has ended before
 	if _, err := s.ready(time.Minute); err != nil {
-		s.kill()
 		k.t.Fatal(err)
 	}
 	return s
