@@ -260,7 +260,7 @@ func (r *distilReport) print(e *env, next string) error {
 	if !r.Written {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "The model is in %s; to use it, make a collection with it and index the papers into that:\n  %s\n", r.Folder, next)
+	_, err := fmt.Fprintf(w, "The model is in %s; to use it, move the collection to it:\n  %s\n", r.Folder, next)
 	return err
 }
 

@@ -17,21 +17,23 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"embedd/internal/ingest"
 	"embedd/internal/similar"
 	embeddv1 "embedd/proto/embedd/v1"
 )
 
 type similarCmd struct {
-	Files      []string `arg:"" name:"file" help:"Files with papers, as embedd index reads them, or - for standard input."`
-	Find       string   `help:"neighbours, of each paper; pairs, each two neighbours once, the nearest first; duplicates, in clusters; clusters, with names; map." enum:"neighbours,pairs,duplicates,clusters,map" default:"neighbours" env:"EMBEDD_SIMILAR_FIND"`
-	Out        string   `help:"Write the result to this file, and others beside it; default: JSON Lines on standard output." placeholder:"FILE" env:"-"`
-	As         string   `name:"format" help:"parquet, jsonl or csv; npy for vectors; default by the name of --out, else parquet." placeholder:"FORMAT" env:"EMBEDD_SIMILAR_FORMAT"`
-	With       []string `name:"against" help:"Files with other papers: of each paper of the first files the nearest among these." placeholder:"FILE" env:"EMBEDD_SIMILAR_AGAINST"`
-	Neighbours int32    `short:"k" name:"k" help:"Neighbours of each paper; default 10." placeholder:"N" env:"EMBEDD_SIMILAR_K"`
-	MinScore   *float32 `help:"Least score of a neighbour, a cosine." placeholder:"COSINE" env:"EMBEDD_SIMILAR_MIN_SCORE"`
-	Exact      bool     `help:"Compare each paper with each, for the exact graph; about ten times as long." env:"EMBEDD_SIMILAR_EXACT"`
-	Threshold  *float32 `help:"Least cosine of near duplicates; default: told by vectors and words, as calibrated on the collection." placeholder:"COSINE" env:"EMBEDD_SIMILAR_THRESHOLD"`
-	DateField  string   `help:"Field of the papers' dates: year, or one of the metadata, as metadata.published." placeholder:"FIELD" env:"EMBEDD_SIMILAR_DATE_FIELD"`
+	Files      []string          `arg:"" name:"file" help:"Files with papers, as embedd index reads them, or - for standard input."`
+	Find       string            `help:"neighbours, of each paper; pairs, each two neighbours once, the nearest first; duplicates, in clusters; clusters, with names; map." enum:"neighbours,pairs,duplicates,clusters,map" default:"neighbours" env:"EMBEDD_SIMILAR_FIND"`
+	Out        string            `help:"Write the result to this file, and others beside it; default: JSON Lines on standard output." placeholder:"FILE" env:"-"`
+	As         string            `name:"format" help:"parquet, jsonl or csv; default by the name of --out, else jsonl." placeholder:"FORMAT" env:"EMBEDD_SIMILAR_FORMAT"`
+	With       []string          `name:"against" help:"Files with other papers: of each paper of the first files the nearest among these." placeholder:"FILE" env:"EMBEDD_SIMILAR_AGAINST"`
+	Columns    map[string]string `help:"Columns of CSV, TSV and Parquet, as title=Title,abstract=Summary,metadata.lang=Language; without it those with the usual names." placeholder:"FIELD=COLUMN" mapsep:"," env:"EMBEDD_SIMILAR_COLUMNS"`
+	Neighbours int32             `short:"k" name:"k" help:"Neighbours of each paper; default 10." placeholder:"N" env:"EMBEDD_SIMILAR_K"`
+	MinScore   *float32          `help:"Least score of a neighbour, a cosine." placeholder:"COSINE" env:"EMBEDD_SIMILAR_MIN_SCORE"`
+	Exact      bool              `help:"Compare each paper with each, for the exact graph; about ten times as long." env:"EMBEDD_SIMILAR_EXACT"`
+	Threshold  *float32          `help:"Least cosine of near duplicates; default: told by vectors and words, as calibrated on the collection." placeholder:"COSINE" env:"EMBEDD_SIMILAR_THRESHOLD"`
+	DateField  string            `help:"Field of the papers' dates: year, or one of the metadata, as metadata.published." placeholder:"FIELD" env:"EMBEDD_SIMILAR_DATE_FIELD"`
 
 	Engine engineFlags `embed:""`
 	JSON   bool        `name:"json" help:"Print what was found, and how well, as JSON." env:"EMBEDD_SIMILAR_JSON"`
@@ -65,7 +67,11 @@ func (c *similarCmd) request() (*embeddv1.CreateJobRequest, error) {
 	if c.Out == "" {
 		run.As = cmp.Or(c.As, "jsonl")
 	}
-	return run.request()
+	req, err := run.request()
+	if err == nil && !slices.Contains([]string{"parquet", "jsonl", "csv"}, req.GetFormat()) {
+		err = fmt.Errorf("--format: is %q; must be one of parquet, jsonl, csv; vectors as NumPy are written by embedd export vectors", req.GetFormat())
+	}
+	return req, err
 }
 
 // against is the collection of the other papers.
@@ -98,7 +104,7 @@ func (c *similarCmd) Run(e *env) (err error) {
 		fmt.Fprintf(e.stderr, "embedd: %s\n", reportLine(job.GetReport()))
 	}
 	if err == nil && rejected > 0 {
-		err = fmt.Errorf("%d papers were rejected and are not in the result", rejected)
+		err = fmt.Errorf("%d records or files were rejected, as said above, and are not in the result", rejected)
 	}
 	return err
 }
@@ -115,9 +121,10 @@ func reportLine(report map[string]string) string {
 
 // similarWork is what a folder of work was made for.
 type similarWork struct {
-	Files   []string `json:"files"`
-	Against []string `json:"against,omitempty"`
-	Model   string   `json:"model"`
+	Files   []string          `json:"files"`
+	Against []string          `json:"against,omitempty"`
+	Model   string            `json:"model"`
+	Columns map[string]string `json:"columns,omitempty"`
 }
 
 // similarName is the file that says so.
@@ -129,7 +136,7 @@ func (c *similarCmd) workFolder() (string, error) {
 		return os.MkdirTemp("", "embedd-similar-")
 	}
 	dir := c.Out + ".work"
-	text, err := json.Marshal(similarWork{c.Files, c.With, c.Engine.Model})
+	text, err := json.Marshal(similarWork{c.Files, c.With, c.Engine.Model, c.Columns})
 	if err != nil {
 		return "", err
 	}
@@ -137,7 +144,7 @@ func (c *similarCmd) workFolder() (string, error) {
 	case err == nil && string(before) == string(text):
 		return dir, nil
 	case err == nil:
-		return "", fmt.Errorf("--out: %s has what a run with other files or another model has done; remove it, or give another --out", dir)
+		return "", fmt.Errorf("--out: %s has what a run with other files, columns or another model has done; remove it, or give another --out", dir)
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", err
 	}
@@ -161,7 +168,7 @@ func (c *similarCmd) work(e *env, dir string, req *embeddv1.CreateJobRequest) (j
 		return nil, 0, err
 	}
 	defer finish(&err, cl.close)
-	report, err := indexFiles(e, cl, c.Files, embeddv1.WriteMode_WRITE_MODE_UPSERT)
+	report, err := indexAll(e, cl, c.Files, c.reading())
 	if err != nil {
 		return nil, 0, err
 	}
@@ -183,13 +190,22 @@ func (c *similarCmd) work(e *env, dir string, req *embeddv1.CreateJobRequest) (j
 	return job, rejected, copyFile(e.ctx, cl, job.GetId(), job.GetFiles()[0], e.stdout)
 }
 
+// reading is how files are read.
+func (c *similarCmd) reading() indexOptions {
+	o := indexOptions{mode: embeddv1.WriteMode_WRITE_MODE_UPSERT}
+	if len(c.Columns) > 0 {
+		o.read = ingest.Options{Columns: c.Columns}
+	}
+	return o
+}
+
 // indexOthers stores the papers that the first ones are compared with.
 func (c *similarCmd) indexOthers(e *env, cl *client) (rejected int, err error) {
 	_, err = cl.collections.CreateCollection(e.ctx, &embeddv1.CreateCollectionRequest{Name: against, Settings: &embeddv1.Settings{Model: c.Engine.Model}})
 	if err != nil && status.Code(err) != codes.AlreadyExists {
 		return 0, err
 	}
-	report, err := indexFiles(e, cl.about(against), c.With, embeddv1.WriteMode_WRITE_MODE_UPSERT)
+	report, err := indexAll(e, cl.about(against), c.With, c.reading())
 	if err != nil {
 		return 0, err
 	}
