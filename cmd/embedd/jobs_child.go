@@ -51,11 +51,9 @@ func (jobsChildCmd) Run(e *env) error {
 	if err := json.Unmarshal(line, &c); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(e.ctx)
-	defer cancel()
 	go func() {
 		_, _ = io.Copy(io.Discard, in) // ends with the parent
-		cancel()
+		os.Exit(1)                     // at once, whatever is being computed: the next child writes the same files
 	}()
 	out := json.NewEncoder(e.stdout)
 	root, err := os.OpenRoot(c.Dir)
@@ -64,7 +62,7 @@ func (jobsChildCmd) Run(e *env) error {
 	}
 	var said time.Time
 	var stage string
-	err = similar.Run(ctx, root, c.Task, func(s string, done, total int) {
+	err = similar.Run(e.ctx, root, c.Task, func(s string, done, total int) {
 		if now := time.Now(); s != stage || now.Sub(said) >= computedEvery {
 			stage, said = s, now
 			_ = out.Encode(computed{Stage: s, Done: done, Total: total}) // a parent that has gone ends stdin too

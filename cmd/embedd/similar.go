@@ -54,6 +54,33 @@ func (c *similarCmd) AfterApply() error {
 	if len(c.With) > 0 && c.Find != "neighbours" {
 		return fmt.Errorf("--against: gives neighbours among other papers; leave out --find %s", c.Find)
 	}
+	read := slices.Concat(c.Files, c.With)
+	if first := slices.Index(read, "-"); first >= 0 && slices.Contains(read[first+1:], "-") {
+		return errors.New("- is there twice, and standard input can be read once; give files instead")
+	}
+	return c.keepsInput(read)
+}
+
+// keepsInput refuses a result that would take the place of papers that it is made of.
+func (c *similarCmd) keepsInput(read []string) error {
+	if c.Out == "" {
+		return nil
+	}
+	ext := filepath.Ext(c.Out)
+	if c.As != "" {
+		ext = "." + c.As
+	}
+	for _, to := range []string{c.Out, besides(c.Out, "pairs"+ext), besides(c.Out, "clusters"+ext)} {
+		result, err := os.Stat(to)
+		if err != nil {
+			continue // there is none yet; what else there is, writing it tells
+		}
+		for _, path := range read {
+			if papers, err := os.Stat(path); err == nil && os.SameFile(papers, result) {
+				return fmt.Errorf("--out: %s would be overwritten, which has the papers; give another name", path)
+			}
+		}
+	}
 	return nil
 }
 

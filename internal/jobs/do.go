@@ -77,6 +77,11 @@ func (d *doing) steps() ([]string, error) {
 			return nil, err
 		}
 	}
+	if d.spec.Kind == similar.CrossSimilarity {
+		if err := d.comparable(); err != nil {
+			return nil, err
+		}
+	}
 	return similar.Files(&d.spec.Task), d.compute(d.spec.Task)
 }
 
@@ -156,10 +161,34 @@ func (d *doing) freeze(name, collection, field, filter string, abstracts bool) e
 	if err != nil {
 		return err
 	}
+	err = d.write(path.Join(half, modelName), func(w io.Writer) error { return json.NewEncoder(w).Encode(c.Model()) })
+	if err != nil {
+		return err
+	}
 	if err := d.work.Rename(half, name); err != nil {
 		return err
 	}
 	return sealed.SyncFolder(d.work, path.Dir(name))
+}
+
+// modelName is the file of a frozen collection that says which model its vectors are of.
+const modelName = "model.json"
+
+// comparable refuses two frozen collections of different models: one may have been moved to another since the job was made.
+func (d *doing) comparable() error {
+	var mine, theirs retrieval.Model
+	if err := errors.Join(d.read(path.Join(similar.Mine, modelName), &mine), d.read(path.Join(similar.Theirs, modelName), &theirs)); err != nil {
+		return err
+	}
+	return sameModel(mine, theirs, d.spec.Collection)
+}
+
+// sameModel refuses to compare papers whose vectors are of different models.
+func sameModel(mine, theirs retrieval.Model, collection string) error {
+	if mine.Fingerprint == theirs.Fingerprint {
+		return nil
+	}
+	return &retrieval.Error{Kind: retrieval.FailedPrecondition, Field: "other", Message: fmt.Sprintf("its vectors are of the model %s, those of %s of %s; they cannot be compared", theirs.ID, collection, mine.ID)}
 }
 
 // write writes a file of the work, which gets its name when it is whole and synced.

@@ -250,6 +250,9 @@ func (s *Spec) checkQueries() error {
 		if !slices.Contains(evaluateModes, m) {
 			return invalid(fmt.Sprintf("modes[%d]", i), "is %.20q; must be one of %s", m, strings.Join(evaluateModes, ", "))
 		}
+		if slices.Contains(s.Modes[:i], m) {
+			return invalid(fmt.Sprintf("modes[%d]", i), "%s is there twice", m)
+		}
 	}
 	return nil
 }

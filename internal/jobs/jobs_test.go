@@ -378,6 +378,7 @@ func TestRefused(t *testing.T) {
 		{"judgments[0].query", Spec{Task: similar.Task{Kind: Evaluate}, Queries: query, Judgments: []Judgment{{"other", "p", 1}}}},
 		{"queries[1].id", Spec{Task: similar.Task{Kind: Evaluate}, Queries: append(query, query...), Judgments: judgment}},
 		{"modes[0]", Spec{Task: similar.Task{Kind: Evaluate}, Queries: query, Judgments: judgment, Modes: []string{"best"}}},
+		{"modes[1]", Spec{Task: similar.Task{Kind: Evaluate}, Queries: query, Judgments: judgment, Modes: []string{"dense", "dense"}}}, // its answers would count twice
 	} {
 		_, err := r.Create(t.Context(), test.spec)
 		var e *retrieval.Error
@@ -440,5 +441,86 @@ func TestDamaged(t *testing.T) {
 		if _, err := os.Stat(d); err != nil {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+// A job that cannot be kept as queued is what it was: it is in no queue.
+func TestResumeOfOneThatCannotBeKept(t *testing.T) {
+	p := open(t, t.TempDir())
+	defer p.close(t)
+	fill(t, p.c, 20)
+	r := p.runner(t, Options{Step: func(string) error { return errors.New("broken") }})
+	defer r.Close()
+	job, err := r.Create(t.Context(), Spec{Task: similar.Task{Kind: similar.KnnGraph}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, job.ID)
+	at, aside := filepath.Join(p.dir, folder, job.ID), filepath.Join(p.dir, "aside")
+	if err := os.Rename(at, aside); err != nil { // nothing can be written there now
+		t.Fatal(err)
+	}
+	if _, err := r.Resume(job.ID); retrieval.KindOf(err) != retrieval.Internal {
+		t.Errorf("%v", err)
+	}
+	if j, err := r.Get(job.ID); err != nil || j.State != Failed || j.Error != "broken" || j.Ended.IsZero() {
+		t.Errorf("%+v, %v", j, err)
+	}
+	if err := os.Rename(aside, at); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Resume(job.ID); err != nil {
+		t.Errorf("resumed again: %v", err)
+	}
+	await(t, r, job.ID)
+}
+
+// Why a job failed is told to who may see it, and where the data directory is to nobody.
+func TestErrorsTellNoPath(t *testing.T) {
+	p := open(t, t.TempDir())
+	defer p.close(t)
+	fill(t, p.c, 20)
+	r := p.runner(t, Options{Compute: func(_ context.Context, dir string, _ similar.Task, _ similar.Progress) error {
+		return fmt.Errorf("write %s: no space left on device", filepath.Join(dir, "pairs.csv.new")) // as a child tells it: in words
+	}})
+	defer r.Close()
+	job, err := r.Create(t.Context(), Spec{Task: similar.Task{Kind: similar.KnnGraph}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "write jobs/" + job.ID + "/work/pairs.csv.new: no space left on device"
+	if job = await(t, r, job.ID); job.State != Failed || job.Error != want {
+		t.Errorf("%q, want %q", job.Error, want)
+	}
+}
+
+// A collection that has got another model since a job was made is not compared by vectors that have nothing in common.
+func TestCrossOfAnotherModel(t *testing.T) {
+	p := open(t, t.TempDir())
+	defer p.close(t)
+	fill(t, p.c, 20)
+	settings := func(dimension int) collections.Settings {
+		return collections.Settings{Settings: retrieval.Settings{OwnVectors: true, Dimension: dimension}}
+	}
+	if _, err := p.set.Create(t.Context(), "other", settings(dim)); err != nil {
+		t.Fatal(err)
+	}
+	r := p.runner(t, Options{Step: func(s string) error {
+		if s != "freeze theirs" {
+			return nil
+		}
+		if _, err := p.set.Delete(t.Context(), "other"); err != nil {
+			return err
+		}
+		_, err := p.set.Create(t.Context(), "other", settings(dim/2))
+		return err
+	}})
+	defer r.Close()
+	job, err := r.Create(t.Context(), Spec{Task: similar.Task{Kind: similar.CrossSimilarity}, Other: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if job = await(t, r, job.ID); job.State != Failed || !strings.HasPrefix(job.Error, "other: its vectors are of the model") {
+		t.Errorf("%+v", job)
 	}
 }

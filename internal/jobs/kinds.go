@@ -88,7 +88,7 @@ func (d *doing) pairs() ([]string, error) {
 	if len(c.Rerankers()) == 0 {
 		return nil, &retrieval.Error{Kind: retrieval.FailedPrecondition, Message: "the server has no cross-encoder any more; start it with --reranker ID, and resume the job"}
 	}
-	model := cmp.Or(d.spec.Reranker, c.Rerankers()[0])
+	model := cmp.Or(d.spec.Reranker, c.Rerankers()[0]) // Create has named it, but in jobs of earlier versions
 	unread := 0
 	pieces := make([]string, 0, len(by)/pieceSize+1)
 	for from := 0; from < len(by); from += pieceSize {

@@ -265,6 +265,9 @@ func (r *Runner) check(ctx context.Context, s *Spec) error {
 		if s.Kind == Pairs && s.Reranker != "" && !slices.Contains(c.Rerankers(), s.Reranker) {
 			return invalid("reranker", "is %.80q; the server has %s", s.Reranker, strings.Join(c.Rerankers(), ", "))
 		}
+		if s.Kind == Pairs && s.Reranker == "" {
+			s.Reranker = c.Rerankers()[0] // another may be the usual one when the job goes on
+		}
 	}
 	if s.Other != "" {
 		mine, err := r.o.Set.Get(s.Collection)
@@ -275,9 +278,7 @@ func (r *Runner) check(ctx context.Context, s *Spec) error {
 		if err != nil {
 			return err
 		}
-		if a, b := mine.Model(), theirs.Model(); a.Fingerprint != b.Fingerprint {
-			return &retrieval.Error{Kind: retrieval.FailedPrecondition, Field: "other", Message: fmt.Sprintf("its vectors are of the model %s, those of %s of %s; they cannot be compared", b.ID, s.Collection, a.ID)}
-		}
+		return sameModel(mine.Model(), theirs.Model(), s.Collection)
 	}
 	return nil
 }
@@ -410,8 +411,10 @@ func (r *Runner) Resume(id string) (Job, error) {
 	case e.cancel != nil:
 		return Job{}, &retrieval.Error{Kind: retrieval.Exhausted, Field: "id", Message: "the job was cancelled and has not come to its end; try again", RetryAfter: time.Second}
 	}
+	before := e.Job
 	e.State, e.Error, e.Ended = Queued, "", time.Time{}
 	if err := r.keep(e); err != nil {
+		e.Job = before // it is in no queue
 		return Job{}, &retrieval.Error{Kind: retrieval.Internal, Message: "keep the job: " + err.Error(), Err: err}
 	}
 	r.queue = append(r.queue, id)
@@ -522,14 +525,14 @@ func (r *Runner) end(ctx context.Context, e *entry, report map[string]string, fi
 		e.State, e.Progress = Interrupted, Progress{} // on the disk it stays running: the next start goes on with it
 		return
 	default:
-		e.State, e.Error, e.Ended = Failed, said(err), now
+		e.State, e.Error, e.Ended = Failed, r.said(err), now
 		r.log.Error("a job failed", "job", e.ID, "error", err)
 	}
 	e.Seconds += now.Sub(e.Started).Seconds()
 	e.Progress = Progress{}
 	if err := r.keep(e); err != nil {
 		r.log.Error("what has come of a job could not be kept; the next start goes on with it", "job", e.ID, "error", err)
-		e.State, e.Error = Failed, "what has come of it could not be kept: "+err.Error()
+		e.State, e.Error = Failed, "what has come of it could not be kept: "+r.said(err)
 		return
 	}
 	if e.State == Done {
@@ -563,8 +566,12 @@ func (r *Runner) prune() {
 	}
 }
 
-// said is an error in words for who asked for the job: without paths, which the log has.
-func said(err error) string {
+// said is an error in words for who asked for the job: without the path of the data directory, which the log has.
+func (r *Runner) said(err error) string {
+	return strings.ReplaceAll(wordsOf(err), r.root.Name()+string(os.PathSeparator), "")
+}
+
+func wordsOf(err error) string {
 	var known *retrieval.Error
 	var field *similar.FieldError
 	switch {
