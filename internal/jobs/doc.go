@@ -27,5 +27,6 @@
 //
 //  1. A job that was acknowledged is on the disk. It is done, or goes on at the next start of a server, unless it was cancelled or failed.
 //  2. The files of a job are there, all of them and whole, once it is done; before, none can be opened.
-//  3. The result of a job follows from the collections as they were when it was frozen, and its Spec: not from how often it was cut off.
+//  3. The result of a job follows from the collections as they were when it was frozen, and its Spec: not from how often it was cut off. An evaluation, an export and a
+//     re-encoding are not frozen: they read the collection as it is, an evaluation piece by piece.
 package jobs

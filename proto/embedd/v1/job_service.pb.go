@@ -1475,7 +1475,7 @@ const file_embedd_v1_job_service_proto_rawDesc = "" +
 	"\x15JOB_STATE_INTERRUPTED\x10\x062\xd9\x06\n" +
 	"\n" +
 	"JobService\x12c\n" +
-	"\tCreateJob\x12\x1b.embedd.v1.CreateJobRequest\x1a\x1c.embedd.v1.CreateJobResponse\"\x1b\xa2\xbb\x18\x04\b\x02\x10\x04\x82\xd3\xe4\x93\x02\r:\x01*\"\b/v1/jobs\x12\\\n" +
+	"\tCreateJob\x12\x1b.embedd.v1.CreateJobRequest\x1a\x1c.embedd.v1.CreateJobResponse\"\x1b\xa2\xbb\x18\x04\b\x02\x10\x03\x82\xd3\xe4\x93\x02\r:\x01*\"\b/v1/jobs\x12\\\n" +
 	"\x06GetJob\x12\x18.embedd.v1.GetJobRequest\x1a\x19.embedd.v1.GetJobResponse\"\x1d\xa2\xbb\x18\x04\b\x01\x10\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/jobs/{id}\x12]\n" +
 	"\bListJobs\x12\x1a.embedd.v1.ListJobsRequest\x1a\x1b.embedd.v1.ListJobsResponse\"\x18\xa2\xbb\x18\x04\b\x01\x10\x01\x82\xd3\xe4\x93\x02\n" +
 	"\x12\b/v1/jobs\x12j\n" +
