@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"embedd/internal/ingest"
+	"embedd/internal/retrieval"
 	"embedd/internal/similar"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -117,6 +118,7 @@ func (c *similarCmd) Run(e *env) (err error) {
 	switch {
 	case err == nil || c.Out == "":
 		err = errors.Join(err, os.RemoveAll(work))
+	case errors.Is(err, retrieval.ErrInUse): // another run of the same is at it
 	case e.ctx.Err() != nil:
 		fmt.Fprintf(e.stderr, "embedd: what is done is in %s; the same command goes on from there\n", work)
 	default:

@@ -120,7 +120,7 @@ type mark struct {
 
 // errMigration says why a collection that is being migrated cannot be changed otherwise.
 func (m *migration) inTheWay() error {
-	return refused("name", "a migration of the collection to %s is under way; finish or cancel it first", m.file.After.Model)
+	return refused("name", "a migration of the collection to %s is under way: embedd migrations show %s --wait shows how far it is; for another one, finish or cancel it first", m.file.After.Model, m.name)
 }
 
 // StartMigration begins to move a collection to another model: its settings but for the model and the dimension stay.

@@ -91,7 +91,7 @@ type Clustered struct {
 	ID      string `parquet:"id" json:"id"`
 	Cluster int32  `parquet:"cluster" json:"cluster"`
 	Label   string `parquet:"label" json:"label"`
-	Year    int32  `parquet:"year" json:"year"`
+	Year    int32  `parquet:"year,optional" json:"year,omitempty"`
 	Title   string `parquet:"title" json:"title"`
 }
 
@@ -102,7 +102,7 @@ type Placed struct {
 	Y       float32 `parquet:"y" json:"y"`
 	Cluster int32   `parquet:"cluster" json:"cluster"`
 	Label   string  `parquet:"label" json:"label"`
-	Year    int32   `parquet:"year" json:"year"`
+	Year    int32   `parquet:"year,optional" json:"year,omitempty"`
 	Title   string  `parquet:"title" json:"title"`
 }
 
