@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"embedd/internal/jobs"
 	tables "embedd/internal/table"
 	embeddv1 "embedd/proto/embedd/v1"
 )
@@ -161,19 +162,7 @@ func rowWriter[T any](w io.Writer, f tables.Format, rowOf func(*embeddv1.Paper) 
 }
 
 // paperRow is a paper in a table.
-type paperRow struct {
-	ID       string   `parquet:"id" json:"id"`
-	Title    string   `parquet:"title,optional" json:"title,omitempty"`
-	Abstract string   `parquet:"abstract,optional" json:"abstract,omitempty"`
-	Authors  []string `parquet:"authors,list,optional" json:"authors,omitempty"`
-	Year     int32    `parquet:"year,optional" json:"year,omitempty"`
-	Venue    string   `parquet:"venue,dict,optional" json:"venue,omitempty"`
-	DOI      string   `parquet:"doi,optional" json:"doi,omitempty"`
-	ArxivID  string   `parquet:"arxiv_id,optional" json:"arxiv_id,omitempty"`
-	URL      string   `parquet:"url,optional" json:"url,omitempty"`
-	Metadata string   `parquet:"metadata,optional" json:"metadata,omitempty"` // JSON
-	Expires  string   `parquet:"expires,optional" json:"expires,omitempty"`   // RFC 3339
-}
+type paperRow = jobs.ExportedPaper
 
 // vectorPaperRow is a paper in a table, with its vector.
 type vectorPaperRow struct {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -281,21 +280,15 @@ func besides(path, name string) string {
 
 // takeFile writes one file, whole before it has its name.
 func takeFile(ctx context.Context, cl *client, id string, file *embeddv1.JobFile, to string) error {
-	return writeWhole(to, func(w io.Writer) error { return copyFile(ctx, cl, id, file, w) })
-}
-
-// writeWhole writes a file that takes the place of one that may be there when it is whole.
-func writeWhole(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	f, err := createBeside(to)
 	if err != nil {
 		return err
 	}
-	err = write(f)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+	if err = errors.Join(copyFile(ctx, cl, id, file, f), f.finish()); err == nil {
+		err = f.keep()
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return errors.Join(err, f.drop())
 	}
 	return nil
 }

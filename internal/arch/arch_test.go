@@ -39,7 +39,7 @@ var allowed = map[string][]string{
 	"internal/table":                  {},
 	"internal/eval":                   {},
 	"internal/sealed":                 {},
-	"internal/similar":                {"ann", "internal/atlas", "internal/table", "internal/works"},
+	"internal/similar":                {"ann", "internal/atlas", "internal/sealed", "internal/table", "internal/works"},
 	"internal/jobs":                   {"internal/collections", "internal/eval", "internal/retrieval", "internal/sealed", "internal/similar", "internal/store", "internal/table"},
 	"internal/distil":                 {},
 	"internal/retrieval":              {"ann", "ann/vec", "internal/align", "internal/atlas", "internal/backup", "internal/lexical", "internal/metadata", "internal/store", "internal/works"},

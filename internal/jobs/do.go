@@ -1,7 +1,6 @@
 package jobs
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -193,19 +192,7 @@ func sameModel(mine, theirs retrieval.Model, collection string) error {
 
 // write writes a file of the work, which gets its name when it is whole and synced.
 func (d *doing) write(name string, write func(io.Writer) error) error {
-	f, err := d.work.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	err = write(w)
-	if err = errors.Join(err, w.Flush(), f.Sync(), f.Close()); err == nil {
-		err = d.work.Rename(name+".new", name)
-	}
-	if err != nil {
-		return errors.Join(err, d.work.Remove(name+".new"))
-	}
-	return sealed.SyncFolder(d.work, path.Dir(name))
+	return sealed.WriteWhole(d.work, name, write)
 }
 
 // report writes what was found, as the last step.

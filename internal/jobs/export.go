@@ -13,21 +13,20 @@ import (
 	"embedd/internal/table"
 )
 
-// ExportedPaper is a row of exported papers.
+// ExportedPaper is a row of exported papers. What a paper has not is absent.
 type ExportedPaper struct {
 	ID       string   `parquet:"id" json:"id"`
-	Title    string   `parquet:"title" json:"title"`
-	Abstract string   `parquet:"abstract" json:"abstract"`
-	Authors  []string `parquet:"authors,list" json:"authors"`
-	Year     int32    `parquet:"year" json:"year"`
-	Venue    string   `parquet:"venue" json:"venue"`
-	DOI      string   `parquet:"doi" json:"doi"`
-	ArxivID  string   `parquet:"arxiv_id" json:"arxiv_id"`
-	URL      string   `parquet:"url" json:"url"`
-	// Metadata is a JSON object, or empty.
-	Metadata string `parquet:"metadata" json:"metadata"`
-	// Expires is a time of RFC 3339, or empty.
-	Expires string `parquet:"expires" json:"expires"`
+	Title    string   `parquet:"title,optional" json:"title,omitempty"`
+	Abstract string   `parquet:"abstract,optional" json:"abstract,omitempty"`
+	Authors  []string `parquet:"authors,list,optional" json:"authors,omitempty"`
+	Year     int32    `parquet:"year,optional" json:"year,omitempty"`
+	Venue    string   `parquet:"venue,dict,optional" json:"venue,omitempty"`
+	DOI      string   `parquet:"doi,optional" json:"doi,omitempty"`
+	ArxivID  string   `parquet:"arxiv_id,optional" json:"arxiv_id,omitempty"`
+	URL      string   `parquet:"url,optional" json:"url,omitempty"`
+	// Metadata is a JSON object, Expires a time of RFC 3339.
+	Metadata string `parquet:"metadata,optional" json:"metadata,omitempty"`
+	Expires  string `parquet:"expires,optional" json:"expires,omitempty"`
 }
 
 // export writes the papers, or their vectors. It is one step: it reads at the speed of the disk.

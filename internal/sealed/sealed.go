@@ -1,7 +1,8 @@
-// Package sealed keeps a small JSON value in a file that is whole, or not there, or known to be damaged.
+// Package sealed keeps a small JSON value in a file that is whole, or not there, or known to be damaged; and writes files of any size that are whole when they have their name.
 package sealed
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -80,6 +81,23 @@ func Read(root *os.Root, name string, latest int, most int64, content any) (form
 		return 0, fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
 	}
 	return s.Format, nil
+}
+
+// WriteWhole writes a file of any size, which gets its name when it is whole and synced; then its folder is synced. It may take the place of one that is there.
+func WriteWhole(root *os.Root, name string, write func(io.Writer) error) error {
+	f, err := root.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	err = write(w)
+	if err = errors.Join(err, w.Flush(), f.Sync(), f.Close()); err == nil {
+		err = root.Rename(name+".new", name)
+	}
+	if err != nil {
+		return errors.Join(err, root.Remove(name+".new"))
+	}
+	return SyncFolder(root, path.Dir(name))
 }
 
 // strictly reads JSON without anything unknown in it or behind it.

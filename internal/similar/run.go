@@ -1,7 +1,6 @@
 package similar
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -10,10 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strconv"
 
+	"embedd/internal/sealed"
 	"embedd/internal/table"
 )
 
@@ -140,7 +139,7 @@ func Run(ctx context.Context, root *os.Root, t Task, progress Progress) error {
 	if err != nil {
 		return err
 	}
-	return whole(root, ReportName, func(w io.Writer) error { return json.NewEncoder(w).Encode(report) })
+	return sealed.WriteWhole(root, ReportName, func(w io.Writer) error { return json.NewEncoder(w).Encode(report) })
 }
 
 type run struct {
@@ -422,7 +421,7 @@ const writeRows = 4096
 // write writes a result file.
 func write[T any](r *run, name string, report Report, rows func(put func(...T) error) error) error {
 	r.progress("writing "+name, 0, 0)
-	return whole(r.root, name, func(w io.Writer) error {
+	return sealed.WriteWhole(r.root, name, func(w io.Writer) error {
 		out, err := table.NewWriter[T](w, table.Format(r.t.Format), report)
 		if err != nil {
 			return err
@@ -442,25 +441,4 @@ func write[T any](r *run, name string, report Report, rows func(put func(...T) e
 		})
 		return errors.Join(err, flush(), out.Close())
 	})
-}
-
-// whole writes a file that gets its name when it is whole and synced.
-func whole(root *os.Root, name string, write func(io.Writer) error) error {
-	f, err := root.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	err = write(w)
-	if err = errors.Join(err, w.Flush(), f.Sync(), f.Close()); err == nil {
-		err = root.Rename(name+".new", name)
-	}
-	if err != nil {
-		return errors.Join(err, root.Remove(name+".new"))
-	}
-	d, err := root.Open(path.Dir(name))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
