@@ -206,7 +206,13 @@ func (r *Runner) Create(ctx context.Context, spec Spec) (Job, error) {
 	for id == "" || r.jobs[id] != nil {
 		id = fmt.Sprintf("%s-%08x", spec.Kind, rand.Uint32())
 	}
-	e := &entry{Job: Job{ID: id, Spec: spec, State: Queued, Created: time.Now().UTC().Truncate(time.Millisecond)}, changed: make(chan struct{})}
+	created := time.Now().UTC().Truncate(time.Microsecond)
+	for _, o := range r.jobs { // no two at once: they are listed, and done after a start, in this order
+		if !created.After(o.Created) {
+			created = o.Created.Add(time.Microsecond)
+		}
+	}
+	e := &entry{Job: Job{ID: id, Spec: spec, State: Queued, Created: created}, changed: make(chan struct{})}
 	err := r.root.Mkdir(folder, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		err = nil

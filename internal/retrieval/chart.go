@@ -3,7 +3,6 @@ package retrieval
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	"embedd/ann"
 	"embedd/internal/atlas"
-	"embedd/internal/store"
 )
 
 const (
@@ -431,8 +429,7 @@ func (d *drawing) place(names []string, sizes []int) {
 	}
 }
 
-// read finds the papers that there are, in the order of storing, and reads their titles and years. A damaged one stays without. The cards are looked
-// into, and not filled: a map is no reason to forget those of others.
+// read finds the papers that there are, in the order of storing, and reads their titles and years. A damaged one stays without.
 func (d *drawing) read(ctx context.Context) error {
 	c := d.c
 	var all []uint64
@@ -446,48 +443,20 @@ func (d *drawing) read(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		papers, present := make([]Paper, len(some)), make([]bool, len(some))
-		var lacking []uint64
-		var at []int
-		for i, ordinal := range some {
-			if found, _ := c.cards.get(ordinal); found != "" {
-				found.paper(&papers[i])
-				present[i] = true
-				continue
-			}
-			lacking, at = append(lacking, ordinal), append(at, i)
-		}
-		records, there, err := c.store.Records(lacking)
-		if errors.Is(err, store.ErrCorrupt) {
-			records, there = make([]store.Record, len(lacking)), make([]bool, len(lacking))
-			for j, ordinal := range lacking {
-				r, p, err := c.store.Records([]uint64{ordinal})
-				switch {
-				case errors.Is(err, store.ErrCorrupt):
-					there[j] = true
-				case err != nil:
-					return storeError("read papers", err)
-				default:
-					records[j], there[j] = r[0], p[0]
-				}
-			}
-			err = nil
-		}
+		records, present, damaged, err := c.lookedAt(some, false)
 		if err != nil {
-			return storeError("read papers", err)
+			return err
 		}
-		for j, i := range at {
-			papers[i], present[i] = records[j].Paper, there[j]
-		}
-		for i := range papers {
-			if !present[i] || c.gone(&papers[i]) {
+		for i := range records {
+			p := &records[i].Paper
+			if !present[i] && !damaged[i] || c.gone(p) {
 				continue
 			}
-			year := papers[i].Year
+			year := p.Year
 			if year < 0 || year > math.MaxInt16 {
 				year = 0
 			}
-			d.ordinals, d.Year, d.titles = append(d.ordinals, some[i]), append(d.Year, year), append(d.titles, papers[i].Title)
+			d.ordinals, d.Year, d.titles = append(d.ordinals, some[i]), append(d.Year, year), append(d.titles, p.Title)
 		}
 		done += len(some)
 		d.told(MapReading, done, len(all))

@@ -89,7 +89,7 @@ func (c *Collection) freeze(ctx context.Context, to *os.Root, name string, r Fre
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		records, present, err := c.frozenRecords(some, r.Abstracts)
+		records, present, damaged, err := c.lookedAt(some, r.Abstracts)
 		if err != nil {
 			return err
 		}
@@ -100,6 +100,9 @@ func (c *Collection) freeze(ctx context.Context, to *os.Root, name string, r Fre
 		out = out[:0]
 		for i, ordinal := range some {
 			p := &records[i].Paper
+			if damaged[i] {
+				c.log.Error("a damaged paper is left out of a job", "ordinal", ordinal)
+			}
 			if !present[i] || c.gone(p) {
 				continue
 			}
@@ -122,10 +125,10 @@ func (c *Collection) freeze(ctx context.Context, to *os.Root, name string, r Fre
 	return nil
 }
 
-// frozenRecords reads some papers; a damaged one is not present, which the store has logged. The cards are looked into, and not filled: a job is no reason to forget those of
-// others.
-func (c *Collection) frozenRecords(ordinals []uint64, full bool) ([]store.Record, []bool, error) {
-	records, present := make([]store.Record, len(ordinals)), make([]bool, len(ordinals))
+// lookedAt reads some papers, full or as the basic view shows them, and tells which of them are damaged; those are not present. The cards are looked into, and not filled: reading
+// all papers is no reason to forget those of others.
+func (c *Collection) lookedAt(ordinals []uint64, full bool) (records []store.Record, present, damaged []bool, err error) {
+	records, present, damaged = make([]store.Record, len(ordinals)), make([]bool, len(ordinals)), make([]bool, len(ordinals))
 	var lacking []uint64
 	var at []int
 	for i, ordinal := range ordinals {
@@ -139,33 +142,27 @@ func (c *Collection) frozenRecords(ordinals []uint64, full bool) ([]store.Record
 		lacking, at = append(lacking, ordinal), append(at, i)
 	}
 	read, there, err := c.store.Records(lacking)
-	if errors.Is(err, store.ErrCorrupt) {
-		read, there, err = c.eachRecord(lacking)
+	if errors.Is(err, store.ErrCorrupt) { // one by one, without those that are damaged
+		read, there, err = make([]store.Record, len(lacking)), make([]bool, len(lacking)), nil
+		for j, ordinal := range lacking {
+			r, p, err := c.store.Records([]uint64{ordinal})
+			switch {
+			case errors.Is(err, store.ErrCorrupt):
+				damaged[at[j]] = true
+			case err != nil:
+				return nil, nil, nil, storeError("read papers", err)
+			default:
+				read[j], there[j] = r[0], p[0]
+			}
+		}
 	}
 	if err != nil {
-		return nil, nil, storeError("read papers", err)
+		return nil, nil, nil, storeError("read papers", err)
 	}
 	for j, i := range at {
 		records[i], present[i] = read[j], there[j]
 	}
-	return records, present, nil
-}
-
-// eachRecord reads papers one by one, without those that are damaged.
-func (c *Collection) eachRecord(ordinals []uint64) ([]store.Record, []bool, error) {
-	records, present := make([]store.Record, len(ordinals)), make([]bool, len(ordinals))
-	for i, ordinal := range ordinals {
-		r, p, err := c.store.Records([]uint64{ordinal})
-		switch {
-		case errors.Is(err, store.ErrCorrupt):
-			c.log.Error("a damaged paper is left out of a job", "ordinal", ordinal, "error", err)
-		case err != nil:
-			return nil, nil, err
-		default:
-			records[i], present[i] = r[0], p[0]
-		}
-	}
-	return records, present, nil
+	return records, present, damaged, nil
 }
 
 // linkSnapshot gives the latest snapshot another name, below the root to, under which it stays; where the file system has no links, it is copied.
